@@ -1,0 +1,123 @@
+/**
+ * Every maximum of the protocol and the format, with its reason. A length is compared with its maximum
+ * before anything is allocated or read for it. All sizes are bytes, all times milliseconds unless said.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+// ---- Objects and blobs -------------------------------------------------------------------------------
+
+/** Largest padded plaintext of an object: bounds what dom0 must hold to verify one tag. */
+export const MAX_PADDED = 16 * MiB;
+/** Largest blob: a padded plaintext starts with its length (4 bytes). */
+export const MAX_BLOB = MAX_PADDED - 4;
+/** Nonce (24) and tag (16) around a sealed plaintext. */
+export const SEAL_OVERHEAD = 40;
+/** Largest object in a store. */
+export const MAX_OBJECT = MAX_PADDED + SEAL_OVERHEAD;
+/** Smallest padded plaintext: hides small differences between small records. */
+export const MIN_PADDED = 4 * KiB;
+/** Largest blob number: numbers stay exact in a double and fit the six bytes a reader must keep of them. */
+export const MAX_BLOB_NUMBER = 2 ** 48 - 1;
+
+// ---- Wire ----------------------------------------------------------------------------------------------
+
+/** Deepest nesting of a control message; the deepest schema needs 4. */
+export const MAX_CBOR_DEPTH = 8;
+/** Default cap of a control payload; a message that needs more says so in its schema. */
+export const MAX_CONTROL = 64 * KiB;
+/** Control bytes that may wait unread in one session before the peer counts as flooding. */
+export const MAX_CONTROL_QUEUED = 8 * MiB;
+/** What a queued frame costs beside its payload, so that floods of tiny frames are bounded as well. */
+export const FRAME_COST = 256;
+/** Longest text of an error, note or path that dom0 takes from another VM. */
+export const MAX_TEXT = 8 * KiB;
+/** stderr of a service kept for an error message; the rest is read and dropped. */
+export const MAX_STDERR_KEPT = 4 * KiB;
+/** Blob numbers or object names in one request. */
+export const MAX_REQUEST = 256;
+/** Requested blobs that may be unanswered in one disposable's session. */
+export const MAX_BLOBS_REQUESTED = 1024;
+/** Encoded number set (`live`): two bytes a run in the worst case, a million runs. */
+export const MAX_NUMBER_SET = 4 * MiB;
+/** Warnings taken from one session by name; later ones are only counted. */
+export const MAX_NOTES = 10_000;
+/** One page of a listing of names and sizes. */
+export const MAX_LIST_PAGE = MiB;
+
+/** Bytes dom0 holds of what a disposable sent until a store acknowledged it. With the download share, 64 MiB in all. */
+export const DOM0_UPLOAD_SHARE = 32 * MiB;
+/** Bytes dom0 lets a storage VM send ahead. Separate from the upload share: a shared one dead-locks. */
+export const DOM0_DOWNLOAD_SHARE = 32 * MiB;
+/** Bytes a disposable or a storage VM lets dom0 send ahead. */
+export const SERVICE_WINDOW = 32 * MiB;
+
+// ---- Times ---------------------------------------------------------------------------------------------
+
+/** Every side says at least this often that it lives. */
+export const PING_INTERVAL = 10_000;
+/** Silence of a peer that is owed an answer. Six pings fit. */
+export const IDLE_TIMEOUT = 60_000;
+/** A service without any word from dom0 ends itself. */
+export const SERVICE_IDLE_TIMEOUT = 10 * 60_000;
+/** Longest session: shorter than the store's 7 days in which a fresh object is never marked dead. */
+export const SESSION_TIMEOUT = 3 * 24 * 3600_000;
+/** Time a service has to answer the first byte after it was called. */
+export const START_TIMEOUT = 60_000;
+
+// ---- Records -------------------------------------------------------------------------------------------
+
+/** Largest encoded root: 16 key slots and a live list's names fit many times. */
+export const MAX_ROOT = 64 * KiB;
+/** Largest encoded catalog, VM record or snapshot record. */
+export const MAX_RECORD = MAX_BLOB;
+/** Rows of one blob-table leaf. */
+export const TABLE_LEAF_ROWS = 1024;
+/** Snapshots in one closed segment of a VM record. */
+export const SNAPSHOT_SEGMENT = 64;
+/** Root hashes in one closed segment of the catalog. */
+export const ROOT_SEGMENT = 256;
+/** Key slots of one repository. */
+export const MAX_SLOTS = 16;
+/** VMs in one catalog: Qubes itself allows about this many. */
+export const MAX_VMS = 16_384;
+/** A VM's configuration file. */
+export const MAX_VM_CONFIG = MiB;
+
+// ---- Key derivation ------------------------------------------------------------------------------------
+
+/** Floor of a passphrase slot: anything weaker offered by a store is refused. Memory in KiB. */
+export const ARGON2_MIN_MEMORY = 64 * KiB;
+export const ARGON2_MIN_PASSES = 3;
+/** Ceiling of a passphrase slot: anything above is refused unrun, it could stop dom0. */
+export const ARGON2_MAX_MEMORY = KiB * KiB;
+export const ARGON2_MAX_PASSES = 16;
+export const ARGON2_MAX_LANES = 8;
+/** Longest passphrase after normalisation. */
+export const MAX_PASSPHRASE = KiB;
+
+// ---- Packs and trees (disposable only) -----------------------------------------------------------------
+
+/** Content-defined chunks of one file. */
+export const MIN_CHUNK = 128 * KiB;
+export const MEAN_CHUNK = 512 * KiB;
+export const MAX_CHUNK = 2 * MiB;
+/** Aligned blocks of zeros of this size are holes, never chunks. */
+export const ZERO_BLOCK = 64 * KiB;
+/** Raw bytes of one separately compressed part of a pack: what is decompressed to read one chunk. */
+export const MAX_SEGMENT = 2 * MiB;
+/** Segments of one pack, and with MAX_SEGMENT the most it can hold when decompressed. */
+export const MAX_SEGMENTS = 16;
+/** Stored bytes of a pack: an incompressible one fills the 8 MiB size class. */
+export const MAX_PACK = 8 * MiB - 4;
+/** A leaf of the tree is cut when its records reach this. */
+export const MAX_LEAF = MiB;
+/** No content-defined cut before this. */
+export const MIN_LEAF = 64 * KiB;
+/** Largest single record of a leaf: a path of any length in use, and all its extended attributes. */
+export const MAX_LEAF_RECORD = 4 * MiB;
+/** Largest decompressed tree blob. */
+export const MAX_TREE_RAW = 64 * MiB;
+/** Longest path below the volume's root. */
+export const MAX_PATH = MiB;

@@ -1,0 +1,224 @@
+/**
+ * The services of a disposable VM, as dom0 calls them. A job comes first; then the disposable asks for blobs
+ * (`get`) and, in a scan, appends blobs (`putContent`, `putTree`). dom0 checks each request against the grants
+ * of the job. Paths and texts towards dom0 are printable ASCII (see escapeText).
+ */
+
+import { z } from 'zod';
+import { contentDigestCodec } from '../ids.ts';
+import { MAX_BLOB, MAX_BLOB_NUMBER, MAX_CONTROL, MAX_NUMBER_SET, MAX_PATH, MAX_REQUEST, MAX_TEXT } from '../limits.ts';
+import { bulk, control, printable } from '../wire/frame.ts';
+import type { Protocol } from '../wire/frame.ts';
+
+const count = z.int().min(0);
+const blobNumber = z.int().min(0).max(MAX_BLOB_NUMBER);
+const milliseconds = z.int().min(0);
+const path = z.instanceof(Uint8Array).refine((bytes) => bytes.length <= MAX_PATH, 'path too long');
+
+/** Where the volume is inside the disposable, as its driver attached it. */
+const volume = z.strictObject({
+  /** An absolute path: the root folder of the mounted file system. */
+  folder: z.string().startsWith('/').max(4096),
+});
+
+/** Frames of every job that reads blobs. */
+const reading = {
+  /** Blob number as u64, then the blob. In the order asked. */
+  blob: bulk(0x80, 8 + MAX_BLOB),
+};
+const get = control(0x10, z.strictObject({ numbers: z.array(blobNumber).min(1).max(MAX_REQUEST) }));
+
+/** What every job reports while it runs. Totals are 0 while unknown. */
+const progress = control(
+  0x11,
+  z.strictObject({ files: count, bytes: count, totalFiles: count, totalBytes: count }),
+);
+
+/** What kind of thing a note is about. Every one but `skipped-*` makes the run end with warnings (R26). */
+export const NOTE_CODES = [
+  'changed', // a file changed while it was read
+  'vanished', // an entry disappeared while it was read
+  'unreadable', // content or metadata could not be read
+  'owner-unknown', // the owner or group cannot be mapped on this machine
+  'mount-skipped', // another file system is mounted there
+  'not-restored', // an entry or attribute could not be restored
+  'exists', // extraction leaves what is there alone
+  'skipped-socket', // sockets are recorded, never restored
+] as const;
+const note = control(0x12, z.strictObject({ code: z.enum(NOTE_CODES), path: printable(MAX_TEXT), detail: printable(MAX_TEXT) }));
+
+const digest = contentDigestCodec;
+
+/** Volume -> delta against the newest snapshot's tree. */
+export const scan = {
+  service: 'qubes.BackupScan',
+  toService: {
+    ...reading,
+    job: control(
+      0x10,
+      z.strictObject({
+        volume,
+        /** When the volume was frozen, by dom0's clock, in milliseconds since 1970. */
+        takenAt: milliseconds,
+        /** The newest snapshot, or null for a first backup. Entries with a ctime less than 2 s before its `takenAt` are read again. */
+        base: z.nullable(z.strictObject({ top: blobNumber, takenAt: milliseconds })),
+        /** The number of the first blob this session puts; each further one is one more. */
+        firstNumber: blobNumber,
+        compress: z.boolean(),
+        /** Milliseconds between checkpoints. */
+        checkpointEvery: milliseconds,
+        /** Bytes of unchanged files to read again, and where in the volume to start (a share of 2^32). */
+        recheckBytes: count,
+        recheckFrom: z.int().min(0).max(2 ** 32 - 1),
+      }),
+    ),
+    /** The last checkpoint is committed. */
+    committed: control(0x11, z.strictObject({})),
+  },
+  toCaller: {
+    get,
+    progress,
+    note,
+    /** A pack: takes the next number, kind content. */
+    putContent: bulk(0x80, MAX_BLOB),
+    /** A tree leaf or top: takes the next number, kind tree. */
+    putTree: bulk(0x81, MAX_BLOB),
+    /** The numbers that the tree of the next `checkpoint` or `done` refers to, itself included (a number set). */
+    live: bulk(0x82, MAX_NUMBER_SET),
+    /** What was put so far and the base's remainder make a tree. At most one is uncommitted. */
+    checkpoint: control(0x13, z.strictObject({ top: blobNumber })),
+    done: control(
+      0x14,
+      z.strictObject({
+        top: blobNumber,
+        digest,
+        /** Digest without owners and groups, and true if some owner could not be mapped here. */
+        ownerlessDigest: digest,
+        ownersUnknown: z.boolean(),
+        counts: z.strictObject({
+          entries: count,
+          files: count,
+          bytes: count,
+          changedFiles: count,
+          readBytes: count,
+          recheckedBytes: count,
+          /** Unchanged by metadata, yet of other content: a disk or an earlier reader lied. */
+          recheckMismatches: count,
+        }),
+      }),
+    ),
+  },
+} as const satisfies Protocol;
+
+/** Snapshot -> empty volume. */
+export const restore = {
+  service: 'qubes.BackupRestore',
+  toService: {
+    ...reading,
+    job: control(0x10, z.strictObject({ volume, top: blobNumber })),
+  },
+  toCaller: {
+    get,
+    progress,
+    note,
+    done: control(0x14, z.strictObject({ entries: count, files: count, bytes: count })),
+  },
+} as const satisfies Protocol;
+
+/** Volume -> content digest, from nothing but the volume. */
+export const verify = {
+  service: 'qubes.BackupVerify',
+  toService: {
+    job: control(
+      0x10,
+      z.strictObject({
+        volume,
+        /** False where the snapshot's owners could not be mapped: the ownerless digest is wanted. */
+        owners: z.boolean(),
+      }),
+    ),
+  },
+  toCaller: {
+    progress,
+    note,
+    done: control(0x14, z.strictObject({ digest, entries: count, files: count, bytes: count })),
+  },
+} as const satisfies Protocol;
+
+/** One line of a listing. `path`, `target` escaped. */
+const listEntry = z.strictObject({
+  path: printable(MAX_TEXT),
+  type: z.enum(['file', 'directory', 'symlink', 'fifo', 'socket', 'character-device', 'block-device']),
+  mode: z.int().min(0).max(0o7777),
+  uid: z.int().min(0).max(2 ** 32 - 1),
+  gid: z.int().min(0).max(2 ** 32 - 1),
+  size: count,
+  /** Seconds since 1970, and true if before: control messages carry no negative numbers. */
+  mtime: count,
+  beforeEpoch: z.boolean(),
+  mtimeNanoseconds: z.int().min(0).max(999_999_999),
+  target: z.nullable(printable(MAX_TEXT)),
+});
+
+/** Questions about one snapshot's tree. */
+export const browse = {
+  service: 'qubes.BackupBrowse',
+  toService: {
+    ...reading,
+    job: control(
+      0x10,
+      z.strictObject({
+        top: blobNumber,
+        /** The entry to list, relative to the volume's root; empty for the root. */
+        path,
+        recursive: z.boolean(),
+      }),
+      MAX_CONTROL + MAX_PATH,
+    ),
+  },
+  toCaller: {
+    get,
+    progress,
+    entries: control(0x13, z.strictObject({ entries: z.array(listEntry).min(1).max(MAX_REQUEST) }), 4 * 1024 * 1024),
+    /** `found` is false if the path is not in the snapshot. */
+    done: control(0x14, z.strictObject({ found: z.boolean() })),
+  },
+} as const satisfies Protocol;
+
+/** Chosen paths -> a folder of the disposable, or a tar stream. */
+export const exportPaths = {
+  service: 'qubes.BackupExport',
+  toService: {
+    ...reading,
+    job: control(
+      0x10,
+      z.strictObject({
+        top: blobNumber,
+        paths: z.array(path).min(1).max(MAX_REQUEST),
+        /** Extract below this folder, or null for a pax tar stream as `data`. */
+        folder: z.nullable(volume),
+        overwrite: z.boolean(),
+      }),
+      MAX_CONTROL + 4 * MAX_PATH,
+    ),
+  },
+  toCaller: {
+    get,
+    progress,
+    note,
+    data: bulk(0x80, 1024 * 1024),
+    done: control(
+      0x14,
+      z.strictObject({
+        entries: count,
+        files: count,
+        bytes: count,
+        /** Indexes into `paths` of those the snapshot does not hold. */
+        missing: z.array(count).max(MAX_REQUEST),
+      }),
+    ),
+  },
+} as const satisfies Protocol;
+
+export type ListEntry = z.output<typeof listEntry>;
+export type NoteCode = (typeof NOTE_CODES)[number];

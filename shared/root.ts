@@ -1,0 +1,126 @@
+/**
+ * The root: the one small public record that a store serves as current (docs/format.md, "Root"). dom0 signs
+ * it; the storage VM checks it with the same code. Its signature covers, through hashes, every byte of every VM.
+ */
+
+import { hashes, verify } from '@noble/ed25519';
+import { sha512 } from '@noble/hashes/sha2.js';
+import { z } from 'zod';
+import { concat, equalBytes, readU32, u32, utf8 } from './bytes.ts';
+import { decodeWith, encodeWith } from './cbor.ts';
+import { BackupError } from './errors.ts';
+import { objectIdCodec, repositoryIdCodec, rootHashCodec, rootHashOf } from './ids.ts';
+import type { RootHash } from './ids.ts';
+import { MAX_ROOT, MAX_SLOTS } from './limits.ts';
+import { printable } from './wire/frame.ts';
+
+hashes.sha512 = sha512;
+
+/** The format version this program writes, and the only one it reads. */
+export const FORMAT_VERSION = 1;
+
+const bytes = (length: number) => z.instanceof(Uint8Array).refine((value) => value.length === length, `must be ${length} bytes`);
+
+/** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
+export const wrappedKey = bytes(72);
+
+const passphraseSlot = z.strictObject({
+  kind: z.literal('passphrase'),
+  label: printable(64),
+  salt: bytes(16),
+  /** Argon2id: memory in KiB, passes, lanes. Bounds are dom0's business: it refuses before it runs. */
+  memory: z.int().min(1),
+  passes: z.int().min(1),
+  lanes: z.int().min(1),
+  wrapped: wrappedKey,
+});
+
+const keyFileSlot = z.strictObject({
+  kind: z.literal('keyFile'),
+  label: printable(64),
+  salt: bytes(16),
+  wrapped: wrappedKey,
+});
+
+/** One way to the master key. */
+export const keySlot = z.discriminatedUnion('kind', [passphraseSlot, keyFileSlot]);
+
+const rootBody = z.strictObject({
+  version: z.literal(FORMAT_VERSION),
+  repository: repositoryIdCodec,
+  counter: z.int().min(1),
+  /** Milliseconds since 1970, dom0's clock. */
+  time: z.int().min(0),
+  previous: rootHashCodec,
+  publicKey: bytes(32),
+  /** The Ed25519 seed, sealed under the master key. */
+  signingSeed: wrappedKey,
+  slots: z.array(keySlot).min(1).max(MAX_SLOTS),
+  catalog: objectIdCodec,
+});
+
+export type KeySlot = z.output<typeof keySlot>;
+export type PassphraseSlot = z.output<typeof passphraseSlot>;
+export type KeyFileSlot = z.output<typeof keyFileSlot>;
+export type RootBody = z.output<typeof rootBody>;
+
+/** A decoded root, the bytes it came from, and their hash. */
+export interface Root {
+  readonly body: RootBody;
+  readonly bytes: Uint8Array;
+  readonly hash: RootHash;
+}
+
+const ROOT_MAGIC = Buffer.from('QIBROOT1', 'latin1');
+const SIGNATURE_SIZE = 64;
+const SIGNATURE_DOMAIN = utf8('qubes-incremental-backup root 1\0');
+
+/** What a root's signature covers: a domain prefix and the encoded body. */
+function signedBytes(encodedBody: Uint8Array): Uint8Array {
+  return concat([SIGNATURE_DOMAIN, encodedBody]);
+}
+
+/** Encodes and signs `body`. `sign` is given the message and answers 64 bytes. */
+export function encodeRoot(body: RootBody, sign: (message: Uint8Array) => Uint8Array): Root {
+  const encoded = encodeWith(rootBody, body);
+  const root = concat([ROOT_MAGIC, u32(encoded.length), encoded, sign(signedBytes(encoded))]);
+  if (root.length > MAX_ROOT) throw new BackupError('limit', `the root would be ${root.length} bytes, ${MAX_ROOT} are allowed`);
+  return { body, bytes: root, hash: rootHashOf(root) };
+}
+
+/**
+ * Decodes untrusted bytes and verifies their signature by the public key they carry. That proves integrity,
+ * not origin: the caller compares the key with the one it pinned.
+ * Throws `store-version` for a newer format, `store-damaged` for everything else.
+ */
+export function decodeRoot(untrusted: Uint8Array): Root {
+  const overhead = ROOT_MAGIC.length + 4 + SIGNATURE_SIZE;
+  if (untrusted.length > MAX_ROOT || untrusted.length < overhead) throw damagedRoot('its length is impossible');
+  const magic = untrusted.subarray(0, ROOT_MAGIC.length);
+  if (!equalBytes(magic, ROOT_MAGIC)) {
+    if (equalBytes(magic.subarray(0, 7), ROOT_MAGIC.subarray(0, 7)) && (magic[7] ?? 0) > 0x31) {
+      throw new BackupError('store-version', 'the store was written by a newer version of this program: update this one');
+    }
+    throw damagedRoot('it does not start with the root’s magic');
+  }
+  const length = readU32(untrusted, ROOT_MAGIC.length);
+  if (length !== untrusted.length - overhead) throw damagedRoot('its length field is wrong');
+  const encoded = untrusted.subarray(ROOT_MAGIC.length + 4, ROOT_MAGIC.length + 4 + length);
+  const signature = untrusted.subarray(untrusted.length - SIGNATURE_SIZE);
+  const body = decodeBody(encoded);
+  if (!verify(signature, signedBytes(encoded), body.publicKey)) throw damagedRoot('its signature is wrong');
+  const own = new Uint8Array(untrusted);
+  return { body, bytes: own, hash: rootHashOf(own) };
+}
+
+function decodeBody(encoded: Uint8Array): RootBody {
+  try {
+    return decodeWith(rootBody, encoded);
+  } catch (cause) {
+    throw new BackupError('store-damaged', 'the root is damaged: its fields are malformed', { cause });
+  }
+}
+
+function damagedRoot(what: string): BackupError {
+  return new BackupError('store-damaged', `the root is damaged: ${what}`);
+}
