@@ -1,0 +1,83 @@
+/**
+ * What the product needs of a machine's VMs. Drivers: `local` (folders and sandboxed processes); a driver for
+ * Qubes OS implements the same. Every method throws BackupError with a message that names the VM.
+ */
+
+import type { VmName } from '../../shared/ids.ts';
+import type { ByteIo } from '../../shared/wire/io.ts';
+
+/** A VM as the driver lists it. */
+export interface Vm {
+  readonly name: VmName;
+  readonly klass: 'AppVM' | 'StandaloneVM' | 'TemplateVM' | 'DispVM' | 'AdminVM';
+  /** Qubes UUID: changes when a VM is cloned, so no identity of ours depends on it alone. */
+  readonly uuid: string;
+  readonly includeInBackups: boolean;
+}
+
+/** A frozen, readable state of one VM's private volume. */
+export interface VolumeSnapshot {
+  readonly vm: VmName;
+  /** When it was taken, milliseconds since 1970. */
+  readonly takenAt: number;
+  /** Bytes the volume can hold: the base of the disposable's quota. */
+  readonly capacity: number;
+  /** Removes it. Idempotent. */
+  release(): Promise<void>;
+}
+
+/** What a disposable is given. Nothing else of the machine is visible to it. */
+export type Attachment =
+  | { readonly kind: 'snapshot'; readonly snapshot: VolumeSnapshot } // read-only
+  | { readonly kind: 'volume'; readonly vm: VmName; readonly writable: boolean } // of a temporary VM
+  | { readonly kind: 'folder'; readonly folder: string } // writable, for extraction
+  | { readonly kind: 'nothing' };
+
+/** A running call of one service: a process in a sandbox, or a qrexec client. */
+export interface ServiceCall {
+  /** For messages: `VM: service`. */
+  readonly peer: string;
+  readonly io: ByteIo;
+  /** Settles when the process is gone and its output is closed. Never rejects. */
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  /** The first bytes of what it wrote to stderr, as printable ASCII. */
+  stderr(): string;
+  /** Closes its stdin; a service whose session is over, or failed, then ends by itself. */
+  hangUp(): void;
+  /** Ends it at once, with all its children. */
+  kill(): void;
+}
+
+/** A network-less disposable VM for one job on one VM's data. */
+export interface Disposable {
+  readonly name: string;
+  /** Where the attached volume or folder is inside the disposable (absolute path); empty for `nothing`. */
+  readonly folder: string;
+  call(service: string): Promise<ServiceCall>;
+  /** Kills it and all it runs. Idempotent. */
+  destroy(): Promise<void>;
+}
+
+export interface Domains {
+  /** All VMs, sorted by name. */
+  list(): Promise<readonly Vm[]>;
+  /** The configuration that travels with a backup (R25): UTF-8 JSON, at most MAX_VM_CONFIG bytes. */
+  readConfig(vm: VmName): Promise<Uint8Array>;
+  /** Freezes the VM's private volume as it is now. */
+  snapshotVolume(vm: VmName): Promise<VolumeSnapshot>;
+  /** Starts a disposable for `vm`'s data. */
+  startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable>;
+  /** Calls a service of a storage VM. */
+  callStorage(storageVm: string, service: string): Promise<ServiceCall>;
+  /**
+   * Creates a network-less VM, excluded from backups, with an empty private volume, from a configuration of
+   * readConfig(). The name is derived from `finalName`, marked temporary, and free.
+   */
+  createTemporary(finalName: VmName, config: Uint8Array): Promise<VmName>;
+  /** Gives a temporary VM its final name and the configuration it was created from. Refuses if the name is taken. */
+  promote(temporary: VmName, finalName: VmName): Promise<void>;
+  /** Removes a temporary VM; refuses any other. */
+  removeTemporary(temporary: VmName): Promise<void>;
+  /** Removes what runs that died left behind; answers one line for each thing. Call under the state lock. */
+  cleanUp(): Promise<readonly string[]>;
+}
