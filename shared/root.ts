@@ -19,7 +19,7 @@ hashes.sha512 = sha512;
 /** The format version this program writes, and the only one it reads. */
 export const FORMAT_VERSION = 1;
 
-const bytes = (length: number) => z.instanceof(Uint8Array).refine((value) => value.length === length, `must be ${length} bytes`);
+const bytes = (length: number) => z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length, `must be ${length} bytes`);
 
 /** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
 export const wrappedKey = bytes(72);

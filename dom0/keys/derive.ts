@@ -1,0 +1,58 @@
+/** Key derivation: HKDF-SHA-256 (RFC 5869) for subkeys, Argon2id (RFC 9106) for passphrases. */
+
+import { argon2, hkdfSync, randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
+import { concat, utf8 } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
+import {
+  ARGON2_MAX_LANES,
+  ARGON2_MAX_MEMORY,
+  ARGON2_MAX_PASSES,
+  ARGON2_MIN_MEMORY,
+  ARGON2_MIN_PASSES,
+} from '../../shared/limits.ts';
+
+const argon2Native = promisify(argon2);
+
+/** Cost of a passphrase slot: memory in KiB, passes over it, lanes. */
+export interface Argon2Cost {
+  readonly memory: number;
+  readonly passes: number;
+  readonly lanes: number;
+}
+
+/** 32 bytes by HKDF-SHA-256. */
+export function hkdf(secret: Uint8Array, salt: Uint8Array, ...info: Uint8Array[]): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', secret, salt, concat(info), 32));
+}
+
+/** Throws `store-damaged`, before anything is run, on a cost that is too weak to trust or high enough to stop dom0. */
+export function checkCost({ memory, passes, lanes }: Argon2Cost): void {
+  if (memory < ARGON2_MIN_MEMORY || passes < ARGON2_MIN_PASSES) {
+    throw new BackupError('store-damaged', 'the store offers a passphrase slot weaker than this program ever makes: do not trust it');
+  }
+  if (memory > ARGON2_MAX_MEMORY || passes > ARGON2_MAX_PASSES || lanes > ARGON2_MAX_LANES || memory < 8 * lanes) {
+    throw new BackupError('store-damaged', 'the store offers a passphrase slot of an absurd cost: do not trust it');
+  }
+}
+
+/** 32 bytes by Argon2id, version 0x13. `passphrase` is NFC-normalised UTF-8. Runs on another thread. */
+export async function argon2id(passphrase: Uint8Array, salt: Uint8Array, cost: Argon2Cost): Promise<Uint8Array> {
+  checkCost(cost);
+  const { memory, passes, lanes: parallelism } = cost;
+  return argon2Native('argon2id', { message: passphrase, nonce: salt, memory, passes, parallelism, tagLength: 32 });
+}
+
+const TARGET_MILLISECONDS = 1_000;
+const DEFAULT_MEMORY = 128 * 1024;
+const DEFAULT_LANES = 4;
+
+/** A cost that takes about one second on this machine, with 128 MiB of memory. */
+export async function calibrate(): Promise<Argon2Cost> {
+  const probe = { memory: DEFAULT_MEMORY, passes: ARGON2_MIN_PASSES, lanes: DEFAULT_LANES };
+  const start = performance.now();
+  await argon2id(utf8('calibration'), randomBytes(16), probe);
+  const perPass = (performance.now() - start) / probe.passes;
+  const passes = Math.round(TARGET_MILLISECONDS / perPass);
+  return { ...probe, passes: Math.min(ARGON2_MAX_PASSES, Math.max(ARGON2_MIN_PASSES, passes)) };
+}

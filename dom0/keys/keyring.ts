@@ -1,0 +1,89 @@
+/** The keys of an open repository. They live in dom0's memory only (R01, R10) and are zeroed by close(). */
+
+import { randomBytes } from 'node:crypto';
+import { getPublicKey, hashes, sign } from '@noble/ed25519';
+import { sha512 } from '@noble/hashes/sha2.js';
+import { concat, equalBytes, u32, utf8 } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
+import { idBytes } from '../../shared/ids.ts';
+import type { RepositoryId, VmId } from '../../shared/ids.ts';
+import type { RootBody } from '../../shared/root.ts';
+import { hkdf } from './derive.ts';
+import { unwrapKey, wrapKey } from './wrap.ts';
+
+hashes.sha512 = sha512;
+
+const NO_SALT = new Uint8Array(0);
+
+export class Keyring {
+  readonly repository: RepositoryId;
+  /** Seals catalog, root segments and VM records. */
+  readonly catalogKey: Uint8Array;
+  readonly publicKey: Uint8Array;
+  readonly #master: Uint8Array;
+  readonly #wrappingKey: Uint8Array;
+  readonly #seed: Uint8Array;
+
+  private constructor(repository: RepositoryId, master: Uint8Array, seed: Uint8Array) {
+    this.repository = repository;
+    this.#master = master;
+    this.#seed = seed;
+    this.catalogKey = subkey(master, repository, 'catalog');
+    this.#wrappingKey = subkey(master, repository, 'wrapping');
+    this.publicKey = getPublicKey(seed);
+  }
+
+  /** Fresh random keys for a new repository. */
+  static create(repository: RepositoryId): Keyring {
+    return new Keyring(repository, randomBytes(32), randomBytes(32));
+  }
+
+  /** Opens the keys of `body` with its master key. Throws `store-damaged` if the root carries another public key. */
+  static open(body: RootBody, master: Uint8Array): Keyring {
+    const { repository } = body;
+    const seed = unwrapKey(subkey(master, repository, 'signing seed'), 'signing seed', idBytes(repository), body.signingSeed);
+    const keyring = new Keyring(repository, master, seed);
+    if (equalBytes(keyring.publicKey, body.publicKey)) return keyring;
+    throw new BackupError('store-damaged', 'the root was signed by a key that is not this repository’s: the store was tampered with');
+  }
+
+  /** The signing seed, sealed for a root. */
+  wrapSeed(): Uint8Array {
+    const under = subkey(this.#master, this.repository, 'signing seed');
+    return wrapKey(under, 'signing seed', idBytes(this.repository), this.#seed);
+  }
+
+  /** The master key, wrapped under a slot key. */
+  wrapMaster(slotKey: Uint8Array, salt: Uint8Array): Uint8Array {
+    return wrapKey(slotKey, 'master', masterContext(this.repository, salt), this.#master);
+  }
+
+  wrapVmKey(vm: VmId, epoch: number, key: Uint8Array): Uint8Array {
+    return wrapKey(this.#wrappingKey, 'vm', this.#vmContext(vm, epoch), key);
+  }
+
+  unwrapVmKey(vm: VmId, epoch: number, wrapped: Uint8Array): Uint8Array {
+    return unwrapKey(this.#wrappingKey, 'vm', this.#vmContext(vm, epoch), wrapped);
+  }
+
+  sign(message: Uint8Array): Uint8Array {
+    return sign(message, this.#seed);
+  }
+
+  close(): void {
+    for (const key of [this.#master, this.#seed, this.#wrappingKey, this.catalogKey]) key.fill(0);
+  }
+
+  #vmContext(vm: VmId, epoch: number): Uint8Array {
+    return concat([idBytes(this.repository), idBytes(vm), u32(epoch)]);
+  }
+}
+
+/** The context under which a slot wraps the master key. */
+export function masterContext(repository: RepositoryId, salt: Uint8Array): Uint8Array {
+  return concat([idBytes(repository), salt]);
+}
+
+function subkey(master: Uint8Array, repository: RepositoryId, label: string): Uint8Array {
+  return hkdf(master, NO_SALT, idBytes(repository), utf8(label));
+}
