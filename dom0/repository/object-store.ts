@@ -1,0 +1,93 @@
+/** Sealing and opening against a storage VM: plaintext records and blobs on this side, objects on the other. */
+
+import { decodeWith, encodeWith } from '../../shared/cbor.ts';
+import { concat } from '../../shared/bytes.ts';
+import { BackupError, isBackupError } from '../../shared/errors.ts';
+import type { ObjectId } from '../../shared/ids.ts';
+import type { z } from 'zod';
+import { KIND, open, seal } from '../seal/object.ts';
+import type { Place, SealedObject } from '../seal/object.ts';
+import type { ObjectCache } from '../state/cache.ts';
+import type { Storage } from '../storage/storage.ts';
+
+/** A key and what it seals. */
+export interface Sealer {
+  readonly key: Uint8Array;
+  readonly place: Place;
+}
+
+export class ObjectStore {
+  readonly storage: Storage;
+  readonly #cache: ObjectCache;
+  /** Bytes of objects stored, and how many, since this was made. */
+  readonly stored = { objects: 0, bytes: 0, contentObjects: 0 };
+
+  constructor(storage: Storage, cache: ObjectCache) {
+    this.storage = storage;
+    this.#cache = cache;
+  }
+
+  /** Seals `payload`; the caller gets the object at once, `durable` resolves when the storage VM has it. */
+  put({ key, place }: Sealer, payload: Uint8Array): { object: SealedObject; durable: Promise<void> } {
+    const object = seal(key, place, payload);
+    if (place.kind !== KIND.content) this.#cache.put(object.id, object.pieces);
+    this.stored.objects += 1;
+    this.stored.bytes += object.size;
+    if (place.kind === KIND.content) this.stored.contentObjects += 1;
+    return { object, durable: this.storage.put(object) };
+  }
+
+  /** Stores a record and waits until it is durable. */
+  async putRecord<S extends z.ZodType>(sealer: Sealer, schema: S, record: z.output<S>): Promise<ObjectId> {
+    const { object, durable } = this.put(sealer, encodeWith(schema, record));
+    await durable;
+    return object.id;
+  }
+
+  /** Verified plaintext of object `id`. Throws `store-missing` or `store-damaged`; `what` names it for people. */
+  async get({ key, place }: Sealer, id: ObjectId, what: string): Promise<Uint8Array> {
+    const cached = place.kind === KIND.content ? undefined : this.#cache.get(id);
+    if (cached !== undefined) {
+      try {
+        return open(key, place, id, cached);
+      } catch (error) {
+        if (!isBackupError(error, 'store-damaged')) throw error;
+        this.#cache.remove(id);
+      }
+    }
+    return this.getFromStorage({ key, place }, id, what);
+  }
+
+  /** Like get(), never from the cache. */
+  async getFromStorage({ key, place }: Sealer, id: ObjectId, what: string): Promise<Uint8Array> {
+    const untrusted = await this.storage.get(id);
+    if (untrusted === undefined) {
+      throw new BackupError('store-missing', `${this.storage.vm} lost object ${id.slice(0, 16)}… (${what}): the store is damaged`);
+    }
+    const payload = annotate(what, () => open(key, place, id, untrusted));
+    if (place.kind !== KIND.content) this.#cache.put(id, [concat([untrusted])]);
+    return payload;
+  }
+
+  async getRecord<S extends z.ZodType>(sealer: Sealer, schema: S, id: ObjectId, what: string): Promise<z.output<S>> {
+    const payload = await this.get(sealer, id, what);
+    try {
+      return decodeWith(schema, payload);
+    } catch (cause) {
+      throw new BackupError('store-damaged', `${what} is sealed properly but malformed: written by a faulty or newer program?`, { cause });
+    }
+  }
+
+  trimCache(): void {
+    this.#cache.trim();
+  }
+}
+
+function annotate<T>(what: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!isBackupError(error)) throw error;
+    throw new BackupError(error.code, `${error.message} (${what})`, { cause: error });
+  }
+}

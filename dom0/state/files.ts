@@ -1,0 +1,58 @@
+/** dom0's own files: 0600 in 0700 folders, replaced atomically and durably. */
+
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
+
+/** Creates `folder` and its parents, private to their owner. */
+export function makePrivateFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new BackupError('io', `cannot create the folder ${folder}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Replaces `file` so that after a crash at any instant it holds the old or the new bytes. */
+export function replaceFile(file: string, bytes: Uint8Array, durably = true): void {
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    const descriptor = openSync(temporary, 'w', 0o600);
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+      if (durably) fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, file);
+    if (durably) syncFolder(dirname(file));
+  } catch (cause) {
+    rmSync(temporary, { force: true });
+    throw new BackupError('io', `cannot write ${file}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Removes `file`, durably, if it is there. */
+export function removeFile(file: string): void {
+  rmSync(file, { force: true });
+  syncFolder(dirname(file));
+}
+
+/** The bytes of `file`, or undefined if there is none. */
+export function readFileIfAny(file: string): Uint8Array | undefined {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return undefined;
+    throw new BackupError('io', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}

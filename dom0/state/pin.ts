@@ -1,0 +1,85 @@
+/**
+ * What this machine remembers of a store: the last root it accepted, and the root it is about to publish. An older
+ * or forked root offered later is noticed by it (R06), and no counter is signed twice.
+ */
+
+import { join } from 'node:path';
+import { z } from 'zod';
+import { hex, utf8 } from '../../shared/bytes.ts';
+import { BackupError, systemCode } from '../../shared/errors.ts';
+import type { RepositoryId, RootHash } from '../../shared/ids.ts';
+import { decodeRoot } from '../../shared/root.ts';
+import type { Root } from '../../shared/root.ts';
+import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from './files.ts';
+
+const pinSchema = z.strictObject({
+  repository: z.string().regex(/^[0-9a-f]{32}$/),
+  publicKey: z.string().regex(/^[0-9a-f]{64}$/),
+  counter: z.int().min(1),
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  /** The highest counter this machine ever signed or accepted. */
+  highestCounter: z.int().min(1),
+});
+
+export interface Pin {
+  readonly repository: RepositoryId;
+  /** Hex. */
+  readonly publicKey: string;
+  readonly counter: number;
+  readonly hash: RootHash;
+  readonly highestCounter: number;
+}
+
+/** The pin of one storage VM below dom0's state folder. */
+export class PinFile {
+  readonly #pin: string;
+  readonly #pending: string;
+
+  constructor(stateFolder: string, storageVm: string) {
+    const folder = join(stateFolder, 'pins', storageVm);
+    makePrivateFolder(folder);
+    this.#pin = join(folder, 'pin.json');
+    this.#pending = join(folder, 'pending-root');
+  }
+
+  read(): Pin | undefined {
+    const bytes = readFileIfAny(this.#pin);
+    if (bytes === undefined) return undefined;
+    try {
+      return pinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))) as Pin;
+    } catch (cause) {
+      const how = 'restore it from a backup, or move it away to trust the store anew';
+      throw new BackupError('io', `${this.#pin} is damaged (${systemCode(cause) ?? 'not a pin'}): ${how}`, { cause });
+    }
+  }
+
+  /** Remembers `root` as the newest; a pending root that it settles is forgotten. */
+  write(root: Root): void {
+    const highestCounter = Math.max(root.body.counter, this.read()?.highestCounter ?? 0, this.pending()?.body.counter ?? 0);
+    const pin: Pin = {
+      repository: root.body.repository,
+      publicKey: hex(root.body.publicKey),
+      counter: root.body.counter,
+      hash: root.hash,
+      highestCounter,
+    };
+    replaceFile(this.#pin, utf8(`${JSON.stringify(pin)}\n`));
+    removeFile(this.#pending);
+  }
+
+  /** Keeps `root` before it is sent, so that after a crash the same bytes are sent again. */
+  writePending(root: Root): void {
+    replaceFile(this.#pending, root.bytes);
+  }
+
+  /** The root that was about to be published when a run died, if any. */
+  pending(): Root | undefined {
+    const bytes = readFileIfAny(this.#pending);
+    return bytes === undefined ? undefined : decodeRoot(bytes);
+  }
+}
+
+/** A short form of a root's hash that a person can note and compare: 80 bits in groups of four digits. */
+export function fingerprint(hash: RootHash): string {
+  return (hash.slice(0, 20).match(/.{4}/g) ?? []).join('-');
+}

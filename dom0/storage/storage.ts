@@ -1,0 +1,110 @@
+/**
+ * dom0's view of one storage VM: sealed objects by name, and the current root. Everything that comes back is
+ * untrusted; whoever opens an object checks its hash first (dom0/seal/object.ts).
+ */
+
+import { BackupError, isBackupError } from '../../shared/errors.ts';
+import type { ObjectId, RootHash } from '../../shared/ids.ts';
+import { objectIdFromBytes } from '../../shared/ids.ts';
+import { readU32 } from '../../shared/bytes.ts';
+import { DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
+import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
+import type { Root } from '../../shared/root.ts';
+import type { Domains } from '../domains/domains.ts';
+import type { SealedObject } from '../seal/object.ts';
+import { Call } from './call.ts';
+import { ObjectReader } from './object-reader.ts';
+import { ObjectWriter } from './object-writer.ts';
+
+export class Storage {
+  readonly vm: string;
+  readonly #domains: Domains;
+  #reader: Promise<ObjectReader> | undefined;
+  #writer: Promise<ObjectWriter> | undefined;
+
+  constructor(domains: Domains, vm: string) {
+    this.#domains = domains;
+    this.vm = vm;
+  }
+
+  /** Starts the reading service, so that it is ready when it is needed. */
+  warmUp(): void {
+    this.#openReader().catch(() => undefined); // The first real use reports it.
+  }
+
+  async get(id: ObjectId): Promise<Uint8Array | undefined> {
+    return (await this.#openReader()).get(id);
+  }
+
+  async root(): Promise<Uint8Array | undefined> {
+    return (await this.#openReader()).root();
+  }
+
+  /** Resolves when `object` is durable in the storage VM. */
+  async put(object: SealedObject): Promise<void> {
+    this.#writer ??= this.#domains.callStorage(this.vm, put.service).then((call) => new ObjectWriter(call));
+    await (await this.#writer).put(object);
+  }
+
+  /** Publishes `root` if `current` is the store's root. Throws `store-conflict` if it is not. */
+  async setRoot(root: Root, current: RootHash): Promise<void> {
+    const call = new Call(await this.#domains.callStorage(this.vm, setRoot.service), setRoot, { window: 0 });
+    try {
+      await call.session.send('expect', { current });
+      await call.session.send('root', root.bytes);
+      const answer = await call.session.receive();
+      if (answer === undefined) throw new BackupError('protocol', 'ended before it answered');
+      await call.finish();
+      if (answer.name === 'conflict') {
+        throw new BackupError('store-conflict', `another root was published in ${this.vm} meanwhile: nothing was overwritten`);
+      }
+    } catch (error) {
+      if (isBackupError(error, 'store-conflict')) throw error;
+      throw await call.explain(error);
+    }
+  }
+
+  /** Every object with its size in bytes, sorted by name, as the storage VM claims. */
+  async *list(): AsyncGenerator<{ id: ObjectId; size: number }> {
+    const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, { window: DOM0_DOWNLOAD_SHARE });
+    try {
+      await call.session.send('start', {});
+      await call.session.finish();
+      for (;;) {
+        const page = await call.session.receive();
+        if (page === undefined) return;
+        if (page.value.length % LIST_ROW !== 0) throw new BackupError('protocol', 'sent a listing cut in a row');
+        for (let at = 0; at < page.value.length; at += LIST_ROW) {
+          yield { id: objectIdFromBytes(page.value.slice(at, at + 32)), size: readU32(page.value, at + 32) };
+        }
+      }
+    } catch (error) {
+      throw await call.explain(call.session.fail(error));
+    } finally {
+      call.abort();
+    }
+  }
+
+  /** Ends all sessions in order; after this, everything was confirmed to the last frame. */
+  async close(): Promise<void> {
+    const [reader, writer] = [await this.#reader, await this.#writer];
+    this.#reader = undefined;
+    this.#writer = undefined;
+    await reader?.finish();
+    await writer?.finish();
+  }
+
+  /** Ends all sessions at once. */
+  async abort(): Promise<void> {
+    const [reader, writer] = await Promise.allSettled([this.#reader, this.#writer]);
+    this.#reader = undefined;
+    this.#writer = undefined;
+    if (reader.status === 'fulfilled') reader.value?.abort();
+    if (writer.status === 'fulfilled') writer.value?.abort();
+  }
+
+  #openReader(): Promise<ObjectReader> {
+    this.#reader ??= this.#domains.callStorage(this.vm, get.service).then((call) => new ObjectReader(call));
+    return this.#reader;
+  }
+}
