@@ -20,7 +20,7 @@ const codec = new Encoder({
 
 /** Map keys are field names: nothing that an object treats specially, such as `__proto__`. */
 const KEY = /^[a-z][A-Za-z0-9]{0,31}$/;
-const utf8Decoder = new TextDecoder('utf-8', { fatal: true });
+const utf8Decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }); // A byte order mark is kept, and no key.
 
 /** Encodes `value` deterministically. Throws `internal` on a value outside the narrowed data model. */
 export function encodeCbor(value: unknown): Uint8Array {
@@ -127,7 +127,11 @@ function scanText(bytes: Uint8Array): void {
 
 /** The same value with map keys in encoding order and integers in the form the encoder writes minimally. */
 function canonical(value: unknown): unknown {
-  if (value === null || typeof value === 'boolean' || typeof value === 'string' || value instanceof Uint8Array) return value;
+  if (value === null || typeof value === 'boolean' || value instanceof Uint8Array) return value;
+  if (typeof value === 'string') {
+    if (!value.isWellFormed()) throw new BackupError('internal', 'cannot encode half a surrogate pair');
+    return value;
+  }
   if (typeof value === 'number') {
     if (!Number.isSafeInteger(value) || value < 0) throw new BackupError('internal', `cannot encode the number ${value}`);
     return value < 2 ** 32 ? value : BigInt(value);
