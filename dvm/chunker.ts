@@ -1,0 +1,159 @@
+/**
+ * Cuts a file into content-defined chunks (docs/format.md, section 9): FastCDC (Xia et al., 2016) with a 32-bit gear
+ * hash over every run of 64 KiB blocks that are not all zero. The result is a function of the file's bytes
+ * alone: neither how they are read nor where the file system keeps holes matters.
+ */
+
+import { createHash } from 'node:crypto';
+import { MAX_CHUNK, MEAN_CHUNK, MIN_CHUNK, ZERO_BLOCK } from '../shared/limits.ts';
+
+/** A file's bytes. */
+export interface Source {
+  /** Reads at least one byte at `position` into `target` unless the file ends there; answers the count. */
+  read(target: Uint8Array, position: number): number;
+  /** The start of the next data at or after `position`, or undefined if only a hole follows. May always answer `position`. */
+  seekData(position: number): number | undefined;
+}
+
+/** A chunk as it was cut. */
+export interface Piece {
+  /** Zero bytes between the end of the piece before (or the start of the file) and this one. */
+  readonly gap: number;
+  /** A view that is good until the next piece is asked for. */
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes in memory at a time: several of the largest chunks, so that moving the rest to the front is rare. */
+const WINDOW = 8 * 1024 * 1024;
+/** Bytes asked for at a time: an island in a sparse file costs no more. */
+const READ_SIZE = 1024 * 1024;
+
+/** A hash must have these bits clear to cut: rarely before the mean size, more often after it. */
+const STRICT_MASK = 0xfffff000 | 0;
+const LOOSE_MASK = 0xffffc000 | 0;
+
+const ZEROS = Buffer.alloc(ZERO_BLOCK);
+
+/** One number for each byte: the first four bytes of SHA-256 of a label and the byte. */
+export const GEAR: Int32Array = Int32Array.from({ length: 256 }, (_, byte) =>
+  createHash('sha256')
+    .update('qubes-incremental-backup gear')
+    .update(Uint8Array.of(byte))
+    .digest()
+    .readInt32BE(0),
+);
+
+/** The gear table doubled: what a byte counts for one step later. */
+const GEAR_NEXT = GEAR.map((value) => value << 1);
+
+/** The hash where {@link scanGear} stopped without a cut, from where the next scan goes on. */
+let rolling = 0;
+
+/** The first cut in `bytes` after a byte of `from` up to `to`, or 0. Two bytes a turn: their table look-ups overlap. */
+function scanGear(bytes: Uint8Array, from: number, to: number, mask: number): number {
+  let hash = rolling;
+  let at = from;
+  for (const last = to - 1; at < last; at += 2) {
+    const first = bytes[at] as number;
+    const second = bytes[at + 1] as number;
+    const between = (hash << 1) + (GEAR[first] as number);
+    hash = ((hash << 2) + (((GEAR_NEXT[first] as number) + (GEAR[second] as number)) | 0)) | 0;
+    if ((between & mask) === 0) return at + 1;
+    if ((hash & mask) === 0) return at + 2;
+  }
+  if (at < to) {
+    hash = ((hash << 1) + (GEAR[bytes[at] as number] as number)) | 0;
+    if ((hash & mask) === 0) return to;
+  }
+  rolling = hash;
+  return 0;
+}
+
+/**
+ * Where the chunk that starts at `start` ends, at most at `limit`: its run's end, or MAX_CHUNK further. Exported for
+ * tests and benchmarks.
+ */
+export function findCut(bytes: Uint8Array, start: number, limit: number): number {
+  const mean = Math.min(limit, start + MEAN_CHUNK);
+  rolling = 0;
+  return (
+    scanGear(bytes, Math.min(limit, start + MIN_CHUNK), mean, STRICT_MASK) ||
+    scanGear(bytes, mean, limit, LOOSE_MASK) ||
+    limit
+  );
+}
+
+/** Chunks files, one at a time, through one reused window. */
+export class Chunker {
+  readonly #window = Buffer.alloc(WINDOW);
+  /** File positions of the window's first byte and of the end of what was read into it. */
+  #start = 0;
+  #end = 0;
+  #bytesRead = 0;
+
+  /** Bytes read from sources so far. */
+  get bytesRead(): number {
+    return this.#bytesRead;
+  }
+
+  /**
+   * The chunks of the first `size` bytes of `source`. A file that turns out shorter reads as if zeros followed. What the
+   * source throws passes through. Finish or abandon one file before the next.
+   */
+  *chunks(source: Source, size: number): Generator<Piece, void, undefined> {
+    this.#start = this.#end = 0;
+    let before = 0; // The end of the piece before.
+    let position = 0;
+    let solid = 0; // No block between `position` and here is all zero.
+    for (;;) {
+      if (position === solid) position = solid = this.#nextData(source, position, size);
+      if (position >= size) return;
+      const limit = Math.min(size, position + MAX_CHUNK);
+      while (solid < limit && this.#hasData(source, position, solid, size))
+        solid = Math.min(size, solid + ZERO_BLOCK);
+      const offset = position - this.#start;
+      const cut = findCut(this.#window, offset, offset + Math.min(solid, limit) - position);
+      yield { gap: position - before, bytes: this.#window.subarray(offset, cut) };
+      position = before = position + cut - offset;
+    }
+  }
+
+  /** The first block at or after the block boundary `from` that is not all zero; `size` if none. */
+  #nextData(source: Source, from: number, size: number): number {
+    for (let block = from; block < size; block += ZERO_BLOCK) {
+      if (block >= this.#end) {
+        const data = source.seekData(block);
+        if (data === undefined) return size;
+        block = Math.max(block, data - (data % ZERO_BLOCK));
+        if (block >= size) return size;
+      }
+      if (this.#hasData(source, block, block, size)) return block;
+    }
+    return size;
+  }
+
+  /** True if the block at `block` is not all zero. Keeps the bytes from `keep` on in the window. */
+  #hasData(source: Source, keep: number, block: number, size: number): boolean {
+    const end = Math.min(size, block + ZERO_BLOCK);
+    if (end > this.#end) this.#fill(source, keep, end, size);
+    const bytes = this.#window.subarray(block - this.#start, end - this.#start);
+    return bytes[0] !== 0 || bytes.compare(ZEROS, 0, bytes.length) !== 0;
+  }
+
+  /** Reads until the window holds everything from `keep` to `end`. */
+  #fill(source: Source, keep: number, end: number, size: number): void {
+    if (keep >= this.#end) this.#start = this.#end = keep;
+    else if (end + READ_SIZE - this.#start > WINDOW) {
+      this.#window.copyWithin(0, keep - this.#start, this.#end - this.#start);
+      this.#start = keep;
+    }
+    while (this.#end < end) {
+      const want = Math.min(READ_SIZE, size - this.#end);
+      const target = this.#window.subarray(this.#end - this.#start, this.#end - this.#start + want);
+      const count = source.read(target, this.#end);
+      if (count === 0) target.fill(0); // Shorter than it was said to be.
+      this.#bytesRead += count;
+      this.#end += count === 0 ? want : count;
+    }
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * Walks a volume in path order, by directory descriptors: paths may be of any length, no symlink is followed, and
+ * no more than a bounded number of descriptors is open however deep the nesting. One file system only.
+ */
+
+import type { ByteString } from '../shared/bytes.ts';
+import { MAX_PATH } from '../shared/limits.ts';
+import type { NoteCode } from '../shared/protocol/disposable.ts';
+import { TYPE } from './entry.ts';
+import type { EntryType } from './entry.ts';
+import {
+  close,
+  isLibcError,
+  openDirectory,
+  openDirectoryAt,
+  readDirectory,
+  statAt,
+  statDescriptor,
+} from './libc.ts';
+import type { Stat } from './libc.ts';
+
+/** Directories kept open at a time; the ones further up are opened again, through `..`, on the way back. */
+const MAX_OPEN = 64;
+
+/** One entry, valid until the walk goes on. */
+export interface Found {
+  readonly path: ByteString;
+  readonly type: EntryType;
+  readonly stat: Stat;
+  /** A directory whose names could not be read. */
+  readonly unreadable: boolean;
+  /** An open directory and the entry's name in it (`.` for the root). */
+  readonly directory: number;
+  readonly name: ByteString;
+}
+
+/** Takes what a person should know about a path. */
+export type Noter = (code: NoteCode, path: ByteString, detail: string) => void;
+
+/** An open directory with what is left to visit in it, the next name last. */
+interface Level {
+  /** Undefined while it is closed to save descriptors. */
+  descriptor: number | undefined;
+  readonly path: ByteString;
+  /** Its name in the level above. */
+  readonly name: ByteString;
+  readonly stat: Stat;
+  readonly names: ByteString[];
+}
+
+const DOT = '.' as ByteString;
+const DOT_DOT = '..' as ByteString;
+
+/** S_IFMT bits of each type. */
+const TYPES = new Map<number, EntryType>([
+  [0o100000, TYPE.file],
+  [0o040000, TYPE.directory],
+  [0o120000, TYPE.symlink],
+  [0o010000, TYPE.fifo],
+  [0o140000, TYPE.socket],
+  [0o020000, TYPE.characterDevice],
+  [0o060000, TYPE.blockDevice],
+]);
+
+/**
+ * All entries below the absolute path `folder`, its own first (with the empty path), in path order. What is not
+ * there any more, not readable or on another file system goes to `note`. Throws LibcError if the root cannot be read.
+ */
+export function* walk(folder: string, note: Noter): Generator<Found, void, undefined> {
+  const levels: Level[] = [];
+  try {
+    const root = openRoot(folder);
+    levels.push(root);
+    const descriptor = root.descriptor ?? -1;
+    const rest = { path: root.path, type: TYPE.directory, stat: root.stat, unreadable: false };
+    yield { ...rest, directory: descriptor, name: DOT };
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const name = level.names.pop();
+      if (name === undefined || level.descriptor === undefined) leave(levels, note);
+      else yield* visit(levels, level, level.descriptor, name, note);
+    }
+  } finally {
+    for (const { descriptor } of levels) if (descriptor !== undefined) close(descriptor);
+  }
+}
+
+function openRoot(folder: string): Level {
+  const descriptor = openDirectory(folder);
+  try {
+    const names = sortedNames(descriptor);
+    return { descriptor, path: '' as ByteString, name: DOT, stat: statDescriptor(descriptor), names };
+  } catch (error) {
+    close(descriptor);
+    throw error;
+  }
+}
+
+/** Names in descending order: the walk pops them off the end. */
+function sortedNames(descriptor: number): ByteString[] {
+  return readDirectory(descriptor).sort().reverse();
+}
+
+/** Yields the entry `name` of `level`; if it is a directory, the walk goes on in it. */
+function* visit(
+  levels: Level[],
+  level: Level,
+  directory: number,
+  name: ByteString,
+  note: Noter,
+): Generator<Found> {
+  const path = (level.path === '' ? name : `${level.path}/${name}`) as ByteString;
+  if (path.length > MAX_PATH) {
+    note('unreadable', path, `the path is longer than ${MAX_PATH} bytes`);
+    return;
+  }
+  const stat = attempt(() => statAt(directory, name), path, note);
+  const type = stat && TYPES.get(stat.mode & 0o170000);
+  if (stat === undefined || type === undefined) return;
+  // On some file systems (overlayfs) files and their directory differ in device: a file's own mount is seen by its flag.
+  const mounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);
+  if (mounted)
+    note('mount-skipped', path, 'another file system is mounted here: it is not part of this volume');
+  if (type !== TYPE.directory) {
+    if (!mounted) yield { path, type, stat, unreadable: false, directory, name };
+    return;
+  }
+  const inside = mounted ? undefined : enter(levels, directory, name, path, stat, note);
+  if (inside !== undefined) levels.push(inside); // Before the yield: an abandoned walk closes what is listed.
+  yield { path, type, stat, unreadable: !mounted && inside === undefined, directory, name };
+}
+
+/** Opens a directory and reads its names, or notes why not. */
+function enter(
+  levels: Level[],
+  directory: number,
+  name: ByteString,
+  path: ByteString,
+  stat: Stat,
+  note: Noter,
+): Level | undefined {
+  return attempt(
+    () => {
+      const descriptor = openDirectoryAt(directory, name);
+      try {
+        const level = { descriptor, path, name, stat, names: sortedNames(descriptor) };
+        spareDescriptors(levels);
+        return level;
+      } catch (error) {
+        close(descriptor);
+        throw error;
+      }
+    },
+    path,
+    note,
+  );
+}
+
+/** Closes the uppermost directory but the root that is still open, once there are many; the innermost ones stay. */
+function spareDescriptors(levels: Level[]): void {
+  const index = levels.length - MAX_OPEN;
+  const level = levels[index];
+  if (index < 1 || level?.descriptor === undefined) return;
+  close(level.descriptor);
+  level.descriptor = undefined;
+}
+
+/** Goes back up, opening the parent again if it was closed meanwhile. What cannot be opened again is noted and left out. */
+function leave(levels: Level[], note: Noter): void {
+  const left = levels.pop();
+  const parent = levels.at(-1);
+  if (parent !== undefined && parent.descriptor === undefined) {
+    parent.descriptor = reopenAbove(left?.descriptor, parent) ?? reopenBelow(levels);
+    if (parent.descriptor === undefined && parent.names.length > 0) {
+      note('vanished', parent.path, 'it was moved while it was read');
+      parent.names.length = 0;
+    }
+  }
+  if (left?.descriptor !== undefined) close(left.descriptor);
+}
+
+/** Opens `level` as the parent of its child `below`. */
+function reopenAbove(below: number | undefined, level: Level): number | undefined {
+  return below === undefined ? undefined : reopen(below, DOT_DOT, level);
+}
+
+/** Opens the last level by going down from the root, which always is open. */
+function reopenBelow(levels: readonly Level[]): number | undefined {
+  let descriptor = levels[0]?.descriptor;
+  for (const level of levels.slice(1)) {
+    const next: number | undefined =
+      descriptor === undefined ? undefined : reopen(descriptor, level.name, level);
+    if (descriptor !== undefined && descriptor !== levels[0]?.descriptor) close(descriptor);
+    descriptor = next;
+  }
+  return descriptor;
+}
+
+/** Opens `name` if it still is the directory that `level` was. */
+function reopen(directory: number, name: ByteString, level: Level): number | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openDirectoryAt(directory, name);
+  } catch (error) {
+    if (isLibcError(error)) return undefined; // The caller tries another way, or notes it.
+    throw error;
+  }
+  const { inode, fileSystem } = statDescriptor(descriptor);
+  if (inode === level.stat.inode && fileSystem === level.stat.fileSystem) return descriptor;
+  close(descriptor);
+  return undefined;
+}
+
+/** What `call` answers; undefined, with a note, if the entry is gone or refuses to be read. */
+export function attempt<T>(call: () => T, path: ByteString, note: Noter): T | undefined {
+  try {
+    return call();
+  } catch (error) {
+    if (!isLibcError(error)) throw error;
+    const gone = error.code === 'ENOENT' || error.code === 'ESTALE';
+    note(gone ? 'vanished' : 'unreadable', path, gone ? 'it disappeared while it was read' : error.message);
+    return undefined;
+  }
+}
