@@ -51,18 +51,20 @@ let rolling = 0;
 
 /** The first cut in `bytes` after a byte of `from` up to `to`, or 0. Two bytes a turn: their table look-ups overlap. */
 function scanGear(bytes: Uint8Array, from: number, to: number, mask: number): number {
+  const gear = GEAR; // A constant of the module is looked up at every use.
+  const gearNext = GEAR_NEXT;
   let hash = rolling;
   let at = from;
   for (const last = to - 1; at < last; at += 2) {
     const first = bytes[at] as number;
     const second = bytes[at + 1] as number;
-    const between = (hash << 1) + (GEAR[first] as number);
-    hash = ((hash << 2) + (((GEAR_NEXT[first] as number) + (GEAR[second] as number)) | 0)) | 0;
+    const between = (hash << 1) + (gear[first] as number);
+    hash = ((hash << 2) + (((gearNext[first] as number) + (gear[second] as number)) | 0)) | 0;
     if ((between & mask) === 0) return at + 1;
     if ((hash & mask) === 0) return at + 2;
   }
   if (at < to) {
-    hash = ((hash << 1) + (GEAR[bytes[at] as number] as number)) | 0;
+    hash = ((hash << 1) + (gear[bytes[at] as number] as number)) | 0;
     if ((hash & mask) === 0) return to;
   }
   rolling = hash;

@@ -1,0 +1,151 @@
+/**
+ * The content digest of a volume (docs/format.md, section 10): what two independent readers of the same content must
+ * agree on. Both forms, with owners and without, are built at once.
+ */
+
+import { createHash } from 'node:crypto';
+import { bytesOf } from '../shared/bytes.ts';
+import type { ByteString } from '../shared/bytes.ts';
+import { contentDigestCodec } from '../shared/ids.ts';
+import type { ContentDigest } from '../shared/ids.ts';
+import { TYPE } from './entry.ts';
+import type { Chunk, Entry } from './entry.ts';
+
+/** The part of a chunk that content consists of: not where it is stored. */
+export type ChunkContent = Pick<Chunk, 'gap' | 'length' | 'hash'>;
+
+const LABEL = Buffer.from('qubes-incremental-backup content 1\0', 'latin1');
+/** What symlinks count as: Linux shows it for all of them, other systems do not. */
+const SYMLINK_MODE = 0o777;
+
+/** Takes entries in path order, the root first. */
+export class DigestWriter {
+  readonly #owned = new FieldHash();
+  readonly #ownerless = new FieldHash();
+  /** Path of the first entry of each hard-link group. */
+  readonly #leaders = new Map<number, ByteString>();
+
+  /** True if an entry so far has this inode and other links. */
+  hasLinked(inode: number): boolean {
+    return this.#leaders.has(inode);
+  }
+
+  /** Adds one entry with all its chunks. Sockets and files that could not be read do not count. */
+  add(entry: Entry, chunks: readonly ChunkContent[]): void {
+    if (entry.type === TYPE.socket || (entry.type === TYPE.file && entry.unreadable)) return;
+    const leader = entry.linked ? this.#leaders.get(entry.inode) : undefined;
+    if (entry.linked && leader === undefined) this.#leaders.set(entry.inode, entry.path);
+    addTo(this.#owned, entry, chunks, leader, true);
+    addTo(this.#ownerless, entry, chunks, leader, false);
+  }
+
+  finish(): { readonly digest: ContentDigest; readonly ownerlessDigest: ContentDigest } {
+    return { digest: this.#owned.finish(), ownerlessDigest: this.#ownerless.finish() };
+  }
+}
+
+function addTo(
+  out: FieldHash,
+  entry: Entry,
+  chunks: readonly ChunkContent[],
+  leader: ByteString | undefined,
+  owners: boolean,
+): void {
+  out.text(entry.path);
+  out.u8(entry.type);
+  out.u16(entry.type === TYPE.symlink ? SYMLINK_MODE : entry.mode);
+  if (owners) {
+    out.u32(entry.uid ?? 0);
+    out.u32(entry.gid ?? 0);
+  }
+  out.i64(entry.mtime.seconds);
+  out.u32(entry.mtime.nanoseconds);
+  out.u32(entry.attributes.length);
+  for (const { name, value } of entry.attributes) {
+    out.text(name);
+    out.u32(value.length);
+    out.bytes(value);
+  }
+  out.text(leader ?? ('' as ByteString));
+  if (leader === undefined) addContent(out, entry, chunks);
+}
+
+function addContent(out: FieldHash, entry: Entry, chunks: readonly ChunkContent[]): void {
+  switch (entry.type) {
+    case TYPE.file:
+      out.i64(entry.size);
+      out.u32(chunks.length);
+      for (const { gap, length, hash } of chunks) {
+        out.i64(gap);
+        out.u32(length);
+        out.bytes(hash);
+      }
+      return;
+    case TYPE.symlink:
+      out.text(entry.target);
+      return;
+    case TYPE.characterDevice:
+    case TYPE.blockDevice:
+      out.u32(entry.device[0]);
+      out.u32(entry.device[1]);
+      return;
+    default: // Directories, FIFOs and sockets have no content of their own.
+  }
+}
+
+/** SHA-256 over big-endian fields, gathered first: a call of the hash for each field would cost more than hashing. */
+class FieldHash {
+  readonly #hash = createHash('sha256').update(LABEL);
+  readonly #buffer = Buffer.alloc(64 * 1024);
+  #used = 0;
+
+  u8(value: number): void {
+    this.#used = this.#buffer.writeUInt8(value, this.#room(1));
+  }
+
+  u16(value: number): void {
+    this.#used = this.#buffer.writeUInt16BE(value, this.#room(2));
+  }
+
+  u32(value: number): void {
+    this.#used = this.#buffer.writeUInt32BE(value, this.#room(4));
+  }
+
+  /** A signed 64-bit integer of at most 53 bits. */
+  i64(value: number): void {
+    this.#used = this.#buffer.writeInt32BE(Math.floor(value / 2 ** 32), this.#room(8));
+    this.#used = this.#buffer.writeUInt32BE(value - Math.floor(value / 2 ** 32) * 2 ** 32, this.#used);
+  }
+
+  text(text: ByteString): void {
+    this.u32(text.length);
+    if (text.length > this.#buffer.length) this.bytes(bytesOf(text));
+    else this.#used = this.#room(text.length) + this.#buffer.write(text, this.#used, 'latin1');
+  }
+
+  bytes(bytes: Uint8Array): void {
+    if (bytes.length > this.#buffer.length) {
+      this.#flush();
+      this.#hash.update(bytes);
+    } else {
+      this.#buffer.set(bytes, this.#room(bytes.length));
+      this.#used += bytes.length;
+    }
+  }
+
+  finish(): ContentDigest {
+    this.#flush();
+    return contentDigestCodec.decode(new Uint8Array(this.#hash.digest()));
+  }
+
+  /** The position of `size` free bytes. */
+  #room(size: number): number {
+    if (this.#used + size > this.#buffer.length) this.#flush();
+    return this.#used;
+  }
+
+  #flush(): void {
+    this.#hash.update(this.#buffer.subarray(0, this.#used));
+    this.#used = 0;
+  }
+}
