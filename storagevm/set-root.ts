@@ -1,0 +1,80 @@
+/**
+ * qubes.BackupSetRoot: compare-and-set of the signed root (R41). What a signature alone cannot show is checked
+ * here: that it is by the pinned key, and that the new root follows the current one. The back end's addRoot()
+ * then decides between concurrent callers.
+ */
+
+import { equalBytes } from '../shared/bytes.ts';
+import { BackupError } from '../shared/errors.ts';
+import { NO_ROOT } from '../shared/ids.ts';
+import type { RootHash } from '../shared/ids.ts';
+import type { setRoot } from '../shared/protocol/storage.ts';
+import { decodeRoot } from '../shared/root.ts';
+import type { Root } from '../shared/root.ts';
+import { expect } from '../shared/service.ts';
+import type { ServiceSession } from '../shared/service.ts';
+import type { BackEnd } from './back-end.ts';
+
+/** A larger step of the counter could exhaust it; dom0's steps are 1, or a few after lost races. */
+const MAX_COUNTER_STEP = 2 ** 16;
+
+export async function serveSetRoot(session: ServiceSession<typeof setRoot>, backEnd: BackEnd): Promise<void> {
+  const expected = expect(await session.receive(), 'expect').value.current;
+  const root = decodeRoot(expect(await session.receive(), 'root').value);
+  const current = await publish(backEnd, root, expected);
+  if (current === root.hash) await session.send('done', {});
+  else await session.send('conflict', { current });
+}
+
+/**
+ * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards.
+ * Throws `store-replaced` for a root of another repository or key, `store-rolled-back` for a counter that does
+ * not grow, `refused` for one that does not follow what it was expected to follow, `store-damaged` if the current
+ * root cannot be read.
+ */
+export async function publish(backEnd: BackEnd, root: Root, expected: RootHash): Promise<RootHash> {
+  const current = await readCurrent(backEnd);
+  if (current?.hash === root.hash) return root.hash; // Sent again after a crash.
+  if (current !== undefined) checkOwner(root, current.body.publicKey, current);
+  if ((current?.hash ?? NO_ROOT) !== expected) return current?.hash ?? NO_ROOT;
+  checkSuccessor(root, current, expected);
+  checkOwner(root, await backEnd.pinKey(root.body.publicKey), current);
+  if (await backEnd.addRoot(expected, root.bytes)) return root.hash;
+  return (await readCurrent(backEnd))?.hash ?? NO_ROOT;
+}
+
+async function readCurrent(backEnd: BackEnd): Promise<Root | undefined> {
+  const bytes = await backEnd.currentRoot();
+  return bytes === undefined ? undefined : decodeRoot(bytes);
+}
+
+function checkOwner(root: Root, pinnedKey: Uint8Array, current: Root | undefined): void {
+  if (
+    equalBytes(root.body.publicKey, pinnedKey) &&
+    (current === undefined || root.body.repository === current.body.repository)
+  )
+    return;
+  throw new BackupError(
+    'store-replaced',
+    'this storage VM belongs to another repository: use another storage VM, or move its folder qubes-backup away there',
+  );
+}
+
+function checkSuccessor(root: Root, current: Root | undefined, expected: RootHash): void {
+  if (root.body.previous !== expected)
+    throw new BackupError('refused', 'the root does not follow the one it was to replace');
+  const before = current?.body.counter ?? 0;
+  const { counter } = root.body;
+  if (counter <= before) {
+    throw new BackupError(
+      'store-rolled-back',
+      `the root has the number ${counter}, the storage VM is at ${before}`,
+    );
+  }
+  if (counter - before > MAX_COUNTER_STEP) {
+    throw new BackupError(
+      'refused',
+      `the root skips from number ${before} to ${counter}, further than a store accepts`,
+    );
+  }
+}
