@@ -5,7 +5,7 @@
 
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BackupError, isBackupError, messageOf } from './errors.ts';
+import { BackupError, isBackupError, messageOf, systemCode } from './errors.ts';
 import { MAX_TEXT, SERVICE_IDLE_TIMEOUT, SERVICE_WINDOW, SESSION_TIMEOUT } from './limits.ts';
 import type { FrameTable, Protocol } from './wire/frame.ts';
 import { descriptorIo } from './wire/io.ts';
@@ -48,10 +48,9 @@ export async function serve<ToService extends FrameTable, ToCaller extends Frame
     const code = isBackupError(error) ? error.code : 'internal';
     const text = printableText(messageOf(error));
     process.exitCode = 1;
-    await session.sendError(code, text).catch(() => undefined); // A dead caller needs no last words.
-    writeSync(2, `${text}\n`);
-    await Promise.race([session.closed, delay(LAST_WORDS, undefined, { ref: false })]);
-    if (!session.ended) kill('the caller did not hang up');
+    log(text);
+    const gone = Promise.allSettled([session.sendError(code, text), session.closed]).then(() => true);
+    if (!(await Promise.race([gone, delay(LAST_WORDS, false, { ref: false })]))) kill('the caller did not hang up');
   }
 }
 
@@ -70,8 +69,17 @@ export function printableText(text: string): string {
  * would hold it for ever.
  */
 function kill(why: string): void {
-  writeSync(2, `${why}\n`);
+  log(why);
   process.kill(process.pid, 'SIGKILL');
+}
+
+/** Says `text` on stderr, as far as somebody listens. */
+function log(text: string): void {
+  try {
+    writeSync(2, `${text}\n`);
+  } catch (cause) {
+    if (systemCode(cause) === undefined) throw cause;
+  }
 }
 
 /** Throws `protocol` unless `message` is the expected one. */

@@ -78,6 +78,8 @@ export interface Domains {
   promote(temporary: VmName, finalName: VmName): Promise<void>;
   /** Removes a temporary VM; refuses any other. */
   removeTemporary(temporary: VmName): Promise<void>;
+  /** Kills every disposable and every call that this process started. */
+  stopAll(): Promise<void>;
   /** Removes what runs that died left behind; answers one line for each thing. Call under the state lock. */
   cleanUp(): Promise<readonly string[]>;
 }

@@ -29,9 +29,15 @@ export const catalogSchema = z.strictObject({
 
 export const rootSegmentSchema = z.strictObject({ roots: z.array(rootReference).length(ROOT_SEGMENT) });
 
+const epoch = z.int().min(1);
+
+/** A record of one VM, and the key epoch it is sealed under. */
+const reference = z.strictObject({ object: objectIdCodec, epoch });
+
 const snapshotEntry = z.strictObject({
   number: z.int().min(1),
   object: objectIdCodec,
+  epoch,
   /** Milliseconds since 1970. */
   takenAt: count,
   partial: z.boolean(),
@@ -41,13 +47,14 @@ export const vmRecordSchema = z.strictObject({
   id: vmIdCodec,
   names: z.array(vmName).min(1),
   uuids: z.array(printable(64)),
-  keys: z.array(z.strictObject({ epoch: z.int().min(1), wrapped: wrappedKey })).min(1),
+  keys: z.array(z.strictObject({ epoch, wrapped: wrappedKey })).min(1),
   nextNumber: blobNumber,
-  leaves: z.array(objectIdCodec),
-  live: z.nullable(z.strictObject({ object: objectIdCodec, snapshot: z.int().min(1) })),
+  leaves: z.array(reference),
+  live: z.nullable(z.strictObject({ object: objectIdCodec, epoch, snapshot: z.int().min(1) })),
   nextSnapshot: z.int().min(1),
-  segments: z.array(objectIdCodec),
-  head: z.array(snapshotEntry).max(SNAPSHOT_SEGMENT - 1),
+  segments: z.array(reference),
+  /** A full segment's worth only while the last is partial: it will be replaced. */
+  head: z.array(snapshotEntry).max(SNAPSHOT_SEGMENT),
 });
 
 export const snapshotSegmentSchema = z.strictObject({ entries: z.array(snapshotEntry).length(SNAPSHOT_SEGMENT) });
@@ -69,8 +76,7 @@ export const snapshotSchema = z.strictObject({
   died: numberSet,
   digest: z.nullable(contentDigestCodec),
   ownersKnown: z.boolean(),
-  config: objectIdCodec,
-  configNumber: z.int().min(1),
+  config: z.strictObject({ object: objectIdCodec, epoch, snapshot: z.int().min(1) }),
   warnings: count,
   counts: z.strictObject({
     entries: count,
@@ -84,6 +90,7 @@ export const snapshotSchema = z.strictObject({
 
 export type Catalog = z.output<typeof catalogSchema>;
 export type CatalogEntry = Catalog['vms'][number];
+export type Reference = z.output<typeof reference>;
 export type RootReference = z.output<typeof rootReference>;
 export type VmRecord = z.output<typeof vmRecordSchema>;
 export type SnapshotEntry = z.output<typeof snapshotEntry>;

@@ -13,7 +13,7 @@ import type { Protocol } from '../wire/frame.ts';
 const count = z.int().min(0);
 const blobNumber = z.int().min(0).max(MAX_BLOB_NUMBER);
 const milliseconds = z.int().min(0);
-const path = z.instanceof(Uint8Array).refine((bytes) => bytes.length <= MAX_PATH, 'path too long');
+const path = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= MAX_PATH, 'no path, or too long');
 
 /** Where the volume is inside the disposable, as its driver attached it. */
 const volume = z.strictObject({

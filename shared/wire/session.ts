@@ -47,7 +47,7 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   #controlQueued = 0;
   #peerMaySend = 0;
   #credit = 0;
-  #heard = Date.now();
+  #heard = performance.now();
   #received = { frames: 0, bytes: 0 };
   #sent = { frames: 0, bytes: 0 };
   #peerEnded = false;
@@ -66,10 +66,12 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     this.#reader = new FrameReader(io, tables.incoming, {
       admit: (spec, length) => this.#admit(spec, length),
       onBytes: () => {
-        this.#heard = Date.now();
+        this.#heard = performance.now();
       },
     });
-    this.#ping = setInterval(() => this.#sendNow(COMMON.ping, {}).catch((error: unknown) => this.fail(error)), PING_INTERVAL);
+    this.#ping = setInterval(() => {
+      this.#sendNow(COMMON.ping, {}).catch((error: unknown) => this.fail(error));
+    }, PING_INTERVAL);
     this.#ping.unref();
     this.#write([MAGIC]).catch((error: unknown) => this.fail(error));
     if (options.window > 0) this.grant(options.window);
@@ -82,7 +84,7 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     if (spec === undefined) throw new BackupError('internal', `no frame ${name} in this direction`);
     const turn = this.#order.then(async () => {
       if (spec.form === 'bulk') await this.#spend(value as Uint8Array | readonly Uint8Array[]);
-      await this.#sendNow(spec, value);
+      await this.#patiently(this.#sendNow(spec, value));
     });
     this.#order = turn.catch(() => undefined); // The failure reaches the caller through `turn`.
     return turn;
@@ -130,7 +132,7 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     this.#finished = true;
     clearInterval(this.#ping);
     const { frames, bytes } = this.#sent;
-    await this.#write(encodeFrame(COMMON.end, { frames, bytes }));
+    await this.#patiently(this.#write(encodeFrame(COMMON.end, { frames, bytes })));
   }
 
   /** Waits for the peer's final frame; throws `protocol` if it still had something to say. */
@@ -188,7 +190,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     if (spec === COMMON.credit) {
       this.#credit += (decodeFrame(frame) as ValueOf<typeof COMMON.credit>).bytes;
       if (this.#credit > Number.MAX_SAFE_INTEGER) throw new BackupError('protocol', 'granted impossible credit');
-    } else if (spec !== COMMON.ping) this.#queue.push(frame);
+    } else if (spec === COMMON.ping) decodeFrame(frame);
+    else this.#queue.push(frame);
     this.#wake();
   }
 
@@ -204,7 +207,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
 
   async #spend(value: Uint8Array | readonly Uint8Array[]): Promise<void> {
     const cost = creditFor(lengthOf(value));
-    await this.#until(() => this.#credit >= cost);
+    await this.#until(() => this.#credit >= cost || this.#peerEnded);
+    if (this.#credit < cost) throw this.fail(new BackupError('protocol', 'ended without taking what was sent'));
     this.#credit -= cost;
   }
 
@@ -230,13 +234,25 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     });
   }
 
+  /** Waits for `write`, but no longer than the session lives: a peer that stopped reading fails it. */
+  async #patiently(write: Promise<void>): Promise<void> {
+    let settled = false;
+    const done = () => {
+      settled = true;
+      this.#wake();
+    };
+    write.then(done, done);
+    await this.#until(() => settled);
+    await write;
+  }
+
   /** Waits for `condition`, which may become true only through frames of the peer. */
   async #until(condition: () => boolean): Promise<void> {
     const patience = this.#options.idleTimeout ?? IDLE_TIMEOUT;
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     while (!condition()) {
       if (this.#failure !== undefined) throw this.#failure;
-      const left = this.#heard + patience - Date.now();
+      const left = this.#heard + patience - performance.now();
       if (left <= 0) {
         throw this.fail(
           new BackupError('timeout', `said nothing for ${Math.round(patience / 1000)} s: is that VM paused, or its disk stuck?`),

@@ -1,0 +1,127 @@
+/** One run of the command line: configuration, VMs, storage, and the repository once it is open. */
+
+import { BackupError } from '../shared/errors.ts';
+import type { Config } from './config.ts';
+import type { Domains } from './domains/domains.ts';
+import type { Secret } from './keys/secret.ts';
+import type { Output } from './output.ts';
+import { openRepository } from './repository/open.ts';
+import type { Repository } from './repository/repository.ts';
+import type { Listener, Note } from './session/report.ts';
+import { makePrivateFolder } from './state/files.ts';
+import { lockFolder } from './state/lock.ts';
+import { PinFile } from './state/pin.ts';
+import { Storage } from './storage/storage.ts';
+
+export interface AppOptions {
+  readonly config: Config;
+  readonly domains: Domains;
+  readonly output: Output;
+  readonly secret: () => Promise<Secret>;
+  readonly acceptRoot: string | undefined;
+}
+
+export class App {
+  readonly config: Config;
+  readonly domains: Domains;
+  readonly output: Output;
+  readonly storage: Storage;
+  readonly pin: PinFile;
+  /** Warnings so far: with any, the run ends with status 3. */
+  warnings = 0;
+  readonly #options: AppOptions;
+  readonly #undo: (() => Promise<void>)[] = [];
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.config = options.config;
+    this.domains = options.domains;
+    this.output = options.output;
+    makePrivateFolder(options.config.stateFolder);
+    this.storage = new Storage(options.domains, options.config.storageVm);
+    this.pin = new PinFile(options.config.stateFolder, options.config.storageVm);
+  }
+
+  /** What opening and creating a repository needs. */
+  get repositoryOptions() {
+    const { storage, pin } = this;
+    const { stateFolder, cacheSize } = this.config;
+    return { storage, pin, stateFolder, cacheSize };
+  }
+
+  /** Opens the repository; the storage VM starts while the person types. */
+  async open(): Promise<Repository> {
+    this.storage.warmUp();
+    const { secret, acceptRoot } = this.#options;
+    const repository = await openRepository({ ...this.repositoryOptions, secret, acceptRoot });
+    this.defer(() => {
+      repository.store.trimCache();
+      repository.keyring.close();
+      return Promise.resolve();
+    });
+    return repository;
+  }
+
+  secret(): Promise<Secret> {
+    return this.#options.secret();
+  }
+
+  /** Makes this the only writing run, and removes what dead runs left. */
+  async lock(): Promise<void> {
+    this.defer(await lockFolder(this.config.stateFolder));
+    for (const line of await this.domains.cleanUp()) this.warnOnly(`left by a run that died: ${line}`);
+  }
+
+  /** Has `undo` run when the command ends, however it ends: last in, first out. */
+  defer(undo: () => Promise<void>): void {
+    this.#undo.push(undo);
+  }
+
+  /** A warning that does not make the result incomplete. */
+  warnOnly(text: string): void {
+    this.output.warn(text);
+    this.output.event('warning', { text });
+  }
+
+  /** A warning that makes the run end with status 3. */
+  warn(text: string): void {
+    this.warnings += 1;
+    this.warnOnly(text);
+  }
+
+  /** Shows progress and notes of a session under `title`. */
+  listener(title: string): Listener {
+    return {
+      progress: (progress) => this.output.progress(title, progress),
+      note: (note: Note) => {
+        if (note.code.startsWith('skipped-')) {
+          this.output.event('note', { title, ...note });
+          return;
+        }
+        this.warn(`${title}: ${note.path === '' ? 'the volume' : note.path}: ${note.detail} (${note.code})`);
+      },
+    };
+  }
+
+  /** Ends all that runs in other VMs; the command then fails on it and tidies up. */
+  async interrupt(): Promise<void> {
+    await Promise.allSettled([this.storage.abort(), this.domains.stopAll()]);
+  }
+
+  /** Runs everything deferred. A failure to tidy up is a warning, unless the command failed anyway. */
+  async close(): Promise<void> {
+    this.output.endProgress();
+    for (const undo of this.#undo.splice(0).reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        this.warn(error instanceof Error ? error.message : String(error));
+      }
+    }
+  }
+}
+
+/** Throws `usage` unless `condition`. */
+export function requireUsage(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new BackupError('usage', message);
+}

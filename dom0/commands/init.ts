@@ -1,0 +1,32 @@
+/** `init`: creates a repository in an empty storage VM. */
+
+import type { App } from '../app.ts';
+import { Keyring } from '../keys/keyring.ts';
+import type { Secret } from '../keys/secret.ts';
+import { createSlot } from '../keys/slots.ts';
+import { newRepositoryId } from '../../shared/ids.ts';
+import { createRepository } from '../repository/open.ts';
+import { fingerprint } from '../state/pin.ts';
+
+/** `secrets`: one key slot each, at least one. */
+export async function init(app: App, secrets: () => Promise<readonly Secret[]>): Promise<void> {
+  await app.lock();
+  app.defer(() => app.storage.abort());
+  const keyring = Keyring.create(newRepositoryId());
+  const repository = await createRepository(app.repositoryOptions, keyring, async () => {
+    const slots = [];
+    for (const secret of await secrets()) slots.push(await createSlot(keyring, secret, labelOf(secret)));
+    return slots;
+  });
+  await app.storage.close();
+  keyring.close();
+  const { hash, body } = repository.root;
+  app.output.line(`Created a repository in ${app.storage.vm}, opened by ${body.slots.map((slot) => slot.label).join(' or ')}.`);
+  app.output.line(`Fingerprint of its first root: ${fingerprint(hash)}`);
+  app.output.line('Without the secret nothing can ever be restored: keep it safe, and apart from this machine.');
+  app.output.event('initialised', { storage: app.storage.vm, repository: body.repository, fingerprint: fingerprint(hash) });
+}
+
+function labelOf(secret: Secret): string {
+  return secret.kind === 'passphrase' ? 'passphrase' : 'key file';
+}

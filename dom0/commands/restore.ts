@@ -1,0 +1,89 @@
+/**
+ * `restore`: a snapshot into a new VM under a temporary name; a second disposable that is given nothing but the volume
+ * must arrive at the snapshot's content digest; only then does the VM get its name (R30, R31).
+ */
+
+import { BackupError } from '../../shared/errors.ts';
+import { parseVmName } from '../../shared/ids.ts';
+import type { VmName } from '../../shared/ids.ts';
+import { restore as restoreProtocol, verify } from '../../shared/protocol/disposable.ts';
+import type { App } from '../app.ts';
+import { formatBytes, formatCount, formatTime } from '../output.ts';
+import { runRestore, runVerify } from '../session/read-sessions.ts';
+import type { Restored } from '../session/read-sessions.ts';
+import { choose } from './chosen.ts';
+import type { Chosen } from './chosen.ts';
+
+export async function restore(app: App, target: string, as: string | undefined): Promise<void> {
+  await app.lock();
+  const wanted = as === undefined ? undefined : parseVmName(as);
+  const chosen = await choose(app, target);
+  const { snapshot, history } = chosen;
+  const name = wanted ?? history.name;
+  if ((await app.domains.list()).some((vm) => vm.name === name)) {
+    throw new BackupError('vm-exists', `a VM named ${name} exists and is not touched: restore beside it with --as NAME`);
+  }
+  if (snapshot.digest === null) {
+    throw new BackupError('unknown-snapshot', `snapshot ${snapshot.number} of ${history.name} is partial: it is not a state the VM ever had; choose another`);
+  }
+  if (snapshot.warnings > 0) app.warnOnly(`snapshot ${snapshot.number} was taken with ${formatCount(snapshot.warnings)} warnings: what they named may be missing`);
+  const temporary = await app.domains.createTemporary(name, await history.config(snapshot));
+  app.output.line(`Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`);
+  let promoted = false;
+  try {
+    const restored = await fill(app, chosen, temporary);
+    await prove(app, chosen, temporary);
+    await app.domains.promote(temporary, name);
+    promoted = true;
+    report(app, chosen, name, restored);
+  } finally {
+    app.output.endProgress();
+    if (!promoted) await app.domains.removeTemporary(temporary);
+  }
+  await linkHistory(app, chosen, name);
+  await app.storage.close();
+}
+
+async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): Promise<Restored> {
+  const disposable = await app.domains.startDisposable(temporary, { kind: 'volume', vm: temporary, writable: true });
+  try {
+    const call = await disposable.call(restoreProtocol.service);
+    return await runRestore(call, await access(false), { folder: disposable.folder, top: snapshot.top }, app.listener('restore'));
+  } finally {
+    app.output.endProgress();
+    await disposable.destroy();
+  }
+}
+
+async function prove(app: App, { snapshot, history }: Chosen, temporary: VmName): Promise<void> {
+  const disposable = await app.domains.startDisposable(temporary, { kind: 'volume', vm: temporary, writable: false });
+  try {
+    const call = await disposable.call(verify.service);
+    const { digest } = await runVerify(call, { folder: disposable.folder, owners: snapshot.ownersKnown }, app.listener('verify'));
+    if (digest === snapshot.digest) return;
+    throw new BackupError('verify-failed', `what was restored is not snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`);
+  } finally {
+    app.output.endProgress();
+    await disposable.destroy();
+  }
+}
+
+function report(app: App, { snapshot, history }: Chosen, name: VmName, { files, bytes, warnings }: Restored): void {
+  app.output.line(`A second disposable read ${formatCount(files)} files, ${formatBytes(bytes)}, and arrived at the same content digest.`);
+  if (!snapshot.ownersKnown) app.warn(`${name}: owners and groups were unknown when the backup was made, and are those of the restoring user`);
+  app.output.line(`${name} is restored.`);
+  app.output.event('restored', { vm: history.name, snapshot: snapshot.number, as: name, files, bytes, warnings });
+}
+
+/**
+ * If none of the VMs that this history belongs to exists any more, the restored one continues it: an explicit link by
+ * its new UUID, never by its name (R11).
+ */
+async function linkHistory(app: App, { repository, history }: Chosen, name: VmName): Promise<void> {
+  const { record, recordId } = history;
+  const vms = await app.domains.list();
+  const restored = vms.find((vm) => vm.name === name);
+  if (restored === undefined || vms.some((vm) => record.uuids.includes(vm.uuid))) return;
+  const names = record.names.at(-1) === name ? record.names : [...record.names, name];
+  await repository.publish({ ...record, names, uuids: [...record.uuids, restored.uuid] }, recordId, Date.now);
+}

@@ -1,0 +1,158 @@
+/** The command line `qubes-backup`: parses it, runs one command, turns the outcome into an exit status. */
+
+import { existsSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
+import { App } from './app.ts';
+import { backup } from './commands/backup.ts';
+import { check } from './commands/check.ts';
+import { extract } from './commands/extract.ts';
+import { init } from './commands/init.ts';
+import { list } from './commands/list.ts';
+import { ls } from './commands/ls.ts';
+import { restore } from './commands/restore.ts';
+import { loadConfig } from './config.ts';
+import type { Sandbox } from './config.ts';
+import { LocalDomains } from './domains/local/local.ts';
+import { createKeyFile, passphraseOf, readKeyFile, readPassphraseFile } from './keys/secret.ts';
+import type { Secret } from './keys/secret.ts';
+import { Output } from './output.ts';
+import { askSecret } from './prompt.ts';
+
+/** Exit statuses. */
+const STATUS = { complete: 0, failed: 1, usage: 2, warnings: 3 } as const;
+
+interface GlobalOptions {
+  readonly config?: string;
+  readonly local?: string;
+  readonly json: boolean;
+  readonly passphraseFile?: string;
+  readonly keyFile?: string;
+  readonly sandbox?: Sandbox;
+  readonly acceptRoot?: string;
+}
+
+const program = new Command('qubes-backup')
+  .description('Incremental, encrypted backups of VMs, split by trust.')
+  .configureHelp({ showGlobalOptions: true })
+  .option('--config <file>', 'configuration (TOML); default /etc/qubes-backup/config.toml')
+  .option('--local <home>', 'the local driver, with VMs, storage and state under HOME')
+  .option('--json', 'one JSON object a line on stdout', false)
+  .option('--passphrase-file <file>', 'read the passphrase from a file (or /dev/fd/N)')
+  .option('--key-file <file>', 'open the repository with a key file; init creates it')
+  .option('--accept-root <fingerprint>', 'accept a root that is older, forked or of another repository')
+  .addOption(new Option('--sandbox <kind>', 'how services are confined').choices(['auto', 'bubblewrap', 'unshare', 'none']))
+  .showHelpAfterError('(run "qubes-backup --help" for the commands)')
+  .exitOverride();
+
+program
+  .command('init')
+  .description('create a repository in the empty storage VM')
+  .action(() => run((app, options) => init(app, () => secretsForInit(options))));
+program
+  .command('backup [vm...]')
+  .description('take a snapshot of the named VMs')
+  .option('--all', 'every VM that is included in backups', false)
+  .action((vms: string[], { all }: { all: boolean }) => run((app) => backup(app, vms, all)));
+program
+  .command('list [vm]')
+  .description('list snapshots')
+  .action((vm: string | undefined) => run((app) => list(app, vm)));
+program
+  .command('ls <vm[@snapshot]> [path]')
+  .description('list what a snapshot holds')
+  .option('-r, --recursive', 'with everything below', false)
+  .action((target: string, path: string | undefined, { recursive }: { recursive: boolean }) => run((app) => ls(app, target, path ?? '', recursive)));
+program
+  .command('restore <vm[@snapshot]>')
+  .description('restore a VM; it gets its name only when its content is proven right')
+  .option('--as <name>', 'under another name')
+  .action((target: string, { as }: { as?: string }) => run((app) => restore(app, target, as)));
+program
+  .command('extract <vm[@snapshot]> <path...>')
+  .description('extract files and folders')
+  .option('--to <folder>', 'below this folder')
+  .option('--tar <file>', 'as a tar file; - for stdout')
+  .option('--overwrite', 'replace files that are in the way', false)
+  .action((target: string, paths: string[], { to, tar, overwrite }: { to?: string; tar?: string; overwrite: boolean }) =>
+    run((app) => extract(app, target, paths, { to, tar, overwrite })),
+  );
+program
+  .command('check')
+  .description('verify the store')
+  .option('--read-data <percent>', 'also read and verify this share of the data', parsePercent, 0)
+  .action(({ readData }: { readData: number }) => run((app) => check(app, readData)));
+
+/** Runs `command`, reports what it threw, and sets the exit status. */
+async function run(command: (app: App, options: GlobalOptions) => Promise<void>): Promise<void> {
+  const options = program.opts<GlobalOptions>();
+  const output = new Output(options.json);
+  try {
+    const app = createApp(options, output);
+    const stopListening = stopOnSignal(app);
+    try {
+      await command(app, options);
+    } finally {
+      stopListening();
+      await app.close();
+    }
+    process.exitCode = app.warnings > 0 ? STATUS.warnings : STATUS.complete;
+  } catch (error) {
+    output.error(messageOf(error));
+    output.event('error', { code: isBackupError(error) ? error.code : 'internal', message: messageOf(error) });
+    if (!isBackupError(error) && error instanceof Error && error.stack !== undefined) output.error(error.stack);
+    process.exitCode = isBackupError(error, 'usage') ? STATUS.usage : STATUS.failed;
+  }
+}
+
+function createApp(options: GlobalOptions, output: Output): App {
+  const config = loadConfig({ file: options.config, localHome: options.local, sandbox: options.sandbox });
+  const domains = new LocalDomains({ home: config.home, sandbox: config.sandbox });
+  if (config.sandbox === 'none') output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
+  return new App({ config, domains, output, secret: () => secretToOpen(options), acceptRoot: options.acceptRoot });
+}
+
+/** Lets a first signal end the run in order; a second one ends it at once. */
+function stopOnSignal(app: App): () => void {
+  const stop = (signal: NodeJS.Signals) => {
+    app.output.error(`stopped by ${signal}; tidying up`);
+    process.removeListener(signal, stop);
+    void app.interrupt();
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  return () => {
+    process.removeListener('SIGINT', stop);
+    process.removeListener('SIGTERM', stop);
+  };
+}
+
+async function secretToOpen({ keyFile, passphraseFile }: GlobalOptions): Promise<Secret> {
+  if (keyFile !== undefined) return readKeyFile(keyFile);
+  if (passphraseFile !== undefined) return readPassphraseFile(passphraseFile);
+  return passphraseOf(await askSecret('Passphrase: '));
+}
+
+/** One secret for each slot that the options ask for; a key file that does not exist is created. */
+async function secretsForInit({ keyFile, passphraseFile }: GlobalOptions): Promise<Secret[]> {
+  const secrets: Secret[] = [];
+  if (keyFile !== undefined) secrets.push(existsSync(keyFile) ? readKeyFile(keyFile) : createKeyFile(keyFile));
+  if (passphraseFile !== undefined) secrets.push(readPassphraseFile(passphraseFile));
+  if (secrets.length > 0) return secrets;
+  const first = await askSecret('New passphrase: ');
+  if ((await askSecret('Again: ')) !== first) throw new BackupError('usage', 'the two passphrases differ: nothing was created');
+  return [passphraseOf(first)];
+}
+
+function parsePercent(text: string): number {
+  const percent = Number(text.replace(/%$/, ''));
+  if (!(percent >= 0 && percent <= 100)) throw new InvalidArgumentError('give a percentage from 0 to 100');
+  return percent;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? STATUS.complete : STATUS.usage;
+}

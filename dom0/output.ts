@@ -1,0 +1,138 @@
+/**
+ * What a person or a program sees: lines on stdout, notes on stderr, or with --json one object a line on stdout. A
+ * progress bar only where a terminal shows it. Everything here is ours or printable ASCII by schema.
+ */
+
+import { fstatSync, writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { Presets, SingleBar } from 'cli-progress';
+import { systemCode } from '../shared/errors.ts';
+import type { Progress } from './session/report.ts';
+
+const STDOUT = 1;
+const STDERR = 2;
+
+export class Output {
+  readonly json: boolean;
+  #bar: SingleBar | undefined;
+
+  constructor(json: boolean) {
+    this.json = json;
+  }
+
+  /** A line for people; with --json it is left out. */
+  line(text: string): void {
+    if (!this.json) this.#write(STDOUT, `${text}\n`);
+  }
+
+  /** An object for programs; without --json it is left out. */
+  event(event: string, fields: Readonly<Record<string, unknown>>): void {
+    if (this.json) this.#write(STDOUT, `${JSON.stringify({ event, ...fields })}\n`);
+  }
+
+  warn(text: string): void {
+    this.#write(STDERR, `warning: ${text}\n`);
+  }
+
+  error(text: string): void {
+    this.#write(STDERR, `error: ${text}\n`);
+  }
+
+  /** Raw bytes to stdout, for a tar stream. */
+  raw(bytes: Uint8Array): void {
+    writeAll(STDOUT, bytes);
+  }
+
+  /** Shows `title` and how far it is; replaced by the next call, removed by endProgress(). */
+  progress(title: string, { files, bytes, totalFiles, totalBytes }: Progress): void {
+    if (this.json || !isatty(STDERR)) return;
+    const total = totalBytes > 0 ? totalBytes : bytes;
+    if (this.#bar === undefined) {
+      const format = '{title}  {bar} {percentage}%  {files}  {size}  {rate}/s  ETA {eta_formatted}';
+      this.#bar = new SingleBar({ format, hideCursor: true, clearOnComplete: true, stream: process.stderr }, Presets.shades_grey);
+      this.#bar.start(Math.max(total, 1), 0, { title, files: '', size: '', rate: '' });
+      this.#started = performance.now();
+    }
+    const seconds = Math.max((performance.now() - this.#started) / 1000, 0.001);
+    this.#bar.setTotal(Math.max(total, 1));
+    this.#bar.update(Math.min(bytes, total), {
+      title,
+      files: totalFiles > 0 ? `${formatCount(files)}/${formatCount(totalFiles)} files` : `${formatCount(files)} files`,
+      size: formatBytes(bytes),
+      rate: formatBytes(bytes / seconds),
+    });
+  }
+
+  #started = 0;
+
+  endProgress(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  }
+
+  #write(descriptor: number, text: string): void {
+    this.endProgress();
+    writeAll(descriptor, Buffer.from(text, 'utf8'));
+  }
+}
+
+/** Writes all of `bytes`. A reader that went away ends the output, not the work. */
+function writeAll(descriptor: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(descriptor, bytes, at);
+    } catch (error) {
+      if (systemCode(error) === 'EAGAIN') waitForReader();
+      else if (systemCode(error) === 'EPIPE' && !isRegularFile(descriptor)) return;
+      else throw error;
+    }
+  }
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** Lets a slow reader of a non-blocking descriptor catch up. */
+function waitForReader(): void {
+  Atomics.wait(sleeper, 0, 0, 5);
+}
+
+function isRegularFile(descriptor: number): boolean {
+  return fstatSync(descriptor).isFile();
+}
+
+/** `1234567` as `1,234,567`. */
+export function formatCount(count: number): string {
+  return count.toLocaleString('en-US');
+}
+
+/** Bytes in the unit a person reads: `0 B`, `12.3 KiB`, `4.00 GiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? Math.round(value) : value.toPrecision(value >= 1000 ? 4 : 3)} ${units[unit] ?? ''}`;
+}
+
+/** Milliseconds since 1970 as local `YYYY-MM-DD HH:MM:SS`. */
+export function formatTime(milliseconds: number): string {
+  const date = new Date(milliseconds);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** Rows as aligned columns, two spaces between; the columns of `right` are right-aligned. */
+export function formatTable(rows: readonly (readonly string[])[], right: readonly number[] = []): string[] {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  );
+}

@@ -1,0 +1,115 @@
+/** One VM's record opened: its keys, its snapshots, its blob table. Read side; vm-writer.ts adds to it. */
+
+import { BackupError } from '../../shared/errors.ts';
+import type { ObjectId, VmName } from '../../shared/ids.ts';
+import { SNAPSHOT_SEGMENT } from '../../shared/limits.ts';
+import { NumberSet } from '../../shared/numbers.ts';
+import { KIND } from '../seal/object.ts';
+import type { Kind } from '../seal/object.ts';
+import { BlobTable } from './blob-table.ts';
+import type { ObjectStore, Sealer } from './object-store.ts';
+import { snapshotSchema, snapshotSegmentSchema } from './records.ts';
+import type { CatalogEntry, Snapshot, SnapshotEntry, VmRecord } from './records.ts';
+import type { Repository } from './repository.ts';
+
+export class VmHistory {
+  readonly name: VmName;
+  readonly record: VmRecord;
+  /** The object that holds `record`, undefined while the VM was never backed up. */
+  readonly recordId: ObjectId | undefined;
+  readonly table: BlobTable;
+  readonly #store: ObjectStore;
+  readonly #repository: Repository;
+
+  /** `table` carries rows over from an earlier record of the same run. */
+  constructor(repository: Repository, name: VmName, record: VmRecord, recordId: ObjectId | undefined, table?: BlobTable) {
+    this.name = name;
+    this.record = record;
+    this.recordId = recordId;
+    this.#repository = repository;
+    this.#store = repository.store;
+    this.table = table ?? new BlobTable(this.#store, (kind, number, epoch) => this.sealer(kind, number, epoch), record);
+  }
+
+  static async read(repository: Repository, entry: CatalogEntry): Promise<VmHistory> {
+    return new VmHistory(repository, entry.name, await repository.readVm(entry), entry.record);
+  }
+
+  /** The newest epoch: everything new is sealed under it. */
+  get epoch(): number {
+    const newest = this.record.keys.at(-1);
+    if (newest === undefined) throw new BackupError('internal', 'a VM record without a key');
+    return newest.epoch;
+  }
+
+  /** Key and place of one of this VM's objects; records are sealed under the epoch they were written in. */
+  sealer(kind: Kind, number: number, epoch: number): Sealer {
+    const { id, keys } = this.record;
+    const wrapped = keys.find((key) => key.epoch === epoch)?.wrapped;
+    if (wrapped === undefined) throw new BackupError('store-damaged', `${this.name} has no key of epoch ${epoch}`);
+    const key = this.#repository.keyring.unwrapVmKey(id, epoch, wrapped);
+    return { key, place: { kind, repository: this.#repository.keyring.repository, vm: id, number, epoch } };
+  }
+
+  /** All snapshots, oldest first. */
+  async entries(): Promise<SnapshotEntry[]> {
+    const segments = await Promise.all(
+      this.record.segments.map(({ object, epoch }, index) =>
+        this.#store.getRecord(this.sealer(KIND.snapshotSegment, index, epoch), snapshotSegmentSchema, object, `snapshots of ${this.name}`),
+      ),
+    );
+    return [...segments.flatMap((segment) => segment.entries), ...this.record.head];
+  }
+
+  /** The newest snapshot, partial or not. */
+  async newest(): Promise<Snapshot | undefined> {
+    let entry = this.record.head.at(-1);
+    if (entry === undefined && this.record.segments.length > 0) entry = (await this.entries()).at(-1);
+    return entry === undefined ? undefined : this.snapshot(entry);
+  }
+
+  async snapshot(entry: SnapshotEntry): Promise<Snapshot> {
+    const what = `snapshot ${entry.number} of ${this.name}`;
+    const snapshot = await this.#store.getRecord(this.sealer(KIND.snapshot, entry.number, entry.epoch), snapshotSchema, entry.object, what);
+    if (snapshot.number === entry.number) return snapshot;
+    throw new BackupError('store-damaged', `${what} says it is number ${snapshot.number}`);
+  }
+
+  /** The configuration that was backed up with `snapshot`. */
+  config(snapshot: Snapshot): Promise<Uint8Array> {
+    const { object, epoch, snapshot: number } = snapshot.config;
+    return this.#store.get(this.sealer(KIND.config, number, epoch), object, `the configuration of ${this.name}`);
+  }
+
+  /** Blob numbers of the newest snapshot. */
+  async newestLive(): Promise<NumberSet> {
+    const { live } = this.record;
+    if (live === null) return NumberSet.empty;
+    const bytes = await this.#store.get(this.sealer(KIND.liveSet, live.snapshot, live.epoch), live.object, `the live set of ${this.name}`);
+    return NumberSet.decode(bytes);
+  }
+
+  /** Blob numbers of snapshot `number`: the newest ones, less what came later, with what died since. */
+  async liveAt(number: number): Promise<NumberSet> {
+    let live = await this.newestLive();
+    for (const entry of (await this.entries()).reverse()) {
+      if (entry.number === number) return live;
+      live = liveBefore(await this.snapshot(entry), live);
+    }
+    throw new BackupError('unknown-snapshot', `${this.name} has no snapshot ${number}`);
+  }
+}
+
+/** The live set of the snapshot before `snapshot`, whose own is `live`: a blob lives one interval. */
+export function liveBefore(snapshot: Snapshot, live: NumberSet): NumberSet {
+  return live.minus(NumberSet.range(snapshot.firstNumber, snapshot.endNumber)).union(snapshot.died);
+}
+
+/** Entries split into as many full segments as there are, and the rest. A partial last entry is always of the rest. */
+export function splitSegments(entries: readonly SnapshotEntry[]): { full: SnapshotEntry[][]; rest: SnapshotEntry[] } {
+  const final = entries.at(-1)?.partial === true ? entries.length - 1 : entries.length;
+  const full: SnapshotEntry[][] = [];
+  let at = 0;
+  for (; final - at >= SNAPSHOT_SEGMENT; at += SNAPSHOT_SEGMENT) full.push(entries.slice(at, at + SNAPSHOT_SEGMENT));
+  return { full, rest: entries.slice(at) };
+}

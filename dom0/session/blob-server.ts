@@ -1,0 +1,95 @@
+/**
+ * Serves a disposable's `get` requests: under the grant of its job, in the order asked, verified and opened here.
+ * The disposable's own credit bounds what is sent ahead; MAX_BLOBS_REQUESTED bounds what it may ask ahead.
+ */
+
+import { u64 } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
+import { MAX_BLOBS_REQUESTED } from '../../shared/limits.ts';
+import type { NumberSet } from '../../shared/numbers.ts';
+import { KIND } from '../seal/object.ts';
+import type { ObjectStore } from '../repository/object-store.ts';
+import type { VmHistory } from '../repository/vm-history.ts';
+
+/** What a job may read: blobs of one snapshot, and of them perhaps only trees. */
+export interface Grant {
+  readonly numbers: NumberSet;
+  readonly treesOnly: boolean;
+}
+
+/** Objects fetched ahead of the one being sent. */
+const AHEAD = 3;
+
+export class BlobServer {
+  readonly #store: ObjectStore;
+  readonly #history: VmHistory;
+  readonly #grant: Grant;
+  readonly #send: (pieces: readonly Uint8Array[]) => Promise<void>;
+  readonly #failed: (error: unknown) => void;
+  readonly #wanted: number[] = [];
+  readonly #fetching: { number: number; blob: Promise<Uint8Array> }[] = [];
+  #running = false;
+
+  constructor(
+    store: ObjectStore,
+    history: VmHistory,
+    grant: Grant,
+    io: { send: (pieces: readonly Uint8Array[]) => Promise<void>; failed: (error: unknown) => void },
+  ) {
+    this.#store = store;
+    this.#history = history;
+    this.#grant = grant;
+    this.#send = io.send;
+    this.#failed = io.failed;
+  }
+
+  /** Takes a request. Throws `refused` on a number outside the grant, and on too many open requests. */
+  request(numbers: readonly number[]): void {
+    for (const number of numbers) {
+      if (!this.#grant.numbers.has(number)) throw new BackupError('refused', `asked for blob ${number}, which its job does not grant`);
+    }
+    this.#wanted.push(...numbers);
+    if (this.#wanted.length + this.#fetching.length > MAX_BLOBS_REQUESTED) {
+      throw new BackupError('protocol', 'asked for more blobs at once than allowed');
+    }
+    if (!this.#running) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    try {
+      for (;;) {
+        this.#fetchAhead();
+        const next = this.#fetching.shift();
+        if (next === undefined) break;
+        const blob = await next.blob;
+        this.#fetchAhead();
+        await this.#send([u64(next.number), blob]);
+      }
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #fetchAhead(): void {
+    while (this.#fetching.length < AHEAD) {
+      const number = this.#wanted.shift();
+      if (number === undefined) return;
+      const blob = this.#fetch(number);
+      blob.catch(() => undefined); // Reported when its turn comes.
+      this.#fetching.push({ number, blob });
+    }
+  }
+
+  async #fetch(number: number): Promise<Uint8Array> {
+    const { table, name } = this.#history;
+    const row = await table.row(number);
+    if (row === undefined) throw new BackupError('store-damaged', `the blob table of ${name} has no row ${number}`);
+    if (this.#grant.treesOnly && row.kind !== KIND.tree) {
+      throw new BackupError('refused', `asked for old content of ${name} (blob ${number}); a backup may only read the tree`);
+    }
+    return this.#store.get(this.#history.sealer(row.kind, number, row.epoch), row.id, `blob ${number} of ${name}`);
+  }
+}

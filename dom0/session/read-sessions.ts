@@ -1,0 +1,154 @@
+/**
+ * The jobs of a disposable that only read blobs, or none: restore, verify, browse, export. Each takes a running call,
+ * and answers what the disposable reported, checked by schema. They grant the blobs of one snapshot, nothing else.
+ */
+
+import { BackupError, isBackupError } from '../../shared/errors.ts';
+import type { ContentDigest } from '../../shared/ids.ts';
+import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
+import { browse, exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
+import type { ListEntry } from '../../shared/protocol/disposable.ts';
+import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
+import type { Message } from '../../shared/wire/session.ts';
+import type { ServiceCall } from '../domains/domains.ts';
+import type { ObjectStore } from '../repository/object-store.ts';
+import type { VmHistory } from '../repository/vm-history.ts';
+import { Call } from '../storage/call.ts';
+import { BlobServer } from './blob-server.ts';
+import type { Grant } from './blob-server.ts';
+import { NoteCounter } from './report.ts';
+import type { Listener } from './report.ts';
+
+/** Where a job's blobs come from. */
+export interface BlobAccess {
+  readonly store: ObjectStore;
+  readonly history: VmHistory;
+  readonly grant: Grant;
+}
+
+export type Restored = ValueOf<typeof restore.toCaller.done> & { readonly warnings: number };
+export type Exported = ValueOf<typeof exportPaths.toCaller.done> & { readonly warnings: number };
+
+/** Writes the tree `top` to the empty volume at `folder`. */
+export async function runRestore(call: ServiceCall, access: BlobAccess, job: { folder: string; top: number }, listener: Listener): Promise<Restored> {
+  return withCall(call, restore, async (open, fail) => {
+    const { session } = open;
+    const notes = new NoteCounter(listener);
+    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
+    await session.send('job', { volume: { folder: job.folder }, top: job.top });
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'done') return { ...message.value, warnings: notes.warnings };
+      takeCommon(message, listener, notes, server);
+    }
+  });
+}
+
+/** The content digest of the volume at `folder`, by a reader that is given nothing else. */
+export async function runVerify(call: ServiceCall, job: { folder: string; owners: boolean }, listener: Listener): Promise<{ digest: ContentDigest; warnings: number }> {
+  return withCall(call, verify, async ({ session }) => {
+    const notes = new NoteCounter(listener);
+    await session.send('job', { volume: { folder: job.folder }, owners: job.owners });
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'done') return { digest: message.value.digest, warnings: notes.warnings };
+      takeCommon(message, listener, notes);
+    }
+  });
+}
+
+/** Lists one path of the tree `top`; `show` gets the entries as they come. False if the path is not there. */
+export async function runBrowse(
+  call: ServiceCall,
+  access: BlobAccess,
+  job: { top: number; path: Uint8Array; recursive: boolean },
+  show: (entries: readonly ListEntry[]) => Promise<void>,
+  listener: Listener,
+): Promise<boolean> {
+  return withCall(call, browse, async ({ session }, fail) => {
+    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
+    await session.send('job', job);
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'done') return message.value.found;
+      if (message.name === 'entries') await show(message.value.entries);
+      else takeCommon(message, listener, new NoteCounter(listener), server);
+    }
+  });
+}
+
+/** Extracts `paths` of the tree `top` below a folder, or as tar pieces to `write`. */
+export async function runExport(
+  call: ServiceCall,
+  access: BlobAccess,
+  job: { top: number; paths: Uint8Array[]; folder: string | undefined; overwrite: boolean },
+  write: (piece: Uint8Array) => Promise<void>,
+  listener: Listener,
+): Promise<Exported> {
+  return withCall(call, exportPaths, async ({ session }, fail) => {
+    const notes = new NoteCounter(listener);
+    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
+    const folder = job.folder === undefined ? null : { folder: job.folder };
+    await session.send('job', { top: job.top, paths: job.paths, folder, overwrite: job.overwrite });
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'done') return { ...message.value, warnings: notes.warnings };
+      if (message.name === 'data') await write(message.value);
+      else takeCommon(message, listener, notes, server);
+    }
+  });
+}
+
+type CommonMessage = Message<Pick<typeof restore.toCaller, 'get' | 'progress' | 'note'>>;
+
+function takeCommon(message: CommonMessage, listener: Listener, notes: NoteCounter, server?: BlobServer): void {
+  switch (message.name) {
+    case 'get':
+      server?.request(message.value.numbers);
+      break;
+    case 'progress':
+      listener.progress(message.value);
+      break;
+    case 'note':
+      notes.take(message.value);
+      break;
+  }
+}
+
+function expectMessage<M>(message: M | undefined): M {
+  if (message === undefined) throw new BackupError('protocol', 'ended without a result');
+  return message;
+}
+
+function blobServer(access: BlobAccess, send: (pieces: readonly Uint8Array[]) => Promise<void>, failed: (error: unknown) => void): BlobServer {
+  return new BlobServer(access.store, access.history, access.grant, { send, failed });
+}
+
+/**
+ * Runs `work` over a call and ends the call in order; `fail` reports a failure that is not the disposable's. The call
+ * is over when this settles.
+ */
+async function withCall<ToService extends FrameTable, ToCaller extends FrameTable, T>(
+  serviceCall: ServiceCall,
+  protocol: Protocol<ToService, ToCaller>,
+  work: (call: Call<ToService, ToCaller>, fail: (error: unknown) => void) => Promise<T>,
+): Promise<T> {
+  const call = new Call(serviceCall, protocol, { window: DOM0_DOWNLOAD_SHARE });
+  let failure: unknown;
+  const fail = (error: unknown) => {
+    if (!isBackupError(error, 'refused')) failure ??= error;
+    call.session.fail(error);
+  };
+  const deadline = setTimeout(() => fail(new BackupError('timeout', `${serviceCall.peer} takes longer than any session may`)), SESSION_TIMEOUT);
+  try {
+    const result = await work(call, fail);
+    await call.finish();
+    return result;
+  } catch (error) {
+    if (failure !== undefined) throw failure;
+    throw await call.explain(call.session.fail(error));
+  } finally {
+    clearTimeout(deadline);
+    call.abort();
+  }
+}

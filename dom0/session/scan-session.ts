@@ -1,0 +1,217 @@
+/**
+ * One disposable's qubes.BackupScan from dom0's side: gives it the base's tree, seals what it puts, commits its
+ * checkpoints and its result. Bytes it sent ahead are bounded by DOM0_UPLOAD_SHARE: credit comes back only when the
+ * storage VM acknowledged an object.
+ */
+
+import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
+import { DOM0_UPLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
+import { NumberSet } from '../../shared/numbers.ts';
+import { scan } from '../../shared/protocol/disposable.ts';
+import { creditFor } from '../../shared/wire/frame.ts';
+import type { ValueOf } from '../../shared/wire/frame.ts';
+import type { ServiceCall } from '../domains/domains.ts';
+import type { ObjectStore } from '../repository/object-store.ts';
+import type { Snapshot } from '../repository/records.ts';
+import type { VmWriter } from '../repository/vm-writer.ts';
+import { KIND } from '../seal/object.ts';
+import type { BlobKind } from '../seal/object.ts';
+import { Call } from '../storage/call.ts';
+import { BlobServer } from './blob-server.ts';
+import { NoteCounter } from './report.ts';
+import type { Listener } from './report.ts';
+
+type Job = ValueOf<typeof scan.toService.job>;
+type Done = ValueOf<typeof scan.toCaller.done>;
+
+export interface ScanJob {
+  readonly folder: string;
+  readonly takenAt: number;
+  readonly compress: boolean;
+  readonly checkpointEvery: number;
+  readonly recheckBytes: number;
+  readonly recheckFrom: number;
+  /** Bytes the volume can hold: more than that, and the reader invents data. */
+  readonly capacity: number;
+}
+
+export interface ScanResult {
+  readonly snapshot: Snapshot;
+  readonly warnings: number;
+  readonly done: Done;
+}
+
+/** Beyond the volume's size a scan may store this much: trees, and a little for small volumes. */
+const QUOTA_SLACK = 256 * 1024 * 1024;
+
+export class ScanSession {
+  readonly #call: Call<typeof scan.toService, typeof scan.toCaller>;
+  readonly #store: ObjectStore;
+  readonly #writer: VmWriter;
+  readonly #job: ScanJob;
+  readonly #notes: NoteCounter;
+  readonly #listener: Listener;
+  readonly #server: BlobServer;
+  readonly #storing = new Set<Promise<void>>();
+  readonly #storedBefore: number;
+  #quota: number;
+  #live: NumberSet | undefined;
+  #committing: Promise<void> | undefined;
+  #failure: BackupError | undefined;
+
+  constructor(call: ServiceCall, store: ObjectStore, writer: VmWriter, job: ScanJob, listener: Listener) {
+    this.#call = new Call(call, scan, { window: DOM0_UPLOAD_SHARE, autoGrant: false });
+    this.#store = store;
+    this.#writer = writer;
+    this.#job = job;
+    this.#listener = listener;
+    this.#notes = new NoteCounter(listener);
+    this.#storedBefore = store.stored.bytes;
+    this.#quota = job.capacity * 1.1 + QUOTA_SLACK;
+    const { session } = this.#call;
+    this.#server = new BlobServer(
+      store,
+      writer.history,
+      { numbers: writer.baseLive, treesOnly: true },
+      { send: (pieces) => session.send('blob', pieces), failed: (error) => (isBackupError(error, 'refused') ? session.fail(error) : this.#fail(error)) },
+    );
+  }
+
+  /** Runs the scan to its committed snapshot. Whatever fails, the store keeps its last committed state. */
+  async run(): Promise<ScanResult> {
+    const deadline = setTimeout(() => this.#fail(new BackupError('timeout', `the backup of ${this.#writer.history.name} takes longer than any session may`)), SESSION_TIMEOUT);
+    try {
+      await this.#call.session.send('job', this.#describeJob());
+      const done = await this.#serve();
+      await this.#committing;
+      await Promise.all(this.#storing);
+      await this.#call.finish();
+      const snapshot = await this.#commit(done.top, this.#takeLive(), done);
+      return { snapshot, warnings: snapshot.warnings, done };
+    } catch (error) {
+      // A failure of the storage VM is not the disposable's: report it as it was.
+      throw this.#failure ?? (await this.#call.explain(this.#call.session.fail(error)));
+    } finally {
+      clearTimeout(deadline);
+      this.#call.abort();
+    }
+  }
+
+  #describeJob(): Job {
+    const { folder, takenAt, compress, checkpointEvery, recheckBytes, recheckFrom } = this.#job;
+    const base = this.#writer.base;
+    return {
+      volume: { folder },
+      takenAt,
+      base: base === undefined ? null : { top: base.top, takenAt: base.takenAt },
+      firstNumber: this.#writer.history.table.next,
+      compress,
+      checkpointEvery,
+      recheckBytes,
+      recheckFrom,
+    };
+  }
+
+  async #serve(): Promise<Done> {
+    for (;;) {
+      const message = await this.#call.session.receive();
+      switch (message?.name) {
+        case 'get':
+          this.#server.request(message.value.numbers);
+          break;
+        case 'putContent':
+          await this.#append(KIND.content, message.value);
+          break;
+        case 'putTree':
+          await this.#append(KIND.tree, message.value);
+          break;
+        case 'live':
+          this.#takeLiveSet(message.value);
+          break;
+        case 'checkpoint':
+          this.#checkpoint(message.value.top);
+          break;
+        case 'progress':
+          this.#listener.progress(message.value);
+          break;
+        case 'note':
+          this.#notes.take(message.value);
+          break;
+        case 'done':
+          return message.value;
+        case undefined:
+          throw new BackupError('protocol', 'ended without a result');
+      }
+    }
+  }
+
+  async #append(kind: BlobKind, blob: Uint8Array): Promise<void> {
+    this.#quota -= blob.length;
+    if (this.#quota < 0) throw new BackupError('limit', 'sends more than its volume can hold');
+    const { durable } = await this.#writer.append(kind, blob);
+    const stored = durable.then(
+      () => this.#call.session.grant(creditFor(blob.length)),
+      (error: unknown) => this.#fail(error),
+    );
+    this.#storing.add(stored);
+    void stored.finally(() => this.#storing.delete(stored));
+  }
+
+  #takeLiveSet(untrusted: Uint8Array): void {
+    if (this.#live !== undefined) throw new BackupError('protocol', 'sent two live sets in a row');
+    this.#live = NumberSet.decode(untrusted);
+    this.#call.session.grant(creditFor(untrusted.length));
+  }
+
+  #takeLive(): NumberSet {
+    const live = this.#live;
+    this.#live = undefined;
+    if (live === undefined) throw new BackupError('protocol', 'names a tree without its live set');
+    return live;
+  }
+
+  /** Commits what is there as a partial snapshot, while the scan goes on. */
+  #checkpoint(top: number): void {
+    if (this.#committing !== undefined) throw new BackupError('protocol', 'sent a checkpoint before the last was committed');
+    const live = this.#takeLive();
+    const end = this.#writer.history.table.next;
+    const storing = [...this.#storing];
+    this.#committing = Promise.all(storing)
+      .then(() => this.#commit(top, live, undefined, end))
+      .then(() => {
+        this.#committing = undefined;
+        return this.#call.session.send('committed', {});
+      })
+      .catch((error: unknown) => this.#fail(error));
+  }
+
+  #commit(top: number, live: NumberSet, done: Done | undefined, end = this.#writer.history.table.next): Promise<Snapshot> {
+    const owners = done === undefined || !done.ownersUnknown;
+    return this.#writer.commit(
+      {
+        takenAt: this.#job.takenAt,
+        partial: done === undefined,
+        top,
+        live,
+        digest: done === undefined ? null : owners ? done.digest : done.ownerlessDigest,
+        ownersKnown: owners,
+        warnings: this.#notes.warnings + (done?.counts.recheckMismatches ?? 0),
+        counts: this.#counts(done),
+      },
+      end,
+    );
+  }
+
+  #counts(done: Done | undefined): Snapshot['counts'] {
+    const storedBytes = this.#store.stored.bytes - this.#storedBefore;
+    if (done === undefined) return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes };
+    const { entries, files, bytes, changedFiles, readBytes } = done.counts;
+    return { entries, files, bytes, changedFiles, readBytes, storedBytes };
+  }
+
+  /** A failure outside the receive loop: every wait of the session gets it. */
+  #fail(error: unknown): void {
+    this.#failure ??= isBackupError(error) ? error : new BackupError('internal', messageOf(error), { cause: error });
+    this.#call.session.fail(error);
+  }
+}
