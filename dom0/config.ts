@@ -19,7 +19,11 @@ const backup = z.strictObject({
   /** Seconds between checkpoints of a running backup. */
   checkpoint_seconds: z.int().min(1).max(86_400).optional(),
   /** MiB of unchanged files that each run reads again. */
-  recheck_mib: z.int().min(0).max(1024 * 1024).optional(),
+  recheck_mib: z
+    .int()
+    .min(0)
+    .max(1024 * 1024)
+    .optional(),
 });
 
 const DEFAULTS = { compress: true, checkpoint_seconds: 60, recheck_mib: 256 };
@@ -30,9 +34,16 @@ const schema = z.strictObject({
   home: z.string().min(1),
   sandbox: sandbox.default('auto'),
   /** Storage VMs by name; this version writes to one. */
-  storage: z.array(z.strictObject({ vm: z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,30}$/) })).length(1).default([{ vm: 'main' }]),
+  storage: z
+    .array(z.strictObject({ vm: z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,30}$/) }))
+    .length(1)
+    .default([{ vm: 'main' }]),
   /** MiB of sealed records and trees kept in dom0. */
-  cache_mib: z.int().min(1).max(1024 * 1024).default(1024),
+  cache_mib: z
+    .int()
+    .min(1)
+    .max(1024 * 1024)
+    .default(1024),
   backup: backup.default({}),
   /** Exceptions per VM. */
   vm: z.record(z.string(), backup).default({}),
@@ -60,12 +71,20 @@ export interface Config {
 }
 
 /** The configuration of `file`, or with `localHome` the defaults there (and of `HOME/config.toml` if it exists). */
-export function loadConfig(options: { file: string | undefined; localHome: string | undefined; sandbox: Sandbox | undefined }): Config {
+export function loadConfig(options: {
+  file: string | undefined;
+  localHome: string | undefined;
+  sandbox: Sandbox | undefined;
+}): Config {
   const { file, localHome } = options;
   if (localHome !== undefined) {
     const defaults = { driver: 'local', home: resolve(localHome) };
     const own = file === undefined ? readToml(join(localHome, 'config.toml'), false) : readToml(file, true);
-    return describe({ ...defaults, ...own, home: defaults.home }, file ?? join(localHome, 'config.toml'), options.sandbox);
+    return describe(
+      { ...defaults, ...own, home: defaults.home },
+      file ?? join(localHome, 'config.toml'),
+      options.sandbox,
+    );
   }
   return describe(readToml(file ?? DEFAULT_CONFIG, true), file ?? DEFAULT_CONFIG, options.sandbox);
 }
@@ -103,7 +122,11 @@ function readToml(file: string, required: boolean): Record<string, unknown> {
   } catch (cause) {
     if (!required && systemCode(cause) === 'ENOENT') return {};
     const hint = file === DEFAULT_CONFIG ? '; give --local HOME or --config FILE' : '';
-    throw new BackupError('usage', `cannot read the configuration ${file} (${systemCode(cause) ?? 'error'})${hint}`, { cause });
+    throw new BackupError(
+      'usage',
+      `cannot read the configuration ${file} (${systemCode(cause) ?? 'error'})${hint}`,
+      { cause },
+    );
   }
   try {
     return parse(text);

@@ -41,7 +41,14 @@ const program = new Command('qubes-backup')
   .option('--passphrase-file <file>', 'read the passphrase from a file (or /dev/fd/N)')
   .option('--key-file <file>', 'open the repository with a key file; init creates it')
   .option('--accept-root <fingerprint>', 'accept a root that is older, forked or of another repository')
-  .addOption(new Option('--sandbox <kind>', 'how services are confined').choices(['auto', 'bubblewrap', 'unshare', 'none']))
+  .addOption(
+    new Option('--sandbox <kind>', 'how services are confined').choices([
+      'auto',
+      'bubblewrap',
+      'unshare',
+      'none',
+    ]),
+  )
   .showHelpAfterError('(run "qubes-backup --help" for the commands)')
   .exitOverride();
 
@@ -62,7 +69,9 @@ program
   .command('ls <vm[@snapshot]> [path]')
   .description('list what a snapshot holds')
   .option('-r, --recursive', 'with everything below', false)
-  .action((target: string, path: string | undefined, { recursive }: { recursive: boolean }) => run((app) => ls(app, target, path ?? '', recursive)));
+  .action((target: string, path: string | undefined, { recursive }: { recursive: boolean }) =>
+    run((app) => ls(app, target, path ?? '', recursive)),
+  );
 program
   .command('restore <vm[@snapshot]>')
   .description('restore a VM; it gets its name only when its content is proven right')
@@ -74,8 +83,12 @@ program
   .option('--to <folder>', 'below this folder')
   .option('--tar <file>', 'as a tar file; - for stdout')
   .option('--overwrite', 'replace files that are in the way', false)
-  .action((target: string, paths: string[], { to, tar, overwrite }: { to?: string; tar?: string; overwrite: boolean }) =>
-    run((app) => extract(app, target, paths, { to, tar, overwrite })),
+  .action(
+    (
+      target: string,
+      paths: string[],
+      { to, tar, overwrite }: { to?: string; tar?: string; overwrite: boolean },
+    ) => run((app) => extract(app, target, paths, { to, tar, overwrite })),
   );
 program
   .command('check')
@@ -99,8 +112,12 @@ async function run(command: (app: App, options: GlobalOptions) => Promise<void>)
     process.exitCode = app.warnings > 0 ? STATUS.warnings : STATUS.complete;
   } catch (error) {
     output.error(messageOf(error));
-    output.event('error', { code: isBackupError(error) ? error.code : 'internal', message: messageOf(error) });
-    if (!isBackupError(error) && error instanceof Error && error.stack !== undefined) output.error(error.stack);
+    output.event('error', {
+      code: isBackupError(error) ? error.code : 'internal',
+      message: messageOf(error),
+    });
+    if (!isBackupError(error) && error instanceof Error && error.stack !== undefined)
+      output.error(error.stack);
     process.exitCode = isBackupError(error, 'usage') ? STATUS.usage : STATUS.failed;
   }
 }
@@ -108,8 +125,15 @@ async function run(command: (app: App, options: GlobalOptions) => Promise<void>)
 function createApp(options: GlobalOptions, output: Output): App {
   const config = loadConfig({ file: options.config, localHome: options.local, sandbox: options.sandbox });
   const domains = new LocalDomains({ home: config.home, sandbox: config.sandbox });
-  if (config.sandbox === 'none') output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
-  return new App({ config, domains, output, secret: () => secretToOpen(options), acceptRoot: options.acceptRoot });
+  if (config.sandbox === 'none')
+    output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
+  return new App({
+    config,
+    domains,
+    output,
+    secret: () => secretToOpen(options),
+    acceptRoot: options.acceptRoot,
+  });
 }
 
 /** Lets a first signal end the run in order; a second one ends it at once. */
@@ -136,11 +160,13 @@ async function secretToOpen({ keyFile, passphraseFile }: GlobalOptions): Promise
 /** One secret for each slot that the options ask for; a key file that does not exist is created. */
 async function secretsForInit({ keyFile, passphraseFile }: GlobalOptions): Promise<Secret[]> {
   const secrets: Secret[] = [];
-  if (keyFile !== undefined) secrets.push(existsSync(keyFile) ? readKeyFile(keyFile) : createKeyFile(keyFile));
+  if (keyFile !== undefined)
+    secrets.push(existsSync(keyFile) ? readKeyFile(keyFile) : createKeyFile(keyFile));
   if (passphraseFile !== undefined) secrets.push(readPassphraseFile(passphraseFile));
   if (secrets.length > 0) return secrets;
   const first = await askSecret('New passphrase: ');
-  if ((await askSecret('Again: ')) !== first) throw new BackupError('usage', 'the two passphrases differ: nothing was created');
+  if ((await askSecret('Again: ')) !== first)
+    throw new BackupError('usage', 'the two passphrases differ: nothing was created');
   return [passphraseOf(first)];
 }
 

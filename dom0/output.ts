@@ -49,7 +49,10 @@ export class Output {
     const total = totalBytes > 0 ? totalBytes : bytes;
     if (this.#bar === undefined) {
       const format = '{title}  {bar} {percentage}%  {files}  {size}  {rate}/s  ETA {eta_formatted}';
-      this.#bar = new SingleBar({ format, hideCursor: true, clearOnComplete: true, stream: process.stderr }, Presets.shades_grey);
+      this.#bar = new SingleBar(
+        { format, hideCursor: true, clearOnComplete: true, stream: process.stderr },
+        Presets.shades_grey,
+      );
       this.#bar.start(Math.max(total, 1), 0, { title, files: '', size: '', rate: '' });
       this.#started = performance.now();
     }
@@ -57,7 +60,10 @@ export class Output {
     this.#bar.setTotal(Math.max(total, 1));
     this.#bar.update(Math.min(bytes, total), {
       title,
-      files: totalFiles > 0 ? `${formatCount(files)}/${formatCount(totalFiles)} files` : `${formatCount(files)} files`,
+      files:
+        totalFiles > 0
+          ? `${formatCount(files)}/${formatCount(totalFiles)} files`
+          : `${formatCount(files)} files`,
       size: formatBytes(bytes),
       rate: formatBytes(bytes / seconds),
     });
@@ -78,7 +84,7 @@ export class Output {
 
 /** Writes all of `bytes`. A reader that went away ends the output, not the work. */
 function writeAll(descriptor: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     try {
       at += writeSync(descriptor, bytes, at);
     } catch (error) {

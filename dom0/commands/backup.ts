@@ -28,7 +28,9 @@ export async function backup(app: App, names: readonly string[], all: boolean): 
     try {
       await backUpOne(app, repository, vm);
     } catch (error) {
-      const failure = isBackupError(error) ? error : new BackupError('internal', messageOf(error), { cause: error });
+      const failure = isBackupError(error)
+        ? error
+        : new BackupError('internal', messageOf(error), { cause: error });
       app.output.error(`${vm.name}: not backed up: ${failure.message}`);
       app.output.event('failed', { vm: vm.name, code: failure.code, message: failure.message });
       failures.push(failure);
@@ -38,7 +40,9 @@ export async function backup(app: App, names: readonly string[], all: boolean): 
   await app.storage.close();
   const [first] = failures;
   if (first !== undefined) {
-    throw new BackupError(first.code, `${failures.length} of ${vms.length} VMs not backed up`, { cause: first });
+    throw new BackupError(first.code, `${failures.length} of ${vms.length} VMs not backed up`, {
+      cause: first,
+    });
   }
 }
 
@@ -48,7 +52,13 @@ function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): 
     parseVmName(name);
     const vm = vms.find((candidate) => candidate.name === name);
     if (vm !== undefined) return vm;
-    throw new BackupError('unknown-vm', `there is no VM named ${name}${nearest(name, vms.map((candidate) => candidate.name))}`);
+    throw new BackupError(
+      'unknown-vm',
+      `there is no VM named ${name}${nearest(
+        name,
+        vms.map((candidate) => candidate.name),
+      )}`,
+    );
   });
 }
 
@@ -60,9 +70,12 @@ async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void
   const objects = repository.store.stored.objects - stored.objects;
   const seconds = (performance.now() - started) / 1000;
   if (result.done.counts.recheckMismatches > 0) {
-    app.warn(`${vm.name}: ${result.done.counts.recheckMismatches} unchanged files had other contents than the last backup: check the disk`);
+    app.warn(
+      `${vm.name}: ${result.done.counts.recheckMismatches} unchanged files had other contents than the last backup: check the disk`,
+    );
   }
-  if (result.done.ownersUnknown) app.warn(`${vm.name}: owners that this user cannot see were recorded as unknown: run as root`);
+  if (result.done.ownersUnknown)
+    app.warn(`${vm.name}: owners that this user cannot see were recorded as unknown: run as root`);
   const storedBytes = repository.store.stored.bytes - stored.bytes;
   app.output.line(
     `${vm.name}: snapshot ${number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
@@ -92,7 +105,13 @@ async function scanVm(app: App, repository: Repository, vm: Vm): Promise<ScanRes
       const call = await disposable.call(scan.service);
       const writer = await VmWriter.open(repository, await historyOf(repository, vm), config, Date.now);
       const { takenAt, capacity } = volume;
-      const job = { folder: disposable.folder, takenAt, capacity, ...app.config.backup(vm.name), recheckFrom: randomInt(2 ** 32) };
+      const job = {
+        folder: disposable.folder,
+        takenAt,
+        capacity,
+        ...app.config.backup(vm.name),
+        recheckFrom: randomInt(2 ** 32),
+      };
       return await new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
     } finally {
       app.output.endProgress();

@@ -59,7 +59,8 @@ class Checker {
     this.objects += 1;
     const size = this.#present.get(id);
     if (size === undefined) this.#fault(`object ${id.slice(0, 16)}… is missing: ${what}`);
-    else if (size < MIN_OBJECT || size > MAX_OBJECT) this.#fault(`object ${id.slice(0, 16)}… has an impossible size: ${what}`);
+    else if (size < MIN_OBJECT || size > MAX_OBJECT)
+      this.#fault(`object ${id.slice(0, 16)}… has an impossible size: ${what}`);
     else return true;
     return false;
   }
@@ -69,7 +70,11 @@ class Checker {
     await this.#guard(async () => {
       const history = await VmHistory.read(this.#repository, entry);
       const { record } = history;
-      for (const { object } of [...record.leaves, ...record.segments, ...(record.live === null ? [] : [record.live])]) {
+      for (const { object } of [
+        ...record.leaves,
+        ...record.segments,
+        ...(record.live === null ? [] : [record.live]),
+      ]) {
         this.presence(object, `the tables of ${entry.name}`);
       }
       const snapshots: { snapshot: Snapshot; live: NumberSet }[] = [];
@@ -85,14 +90,26 @@ class Checker {
     });
   }
 
-  async #checkBlobs(history: VmHistory, snapshots: readonly { snapshot: Snapshot; live: NumberSet }[]): Promise<void> {
-    const needed = snapshots.reduce<NumberSet | undefined>((all, { live }) => all?.union(live) ?? live, undefined);
+  async #checkBlobs(
+    history: VmHistory,
+    snapshots: readonly { snapshot: Snapshot; live: NumberSet }[],
+  ): Promise<void> {
+    const needed = snapshots.reduce<NumberSet | undefined>(
+      (all, { live }) => all?.union(live) ?? live,
+      undefined,
+    );
     let done = 0;
     for (const number of needed ?? []) {
-      const hit = () => snapshots.filter(({ live }) => live.has(number)).map(({ snapshot }) => snapshot.number);
+      const hit = () =>
+        snapshots.filter(({ live }) => live.has(number)).map(({ snapshot }) => snapshot.number);
       await this.#guard(() => this.#checkBlob(history, number, hit));
       done += 1;
-      this.#app.output.progress(`check ${history.name}`, { files: done, bytes: done, totalFiles: needed?.size ?? 0, totalBytes: needed?.size ?? 0 });
+      this.#app.output.progress(`check ${history.name}`, {
+        files: done,
+        bytes: done,
+        totalFiles: needed?.size ?? 0,
+        totalBytes: needed?.size ?? 0,
+      });
     }
     this.#app.output.endProgress();
   }

@@ -20,7 +20,12 @@ export interface Destination {
   readonly overwrite: boolean;
 }
 
-export async function extract(app: App, target: string, paths: readonly string[], destination: Destination): Promise<void> {
+export async function extract(
+  app: App,
+  target: string,
+  paths: readonly string[],
+  destination: Destination,
+): Promise<void> {
   const { to, tar, overwrite } = destination;
   requireUsage((to === undefined) !== (tar === undefined), 'give --to FOLDER or --tar FILE');
   requireUsage(tar !== '-' || !app.output.json, '--tar - and --json both need stdout: give --tar FILE');
@@ -28,22 +33,43 @@ export async function extract(app: App, target: string, paths: readonly string[]
   const { snapshot, history, access } = await choose(app, target);
   const folder = to === undefined ? undefined : resolve(to);
   if (folder !== undefined) mkdirSync(folder, { recursive: true });
-  const attachment = folder === undefined ? ({ kind: 'nothing' } as const) : ({ kind: 'folder', folder } as const);
+  const attachment =
+    folder === undefined ? ({ kind: 'nothing' } as const) : ({ kind: 'folder', folder } as const);
   const disposable = await app.domains.startDisposable(history.name, attachment);
   const sink = tar === undefined ? undefined : openSink(app, tar, overwrite);
   try {
-    const job = { top: snapshot.top, paths: wanted, folder: folder === undefined ? undefined : disposable.folder, overwrite };
+    const job = {
+      top: snapshot.top,
+      paths: wanted,
+      folder: folder === undefined ? undefined : disposable.folder,
+      overwrite,
+    };
     const call = await disposable.call(exportPaths.service);
-    const result = await runExport(call, await access(false), job, (piece) => sink?.write(piece) ?? Promise.resolve(), app.listener('extract'));
+    const result = await runExport(
+      call,
+      await access(false),
+      job,
+      (piece) => sink?.write(piece) ?? Promise.resolve(),
+      app.listener('extract'),
+    );
     sink?.finish();
     await app.storage.close();
     const missing = result.missing.map((index) => paths[index] ?? '?');
     if (missing.length > 0) {
-      throw new BackupError('unknown-path', `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}; what was found is extracted`);
+      throw new BackupError(
+        'unknown-path',
+        `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}; what was found is extracted`,
+      );
     }
     const text = `Extracted ${formatCount(result.files)} files, ${formatBytes(result.bytes)}, to ${to ?? tar ?? ''}.`;
     if (tar !== '-') app.output.line(text);
-    app.output.event('extracted', { vm: history.name, snapshot: snapshot.number, entries: result.entries, files: result.files, bytes: result.bytes });
+    app.output.event('extracted', {
+      vm: history.name,
+      snapshot: snapshot.number,
+      entries: result.entries,
+      files: result.files,
+      bytes: result.bytes,
+    });
   } finally {
     app.output.endProgress();
     sink?.abandon();
@@ -71,7 +97,10 @@ function openSink(app: App, file: string, overwrite: boolean): Sink {
   try {
     descriptor = openSync(file, overwrite ? 'w' : 'wx', 0o600);
   } catch (cause) {
-    const hint = systemCode(cause) === 'EEXIST' ? 'it exists and is not overwritten; give --overwrite' : messageOf(cause);
+    const hint =
+      systemCode(cause) === 'EEXIST'
+        ? 'it exists and is not overwritten; give --overwrite'
+        : messageOf(cause);
     throw new BackupError('io', `cannot write ${file}: ${hint}`, { cause });
   }
   const close = () => {
@@ -80,7 +109,7 @@ function openSink(app: App, file: string, overwrite: boolean): Sink {
   };
   return {
     write(piece) {
-      for (let at = 0; at < piece.length; ) at += writeSync(descriptor ?? -1, piece, at);
+      for (let at = 0; at < piece.length;) at += writeSync(descriptor ?? -1, piece, at);
       return Promise.resolve();
     },
     finish() {

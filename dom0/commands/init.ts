@@ -21,10 +21,18 @@ export async function init(app: App, secrets: () => Promise<readonly Secret[]>):
   await app.storage.close();
   keyring.close();
   const { hash, body } = repository.root;
-  app.output.line(`Created a repository in ${app.storage.vm}, opened by ${body.slots.map((slot) => slot.label).join(' or ')}.`);
+  app.output.line(
+    `Created a repository in ${app.storage.vm}, opened by ${body.slots.map((slot) => slot.label).join(' or ')}.`,
+  );
   app.output.line(`Fingerprint of its first root: ${fingerprint(hash)}`);
-  app.output.line('Without the secret nothing can ever be restored: keep it safe, and apart from this machine.');
-  app.output.event('initialised', { storage: app.storage.vm, repository: body.repository, fingerprint: fingerprint(hash) });
+  app.output.line(
+    'Without the secret nothing can ever be restored: keep it safe, and apart from this machine.',
+  );
+  app.output.event('initialised', {
+    storage: app.storage.vm,
+    repository: body.repository,
+    fingerprint: fingerprint(hash),
+  });
 }
 
 function labelOf(secret: Secret): string {

@@ -14,17 +14,40 @@ export async function list(app: App, name: string | undefined): Promise<void> {
   const entries = repository.vms.filter((entry) => name === undefined || entry.name === name);
   if (name !== undefined && entries.length === 0) {
     const known = repository.vms.map((entry) => entry.name);
-    throw new BackupError('unknown-vm', `no backup of a VM named ${name} is in the store${nearest(name, known)}`);
+    throw new BackupError(
+      'unknown-vm',
+      `no backup of a VM named ${name} is in the store${nearest(name, known)}`,
+    );
   }
   const rows = [['VM', 'SNAPSHOT', 'TAKEN', 'FILES', 'SIZE', 'STORED', '']];
   for (const entry of [...entries].sort((a, b) => a.name.localeCompare(b.name))) {
     const history = await VmHistory.read(repository, entry);
-    const snapshots = await Promise.all((await history.entries()).map((snapshot) => history.snapshot(snapshot)));
+    const snapshots = await Promise.all(
+      (await history.entries()).map((snapshot) => history.snapshot(snapshot)),
+    );
     for (const { number, takenAt, counts, partial, warnings } of snapshots) {
-      const remark = partial ? 'partial (an interrupted run)' : warnings > 0 ? `${formatCount(warnings)} warnings` : '';
+      const remark = partial
+        ? 'partial (an interrupted run)'
+        : warnings > 0
+          ? `${formatCount(warnings)} warnings`
+          : '';
       const sizes = partial ? ['', ''] : [formatCount(counts.files), formatBytes(counts.bytes)];
-      rows.push([entry.name, String(number), formatTime(takenAt), ...sizes, formatBytes(counts.storedBytes), remark]);
-      app.output.event('snapshot', { vm: entry.name, snapshot: number, takenAt: new Date(takenAt).toISOString(), partial, warnings, ...counts });
+      rows.push([
+        entry.name,
+        String(number),
+        formatTime(takenAt),
+        ...sizes,
+        formatBytes(counts.storedBytes),
+        remark,
+      ]);
+      app.output.event('snapshot', {
+        vm: entry.name,
+        snapshot: number,
+        takenAt: new Date(takenAt).toISOString(),
+        partial,
+        warnings,
+        ...counts,
+      });
     }
   }
   await app.storage.close();

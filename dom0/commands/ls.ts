@@ -25,7 +25,11 @@ export async function ls(app: App, target: string, path: string, recursive: bool
     const job = { top: snapshot.top, path: bytes, recursive };
     const call = await disposable.call(browse.service);
     const found = await runBrowse(call, await access(true), job, show, app.listener(history.name));
-    if (!found) throw new BackupError('unknown-path', `${path} is not in snapshot ${snapshot.number} of ${history.name}; list its folder to see what is`);
+    if (!found)
+      throw new BackupError(
+        'unknown-path',
+        `${path} is not in snapshot ${snapshot.number} of ${history.name}; list its folder to see what is`,
+      );
   } finally {
     await disposable.destroy();
   }
@@ -34,7 +38,10 @@ export async function ls(app: App, target: string, path: string, recursive: bool
 
 /** A path relative to the volume's root, as the format has it. */
 export function trimSlashes(path: string): string {
-  return path.replace(/^(?:\.?\/)+/, '').replace(/\/+$/, '').replace(/^\.$/, '');
+  return path
+    .replace(/^(?:\.?\/)+/, '')
+    .replace(/\/+$/, '')
+    .replace(/^\.$/, '');
 }
 
 const LETTERS: Readonly<Record<ListEntry['type'], string>> = {
@@ -57,8 +64,18 @@ function lineOf(entry: ListEntry): string {
 /** `rwxr-sr-t` and so on, from the low 12 bits of a mode. */
 function permissions(mode: number): string {
   const triple = (bits: number, special: boolean, letter: string) => {
-    const execute = special ? ((bits & 1) === 1 ? letter : letter.toUpperCase()) : (bits & 1) === 1 ? 'x' : '-';
+    const execute = special
+      ? (bits & 1) === 1
+        ? letter
+        : letter.toUpperCase()
+      : (bits & 1) === 1
+        ? 'x'
+        : '-';
     return `${bits & 4 ? 'r' : '-'}${bits & 2 ? 'w' : '-'}${execute}`;
   };
-  return triple(mode >> 6, (mode & 0o4000) !== 0, 's') + triple((mode >> 3) & 7, (mode & 0o2000) !== 0, 's') + triple(mode & 7, (mode & 0o1000) !== 0, 't');
+  return (
+    triple(mode >> 6, (mode & 0o4000) !== 0, 's') +
+    triple((mode >> 3) & 7, (mode & 0o2000) !== 0, 's') +
+    triple(mode & 7, (mode & 0o1000) !== 0, 't')
+  );
 }

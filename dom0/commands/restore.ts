@@ -21,14 +21,25 @@ export async function restore(app: App, target: string, as: string | undefined):
   const { snapshot, history } = chosen;
   const name = wanted ?? history.name;
   if ((await app.domains.list()).some((vm) => vm.name === name)) {
-    throw new BackupError('vm-exists', `a VM named ${name} exists and is not touched: restore beside it with --as NAME`);
+    throw new BackupError(
+      'vm-exists',
+      `a VM named ${name} exists and is not touched: restore beside it with --as NAME`,
+    );
   }
   if (snapshot.digest === null) {
-    throw new BackupError('unknown-snapshot', `snapshot ${snapshot.number} of ${history.name} is partial: it is not a state the VM ever had; choose another`);
+    throw new BackupError(
+      'unknown-snapshot',
+      `snapshot ${snapshot.number} of ${history.name} is partial: it is not a state the VM ever had; choose another`,
+    );
   }
-  if (snapshot.warnings > 0) app.warnOnly(`snapshot ${snapshot.number} was taken with ${formatCount(snapshot.warnings)} warnings: what they named may be missing`);
+  if (snapshot.warnings > 0)
+    app.warnOnly(
+      `snapshot ${snapshot.number} was taken with ${formatCount(snapshot.warnings)} warnings: what they named may be missing`,
+    );
   const temporary = await app.domains.createTemporary(name, await history.config(snapshot));
-  app.output.line(`Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`);
+  app.output.line(
+    `Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`,
+  );
   let promoted = false;
   try {
     const restored = await fill(app, chosen, temporary);
@@ -45,10 +56,19 @@ export async function restore(app: App, target: string, as: string | undefined):
 }
 
 async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): Promise<Restored> {
-  const disposable = await app.domains.startDisposable(temporary, { kind: 'volume', vm: temporary, writable: true });
+  const disposable = await app.domains.startDisposable(temporary, {
+    kind: 'volume',
+    vm: temporary,
+    writable: true,
+  });
   try {
     const call = await disposable.call(restoreProtocol.service);
-    return await runRestore(call, await access(false), { folder: disposable.folder, top: snapshot.top }, app.listener('restore'));
+    return await runRestore(
+      call,
+      await access(false),
+      { folder: disposable.folder, top: snapshot.top },
+      app.listener('restore'),
+    );
   } finally {
     app.output.endProgress();
     await disposable.destroy();
@@ -56,23 +76,51 @@ async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): 
 }
 
 async function prove(app: App, { snapshot, history }: Chosen, temporary: VmName): Promise<void> {
-  const disposable = await app.domains.startDisposable(temporary, { kind: 'volume', vm: temporary, writable: false });
+  const disposable = await app.domains.startDisposable(temporary, {
+    kind: 'volume',
+    vm: temporary,
+    writable: false,
+  });
   try {
     const call = await disposable.call(verify.service);
-    const { digest } = await runVerify(call, { folder: disposable.folder, owners: snapshot.ownersKnown }, app.listener('verify'));
+    const { digest } = await runVerify(
+      call,
+      { folder: disposable.folder, owners: snapshot.ownersKnown },
+      app.listener('verify'),
+    );
     if (digest === snapshot.digest) return;
-    throw new BackupError('verify-failed', `what was restored is not snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`);
+    throw new BackupError(
+      'verify-failed',
+      `what was restored is not snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
+    );
   } finally {
     app.output.endProgress();
     await disposable.destroy();
   }
 }
 
-function report(app: App, { snapshot, history }: Chosen, name: VmName, { files, bytes, warnings }: Restored): void {
-  app.output.line(`A second disposable read ${formatCount(files)} files, ${formatBytes(bytes)}, and arrived at the same content digest.`);
-  if (!snapshot.ownersKnown) app.warn(`${name}: owners and groups were unknown when the backup was made, and are those of the restoring user`);
+function report(
+  app: App,
+  { snapshot, history }: Chosen,
+  name: VmName,
+  { files, bytes, warnings }: Restored,
+): void {
+  app.output.line(
+    `A second disposable read ${formatCount(files)} files, ${formatBytes(bytes)}, and arrived at the same content digest.`,
+  );
+  if (!snapshot.ownersKnown)
+    app.warn(
+      `${name}: owners and groups were unknown when the backup was made, and are those of the restoring user`,
+    );
   app.output.line(`${name} is restored.`);
-  app.output.event('restored', { vm: history.name, snapshot: snapshot.number, as: name, files, bytes, warnings });
+  app.output.event('restored', {
+    vm: history.name,
+    snapshot: snapshot.number,
+    as: name,
+    files,
+    bytes,
+    warnings,
+  });
 }
 
 /**

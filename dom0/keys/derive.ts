@@ -29,18 +29,40 @@ export function hkdf(secret: Uint8Array, salt: Uint8Array, ...info: Uint8Array[]
 /** Throws `store-damaged`, before anything is run, on a cost that is too weak to trust or high enough to stop dom0. */
 export function checkCost({ memory, passes, lanes }: Argon2Cost): void {
   if (memory < ARGON2_MIN_MEMORY || passes < ARGON2_MIN_PASSES) {
-    throw new BackupError('store-damaged', 'the store offers a passphrase slot weaker than this program ever makes: do not trust it');
+    throw new BackupError(
+      'store-damaged',
+      'the store offers a passphrase slot weaker than this program ever makes: do not trust it',
+    );
   }
-  if (memory > ARGON2_MAX_MEMORY || passes > ARGON2_MAX_PASSES || lanes > ARGON2_MAX_LANES || memory < 8 * lanes) {
-    throw new BackupError('store-damaged', 'the store offers a passphrase slot of an absurd cost: do not trust it');
+  if (
+    memory > ARGON2_MAX_MEMORY ||
+    passes > ARGON2_MAX_PASSES ||
+    lanes > ARGON2_MAX_LANES ||
+    memory < 8 * lanes
+  ) {
+    throw new BackupError(
+      'store-damaged',
+      'the store offers a passphrase slot of an absurd cost: do not trust it',
+    );
   }
 }
 
 /** 32 bytes by Argon2id, version 0x13. `passphrase` is NFC-normalised UTF-8. Runs on another thread. */
-export async function argon2id(passphrase: Uint8Array, salt: Uint8Array, cost: Argon2Cost): Promise<Uint8Array> {
+export async function argon2id(
+  passphrase: Uint8Array,
+  salt: Uint8Array,
+  cost: Argon2Cost,
+): Promise<Uint8Array> {
   checkCost(cost);
   const { memory, passes, lanes: parallelism } = cost;
-  return argon2Native('argon2id', { message: passphrase, nonce: salt, memory, passes, parallelism, tagLength: 32 });
+  return argon2Native('argon2id', {
+    message: passphrase,
+    nonce: salt,
+    memory,
+    passes,
+    parallelism,
+    tagLength: 32,
+  });
 }
 
 const TARGET_MILLISECONDS = 1_000;

@@ -41,10 +41,18 @@ export class Keyring {
   /** Opens the keys of `body` with its master key. Throws `store-damaged` if the root carries another public key. */
   static open(body: RootBody, master: Uint8Array): Keyring {
     const { repository } = body;
-    const seed = unwrapKey(subkey(master, repository, 'signing seed'), 'signing seed', idBytes(repository), body.signingSeed);
+    const seed = unwrapKey(
+      subkey(master, repository, 'signing seed'),
+      'signing seed',
+      idBytes(repository),
+      body.signingSeed,
+    );
     const keyring = new Keyring(repository, master, seed);
     if (equalBytes(keyring.publicKey, body.publicKey)) return keyring;
-    throw new BackupError('store-damaged', 'the root was signed by a key that is not this repository’s: the store was tampered with');
+    throw new BackupError(
+      'store-damaged',
+      'the root was signed by a key that is not this repository’s: the store was tampered with',
+    );
   }
 
   /** The signing seed, sealed for a root. */

@@ -18,7 +18,8 @@ const MAX_SECRET_FILE = 4 * MAX_PASSPHRASE;
 export function passphraseOf(text: string): Secret {
   const bytes = utf8(text.normalize('NFC'));
   if (bytes.length === 0) throw new BackupError('usage', 'the passphrase is empty');
-  if (bytes.length > MAX_PASSPHRASE) throw new BackupError('usage', `the passphrase is longer than ${MAX_PASSPHRASE} bytes`);
+  if (bytes.length > MAX_PASSPHRASE)
+    throw new BackupError('usage', `the passphrase is longer than ${MAX_PASSPHRASE} bytes`);
   return { kind: 'passphrase', bytes };
 }
 
@@ -41,7 +42,10 @@ export function readKeyFile(file: string): Secret {
   const match = KEY_FILE.exec(Buffer.from(bytes).toString('latin1').replace(/\n$/, ''));
   bytes.fill(0);
   if (match?.[1] === undefined) {
-    throw new BackupError('usage', `${file} is not a key file of this program: it must be one line "qubes-backup-key-1:" and 64 hex digits`);
+    throw new BackupError(
+      'usage',
+      `${file} is not a key file of this program: it must be one line "qubes-backup-key-1:" and 64 hex digits`,
+    );
   }
   return { kind: 'keyFile', bytes: Buffer.from(match[1], 'hex') };
 }
@@ -73,7 +77,8 @@ function readSmallFile(file: string): Uint8Array {
     throw new BackupError('usage', `cannot read ${file} (${systemCode(cause) ?? 'error'})`, { cause });
   }
   try {
-    if (fstatSync(descriptor).isDirectory()) throw new BackupError('usage', `${file} is a directory, not a file with a secret`);
+    if (fstatSync(descriptor).isDirectory())
+      throw new BackupError('usage', `${file} is a directory, not a file with a secret`);
     let length = 0;
     for (;;) {
       const count = readSync(descriptor, buffer, length, buffer.length - length, null);

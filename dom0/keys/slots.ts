@@ -14,13 +14,20 @@ import { unwrapKey } from './wrap.ts';
 const KEY_FILE_INFO = utf8('QIB1 key file');
 
 /** A slot of `keyring`'s master key for `secret`. A passphrase's cost is measured here unless it is given. */
-export async function createSlot(keyring: Keyring, secret: Secret, label: string, cost?: Argon2Cost): Promise<KeySlot> {
+export async function createSlot(
+  keyring: Keyring,
+  secret: Secret,
+  label: string,
+  cost?: Argon2Cost,
+): Promise<KeySlot> {
   const salt = randomBytes(16);
   const chosen = secret.kind === 'passphrase' ? (cost ?? (await calibrate())) : undefined;
   const slotKey = await slotKeyOf(secret, salt, chosen);
   const wrapped = keyring.wrapMaster(slotKey, salt);
   slotKey.fill(0);
-  return chosen === undefined ? { kind: 'keyFile', label, salt, wrapped } : { kind: 'passphrase', label, salt, ...chosen, wrapped };
+  return chosen === undefined
+    ? { kind: 'keyFile', label, salt, wrapped }
+    : { kind: 'passphrase', label, salt, ...chosen, wrapped };
 }
 
 /**
@@ -37,9 +44,18 @@ export async function openKeyring(body: RootBody, secret: Secret): Promise<Keyri
     if (master !== undefined) return Keyring.open(body, master);
   }
   const name = secret.kind === 'passphrase' ? 'passphrase' : 'key file';
-  if (slots.length > 0) throw new BackupError('wrong-secret', `this ${name} does not open the repository; the store itself is intact`);
-  const others = [...new Set(body.slots.map((slot) => (slot.kind === 'passphrase' ? 'a passphrase' : 'a key file')))];
-  throw new BackupError('wrong-secret', `the repository has no slot for a ${name}: it opens with ${others.join(' or ')}`);
+  if (slots.length > 0)
+    throw new BackupError(
+      'wrong-secret',
+      `this ${name} does not open the repository; the store itself is intact`,
+    );
+  const others = [
+    ...new Set(body.slots.map((slot) => (slot.kind === 'passphrase' ? 'a passphrase' : 'a key file'))),
+  ];
+  throw new BackupError(
+    'wrong-secret',
+    `the repository has no slot for a ${name}: it opens with ${others.join(' or ')}`,
+  );
 }
 
 function slotKeyOf(secret: Secret, salt: Uint8Array, cost: Argon2Cost | undefined): Promise<Uint8Array> {

@@ -8,13 +8,23 @@ export const WRAPPED_SIZE = NONCE_SIZE + KEY_SIZE + TAG_SIZE;
 
 export type WrapPurpose = 'master' | 'signing seed' | 'vm';
 
-export function wrapKey(under: Uint8Array, purpose: WrapPurpose, context: Uint8Array, key: Uint8Array): Uint8Array {
+export function wrapKey(
+  under: Uint8Array,
+  purpose: WrapPurpose,
+  context: Uint8Array,
+  key: Uint8Array,
+): Uint8Array {
   const nonce = randomBytes(NONCE_SIZE);
   return concat([nonce, ...encrypt(under, nonce, associatedData(purpose, context), [key])]);
 }
 
 /** Throws `store-damaged` unless `wrapped` was wrapped under this key for this purpose and context. */
-export function unwrapKey(under: Uint8Array, purpose: WrapPurpose, context: Uint8Array, wrapped: Uint8Array): Uint8Array {
+export function unwrapKey(
+  under: Uint8Array,
+  purpose: WrapPurpose,
+  context: Uint8Array,
+  wrapped: Uint8Array,
+): Uint8Array {
   const sealed = wrapped.subarray(NONCE_SIZE);
   return decrypt(under, wrapped.subarray(0, NONCE_SIZE), associatedData(purpose, context), sealed);
 }

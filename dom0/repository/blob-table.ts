@@ -36,7 +36,11 @@ export class BlobTable {
   readonly #leaves = new Map<number, Promise<Leaf>>();
   #next: number;
 
-  constructor(store: ObjectStore, sealer: (kind: Kind, number: number, epoch: number) => Sealer, committed: VmRecord) {
+  constructor(
+    store: ObjectStore,
+    sealer: (kind: Kind, number: number, epoch: number) => Sealer,
+    committed: VmRecord,
+  ) {
     this.#store = store;
     this.#sealer = sealer;
     this.#committed = committed;
@@ -55,7 +59,11 @@ export class BlobTable {
     const at = number % TABLE_LEAF_ROWS;
     const kind = leaf.kinds[at];
     if (kind !== KIND.content && kind !== KIND.tree) return undefined;
-    return { id: hex(leaf.ids.subarray(32 * at, 32 * at + 32)) as ObjectId, kind, epoch: leaf.epochs[at] ?? 0 };
+    return {
+      id: hex(leaf.ids.subarray(32 * at, 32 * at + 32)) as ObjectId,
+      kind,
+      epoch: leaf.epochs[at] ?? 0,
+    };
   }
 
   /** Adds a row. The tail leaf must have been loaded by {@link prepare}. */
@@ -90,16 +98,30 @@ export class BlobTable {
    * Stores the leaves that hold rows from `start` up to `end` and those of `touched`; answers all leaves' names for
    * the numbers below `end`.
    */
-  async write(start: number, end: number, touched: ReadonlySet<number>, previous: readonly Reference[], epoch: number): Promise<Reference[]> {
+  async write(
+    start: number,
+    end: number,
+    touched: ReadonlySet<number>,
+    previous: readonly Reference[],
+    epoch: number,
+  ): Promise<Reference[]> {
     const leaves = [...previous];
     const dirty = new Set(touched);
-    for (let index = Math.floor(start / TABLE_LEAF_ROWS); index * TABLE_LEAF_ROWS < end && start < end; index++) dirty.add(index);
+    for (
+      let index = Math.floor(start / TABLE_LEAF_ROWS);
+      index * TABLE_LEAF_ROWS < end && start < end;
+      index++
+    )
+      dirty.add(index);
     await Promise.all(
       [...dirty].map(async (index) => {
         const leaf = await this.#leaf(index);
         const rows = Math.min(TABLE_LEAF_ROWS, end - index * TABLE_LEAF_ROWS);
         const sealer = this.#sealer(KIND.tableLeaf, index, epoch);
-        leaves[index] = { object: await this.#store.putRecord(sealer, tableLeafSchema, encodeLeaf(leaf, rows)), epoch };
+        leaves[index] = {
+          object: await this.#store.putRecord(sealer, tableLeafSchema, encodeLeaf(leaf, rows)),
+          epoch,
+        };
       }),
     );
     return leaves;
@@ -123,7 +145,12 @@ export class BlobTable {
     };
     if (reference === undefined) return leaf;
     const sealer = this.#sealer(KIND.tableLeaf, index, reference.epoch);
-    const record = await this.#store.getRecord(sealer, tableLeafSchema, reference.object, `blob table ${index}`);
+    const record = await this.#store.getRecord(
+      sealer,
+      tableLeafSchema,
+      reference.object,
+      `blob table ${index}`,
+    );
     const rows = record.kinds.length;
     const expected = Math.min(TABLE_LEAF_ROWS, this.#committed.nextNumber - index * TABLE_LEAF_ROWS);
     if (rows !== expected || record.ids.length !== 32 * rows || record.epochs.length !== 4 * rows) {
@@ -140,5 +167,9 @@ export class BlobTable {
 function encodeLeaf(leaf: Leaf, rows: number): TableLeaf {
   const epochs = new DataView(new ArrayBuffer(4 * rows));
   for (let at = 0; at < rows; at++) epochs.setUint32(4 * at, leaf.epochs[at] ?? 0);
-  return { ids: leaf.ids.slice(0, 32 * rows), kinds: leaf.kinds.slice(0, rows), epochs: new Uint8Array(epochs.buffer) };
+  return {
+    ids: leaf.ids.slice(0, 32 * rows),
+    kinds: leaf.kinds.slice(0, rows),
+    epochs: new Uint8Array(epochs.buffer),
+  };
 }

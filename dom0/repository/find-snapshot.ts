@@ -16,14 +16,19 @@ export function findSnapshot(vm: string, entries: readonly SnapshotEntry[], want
     const numbered = entries.find((entry) => entry.number === Number(wanted));
     if (numbered !== undefined) return numbered;
     const isYear = /^20[0-9]{2}$/.test(wanted);
-    if (!isYear) throw new BackupError('unknown-snapshot', `${vm} has no snapshot ${wanted}; ${describe(complete)}`);
+    if (!isYear)
+      throw new BackupError('unknown-snapshot', `${vm} has no snapshot ${wanted}; ${describe(complete)}`);
   }
   const prefix = wanted.replace('T', ' ');
   const matches = complete.filter((entry) => formatTime(entry.takenAt).startsWith(prefix));
   const [only] = matches;
   if (only !== undefined && matches.length === 1) return only;
-  const why = matches.length === 0 ? `no snapshot from ${wanted}` : `${matches.length} snapshots from ${wanted}`;
-  throw new BackupError('unknown-snapshot', `${vm} has ${why}; ${describe(matches.length === 0 ? complete : matches)}`);
+  const why =
+    matches.length === 0 ? `no snapshot from ${wanted}` : `${matches.length} snapshots from ${wanted}`;
+  throw new BackupError(
+    'unknown-snapshot',
+    `${vm} has ${why}; ${describe(matches.length === 0 ? complete : matches)}`,
+  );
 }
 
 function describe(entries: readonly SnapshotEntry[]): string {
@@ -35,5 +40,7 @@ function describe(entries: readonly SnapshotEntry[]): string {
 /** `VM@SNAPSHOT` as its parts; the snapshot is `latest` if left out. */
 export function splitTarget(target: string): { vm: string; snapshot: string } {
   const at = target.indexOf('@');
-  return at === -1 ? { vm: target, snapshot: 'latest' } : { vm: target.slice(0, at), snapshot: target.slice(at + 1) };
+  return at === -1
+    ? { vm: target, snapshot: 'latest' }
+    : { vm: target.slice(0, at), snapshot: target.slice(at + 1) };
 }

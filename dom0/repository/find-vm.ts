@@ -18,25 +18,39 @@ export async function historyOf(repository: Repository, vm: Vm): Promise<VmHisto
   const byName = [...repository.vms].sort((a, b) => Number(b.name === vm.name) - Number(a.name === vm.name));
   for (const entry of byName) {
     const record = await repository.readVm(entry);
-    if (record.uuids.includes(vm.uuid)) return new VmHistory(repository, vm.name, withName(record, vm.name), entry.record);
+    if (record.uuids.includes(vm.uuid))
+      return new VmHistory(repository, vm.name, withName(record, vm.name), entry.record);
   }
   return new VmHistory(repository, vm.name, newVmRecord(repository, vm.name, vm.uuid), undefined);
 }
 
 /** The history that a person means by `name`: that of the VM of this name, else the one backed up last. */
-export async function historyNamed(repository: Repository, domains: Domains, name: VmName): Promise<VmHistory> {
+export async function historyNamed(
+  repository: Repository,
+  domains: Domains,
+  name: VmName,
+): Promise<VmHistory> {
   const candidates = repository.vms.filter((entry) => entry.name === name);
   const [only] = candidates;
   if (only === undefined) {
     const known = repository.vms.map((entry) => entry.name);
-    throw new BackupError('unknown-vm', `no backup of a VM named ${name} is in the store${nearest(name, known)}`);
+    throw new BackupError(
+      'unknown-vm',
+      `no backup of a VM named ${name} is in the store${nearest(name, known)}`,
+    );
   }
   if (candidates.length === 1) return VmHistory.read(repository, only);
   const present = (await domains.list()).find((vm) => vm.name === name);
-  const histories = await Promise.all(candidates.map((entry: CatalogEntry) => VmHistory.read(repository, entry)));
-  const current = histories.find((history) => present !== undefined && history.record.uuids.includes(present.uuid));
+  const histories = await Promise.all(
+    candidates.map((entry: CatalogEntry) => VmHistory.read(repository, entry)),
+  );
+  const current = histories.find(
+    (history) => present !== undefined && history.record.uuids.includes(present.uuid),
+  );
   if (current !== undefined) return current;
-  const times = await Promise.all(histories.map(async (history) => (await history.entries()).at(-1)?.takenAt ?? 0));
+  const times = await Promise.all(
+    histories.map(async (history) => (await history.entries()).at(-1)?.takenAt ?? 0),
+  );
   const newest = histories[times.indexOf(Math.max(...times))];
   if (newest === undefined) throw new BackupError('internal', 'no history among the candidates');
   return newest;

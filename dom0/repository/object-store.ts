@@ -62,19 +62,31 @@ export class ObjectStore {
   async getFromStorage({ key, place }: Sealer, id: ObjectId, what: string): Promise<Uint8Array> {
     const untrusted = await this.storage.get(id);
     if (untrusted === undefined) {
-      throw new BackupError('store-missing', `${this.storage.vm} lost object ${id.slice(0, 16)}… (${what}): the store is damaged`);
+      throw new BackupError(
+        'store-missing',
+        `${this.storage.vm} lost object ${id.slice(0, 16)}… (${what}): the store is damaged`,
+      );
     }
     const payload = annotate(what, () => open(key, place, id, untrusted));
     if (place.kind !== KIND.content) this.#cache.put(id, [concat([untrusted])]);
     return payload;
   }
 
-  async getRecord<S extends z.ZodType>(sealer: Sealer, schema: S, id: ObjectId, what: string): Promise<z.output<S>> {
+  async getRecord<S extends z.ZodType>(
+    sealer: Sealer,
+    schema: S,
+    id: ObjectId,
+    what: string,
+  ): Promise<z.output<S>> {
     const payload = await this.get(sealer, id, what);
     try {
       return decodeWith(schema, payload);
     } catch (cause) {
-      throw new BackupError('store-damaged', `${what} is sealed properly but malformed: written by a faulty or newer program?`, { cause });
+      throw new BackupError(
+        'store-damaged',
+        `${what} is sealed properly but malformed: written by a faulty or newer program?`,
+        { cause },
+      );
     }
   }
 

@@ -39,7 +39,10 @@ export async function openRepository(options: OpenOptions): Promise<Repository> 
   const pinned = pin.read();
   const accepted = options.acceptRoot !== undefined && fingerprint(root.hash) === options.acceptRoot;
   if (options.acceptRoot !== undefined && !accepted) {
-    throw new BackupError('usage', `--accept-root names ${options.acceptRoot}, but the store offers ${fingerprint(root.hash)}`);
+    throw new BackupError(
+      'usage',
+      `--accept-root names ${options.acceptRoot}, but the store offers ${fingerprint(root.hash)}`,
+    );
   }
   if (pinned !== undefined && !accepted) checkAgainstPin(storage.vm, root, pinned);
   const keyring = await openKeyring(root.body, await options.secret());
@@ -57,15 +60,25 @@ export async function createRepository(
   makeSlots: () => Promise<Root['body']['slots']>,
 ): Promise<Repository> {
   const { storage, pin } = options;
-  if (pin.read() !== undefined) throw new BackupError('usage', `this machine already uses a repository in ${storage.vm}: it is not replaced`);
+  if (pin.read() !== undefined)
+    throw new BackupError(
+      'usage',
+      `this machine already uses a repository in ${storage.vm}: it is not replaced`,
+    );
   if ((await storage.root()) !== undefined) {
-    throw new BackupError('usage', `${storage.vm} already holds a repository: use it, or choose an empty storage VM`);
+    throw new BackupError(
+      'usage',
+      `${storage.vm} already holds a repository: use it, or choose an empty storage VM`,
+    );
   }
   const slots = await makeSlots();
   return Repository.create(keyring, openStore(options, keyring.repository), pin, slots, Date.now());
 }
 
-function openStore({ storage, stateFolder, cacheSize }: Omit<OpenOptions, 'secret' | 'acceptRoot'>, repository: RepositoryId): ObjectStore {
+function openStore(
+  { storage, stateFolder, cacheSize }: Omit<OpenOptions, 'secret' | 'acceptRoot'>,
+  repository: RepositoryId,
+): ObjectStore {
   return new ObjectStore(storage, new ObjectCache(stateFolder, repository, cacheSize));
 }
 
@@ -73,7 +86,11 @@ async function offeredRoot(storage: Storage, pin: PinFile): Promise<Root> {
   const untrusted = await storage.root();
   if (untrusted !== undefined) return decodeRoot(untrusted);
   const pinned = pin.read();
-  if (pinned === undefined) throw new BackupError('not-initialised', `${storage.vm} holds no repository yet: run "qubes-backup init"`);
+  if (pinned === undefined)
+    throw new BackupError(
+      'not-initialised',
+      `${storage.vm} holds no repository yet: run "qubes-backup init"`,
+    );
   throw new BackupError(
     'store-missing',
     `${storage.vm} is empty, though this machine knows its root ${pinned.counter}: is it the right storage VM, and is its disk mounted?`,
@@ -83,7 +100,8 @@ async function offeredRoot(storage: Storage, pin: PinFile): Promise<Root> {
 /** Finishes what a dead run was about to publish: the very same bytes, or nothing. */
 async function settlePending(storage: Storage, pin: PinFile, offered: Root): Promise<Root> {
   const pending = pin.pending();
-  if (pending === undefined || pending.hash === offered.hash || pending.body.previous !== offered.hash) return offered;
+  if (pending === undefined || pending.hash === offered.hash || pending.body.previous !== offered.hash)
+    return offered;
   if (pin.read()?.hash !== offered.hash) return offered;
   await storage.setRoot(pending, offered.hash);
   pin.write(pending);
@@ -95,10 +113,16 @@ function checkAgainstPin(vm: string, root: Root, pinned: Pin): void {
   const { repository, publicKey, counter } = root.body;
   const override = `if you know why, go on with --accept-root ${fingerprint(root.hash)}`;
   if (repository !== pinned.repository || hex(publicKey) !== pinned.publicKey) {
-    throw new BackupError('store-replaced', `${vm} offers another repository than the one this machine uses: ${override}`);
+    throw new BackupError(
+      'store-replaced',
+      `${vm} offers another repository than the one this machine uses: ${override}`,
+    );
   }
   if (counter < pinned.counter) {
-    throw new BackupError('store-rolled-back', `${vm} offers root ${counter}, older than root ${pinned.counter} that this machine has seen: backups are missing; ${override}`);
+    throw new BackupError(
+      'store-rolled-back',
+      `${vm} offers root ${counter}, older than root ${pinned.counter} that this machine has seen: backups are missing; ${override}`,
+    );
   }
   if (counter === pinned.counter && root.hash !== pinned.hash) throw forked(vm, root);
 }

@@ -3,7 +3,14 @@
 import { z } from 'zod';
 import { contentDigestCodec, isVmName, objectIdCodec, rootHashCodec, vmIdCodec } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
-import { MAX_BLOB_NUMBER, MAX_NUMBER_SET, MAX_VMS, ROOT_SEGMENT, SNAPSHOT_SEGMENT, TABLE_LEAF_ROWS } from '../../shared/limits.ts';
+import {
+  MAX_BLOB_NUMBER,
+  MAX_NUMBER_SET,
+  MAX_VMS,
+  ROOT_SEGMENT,
+  SNAPSHOT_SEGMENT,
+  TABLE_LEAF_ROWS,
+} from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { FORMAT_VERSION, wrappedKey } from '../../shared/root.ts';
 import { printable } from '../../shared/wire/frame.ts';
@@ -11,12 +18,17 @@ import { printable } from '../../shared/wire/frame.ts';
 const count = z.int().min(0);
 const blobNumber = z.int().min(0).max(MAX_BLOB_NUMBER);
 const vmName = z.custom<VmName>((value) => typeof value === 'string' && isVmName(value));
-const byteArray = (max: number) => z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= max);
+const byteArray = (max: number) =>
+  z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= max);
 
-const numberSet = z.codec(byteArray(MAX_NUMBER_SET), z.custom<NumberSet>((value) => value instanceof NumberSet), {
-  decode: (bytes) => NumberSet.decode(bytes),
-  encode: (set) => set.encode(),
-});
+const numberSet = z.codec(
+  byteArray(MAX_NUMBER_SET),
+  z.custom<NumberSet>((value) => value instanceof NumberSet),
+  {
+    decode: (bytes) => NumberSet.decode(bytes),
+    encode: (set) => set.encode(),
+  },
+);
 
 const rootReference = z.strictObject({ counter: z.int().min(1), hash: rootHashCodec });
 
@@ -57,7 +69,9 @@ export const vmRecordSchema = z.strictObject({
   head: z.array(snapshotEntry).max(SNAPSHOT_SEGMENT),
 });
 
-export const snapshotSegmentSchema = z.strictObject({ entries: z.array(snapshotEntry).length(SNAPSHOT_SEGMENT) });
+export const snapshotSegmentSchema = z.strictObject({
+  entries: z.array(snapshotEntry).length(SNAPSHOT_SEGMENT),
+});
 
 export const tableLeafSchema = z.strictObject({
   ids: byteArray(32 * TABLE_LEAF_ROWS),

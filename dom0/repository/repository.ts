@@ -78,7 +78,12 @@ export class Repository {
   }
 
   readVm(entry: CatalogEntry): Promise<VmRecord> {
-    return this.store.getRecord(this.#sealer(KIND.vmRecord, entry.id), vmRecordSchema, entry.record, `the record of ${entry.name}`);
+    return this.store.getRecord(
+      this.#sealer(KIND.vmRecord, entry.id),
+      vmRecordSchema,
+      entry.record,
+      `the record of ${entry.name}`,
+    );
   }
 
   /** All root hashes before the current root, oldest first. */
@@ -101,13 +106,17 @@ export class Repository {
     for (let attempt = 1; ; attempt++) {
       const current = this.#catalog.vms.find((entry) => entry.id === record.id);
       if (current?.record !== base) {
-        throw new BackupError('store-conflict', `${this.#nameOf(record)} was backed up by another run meanwhile: start again`);
+        throw new BackupError(
+          'store-conflict',
+          `${this.#nameOf(record)} was backed up by another run meanwhile: start again`,
+        );
       }
       const vms = this.#catalog.vms.filter((entry) => entry.id !== record.id);
       vms.push({ id: record.id, name: this.#nameOf(record), record: id });
       vms.sort((a, b) => (a.id < b.id ? -1 : 1));
       if (await this.#publishCatalog(vms, now())) return id;
-      if (attempt === MAX_ATTEMPTS) throw new BackupError('store-conflict', 'other runs keep publishing roots: try again later');
+      if (attempt === MAX_ATTEMPTS)
+        throw new BackupError('store-conflict', 'other runs keep publishing roots: try again later');
     }
   }
 
@@ -150,7 +159,10 @@ export class Repository {
     const catalog = await readCatalog(this.keyring, this.store, root);
     const earlier = await readEarlierRoots(this.keyring, this.store, catalog);
     if (!isDescendant(root, earlier, this.#root.hash)) {
-      throw new BackupError('store-forked', 'the store now serves a root that does not descend from the one this run started from');
+      throw new BackupError(
+        'store-forked',
+        'the store now serves a root that does not descend from the one this run started from',
+      );
     }
     this.#pin.write(root);
     this.#root = root;
@@ -176,13 +188,27 @@ function recordSealer(keyring: Keyring, kind: Kind, vm?: VmId, number = 0): Seal
 }
 
 async function readCatalog(keyring: Keyring, store: ObjectStore, root: Root): Promise<Catalog> {
-  return store.getRecord(recordSealer(keyring, KIND.catalog), catalogSchema, root.body.catalog, 'the catalog');
+  return store.getRecord(
+    recordSealer(keyring, KIND.catalog),
+    catalogSchema,
+    root.body.catalog,
+    'the catalog',
+  );
 }
 
-async function readEarlierRoots(keyring: Keyring, store: ObjectStore, catalog: Catalog): Promise<RootReference[]> {
+async function readEarlierRoots(
+  keyring: Keyring,
+  store: ObjectStore,
+  catalog: Catalog,
+): Promise<RootReference[]> {
   const segments = await Promise.all(
     catalog.rootSegments.map((id, index) =>
-      store.getRecord(recordSealer(keyring, KIND.rootSegment, undefined, index), rootSegmentSchema, id, 'a list of earlier roots'),
+      store.getRecord(
+        recordSealer(keyring, KIND.rootSegment, undefined, index),
+        rootSegmentSchema,
+        id,
+        'a list of earlier roots',
+      ),
     ),
   );
   return [...segments.flatMap((segment) => segment.roots), ...catalog.roots];
@@ -196,7 +222,8 @@ export function isDescendant(root: Root, earlier: readonly RootReference[], hash
 /** The store's current root, signed by this repository's key. */
 async function readVerifiedRoot(store: ObjectStore, keyring: Keyring): Promise<Root> {
   const untrusted = await store.storage.root();
-  if (untrusted === undefined) throw new BackupError('store-missing', `${store.storage.vm} no longer has a root`);
+  if (untrusted === undefined)
+    throw new BackupError('store-missing', `${store.storage.vm} no longer has a root`);
   const root = decodeRoot(untrusted);
   if (!equalBytes(root.body.publicKey, keyring.publicKey) || root.body.repository !== keyring.repository) {
     throw new BackupError('store-replaced', `${store.storage.vm} now serves another repository`);

@@ -22,13 +22,20 @@ export class VmHistory {
   readonly #repository: Repository;
 
   /** `table` carries rows over from an earlier record of the same run. */
-  constructor(repository: Repository, name: VmName, record: VmRecord, recordId: ObjectId | undefined, table?: BlobTable) {
+  constructor(
+    repository: Repository,
+    name: VmName,
+    record: VmRecord,
+    recordId: ObjectId | undefined,
+    table?: BlobTable,
+  ) {
     this.name = name;
     this.record = record;
     this.recordId = recordId;
     this.#repository = repository;
     this.#store = repository.store;
-    this.table = table ?? new BlobTable(this.#store, (kind, number, epoch) => this.sealer(kind, number, epoch), record);
+    this.table =
+      table ?? new BlobTable(this.#store, (kind, number, epoch) => this.sealer(kind, number, epoch), record);
   }
 
   static async read(repository: Repository, entry: CatalogEntry): Promise<VmHistory> {
@@ -46,7 +53,8 @@ export class VmHistory {
   sealer(kind: Kind, number: number, epoch: number): Sealer {
     const { id, keys } = this.record;
     const wrapped = keys.find((key) => key.epoch === epoch)?.wrapped;
-    if (wrapped === undefined) throw new BackupError('store-damaged', `${this.name} has no key of epoch ${epoch}`);
+    if (wrapped === undefined)
+      throw new BackupError('store-damaged', `${this.name} has no key of epoch ${epoch}`);
     const key = this.#repository.keyring.unwrapVmKey(id, epoch, wrapped);
     return { key, place: { kind, repository: this.#repository.keyring.repository, vm: id, number, epoch } };
   }
@@ -55,7 +63,12 @@ export class VmHistory {
   async entries(): Promise<SnapshotEntry[]> {
     const segments = await Promise.all(
       this.record.segments.map(({ object, epoch }, index) =>
-        this.#store.getRecord(this.sealer(KIND.snapshotSegment, index, epoch), snapshotSegmentSchema, object, `snapshots of ${this.name}`),
+        this.#store.getRecord(
+          this.sealer(KIND.snapshotSegment, index, epoch),
+          snapshotSegmentSchema,
+          object,
+          `snapshots of ${this.name}`,
+        ),
       ),
     );
     return [...segments.flatMap((segment) => segment.entries), ...this.record.head];
@@ -70,7 +83,12 @@ export class VmHistory {
 
   async snapshot(entry: SnapshotEntry): Promise<Snapshot> {
     const what = `snapshot ${entry.number} of ${this.name}`;
-    const snapshot = await this.#store.getRecord(this.sealer(KIND.snapshot, entry.number, entry.epoch), snapshotSchema, entry.object, what);
+    const snapshot = await this.#store.getRecord(
+      this.sealer(KIND.snapshot, entry.number, entry.epoch),
+      snapshotSchema,
+      entry.object,
+      what,
+    );
     if (snapshot.number === entry.number) return snapshot;
     throw new BackupError('store-damaged', `${what} says it is number ${snapshot.number}`);
   }
@@ -78,14 +96,22 @@ export class VmHistory {
   /** The configuration that was backed up with `snapshot`. */
   config(snapshot: Snapshot): Promise<Uint8Array> {
     const { object, epoch, snapshot: number } = snapshot.config;
-    return this.#store.get(this.sealer(KIND.config, number, epoch), object, `the configuration of ${this.name}`);
+    return this.#store.get(
+      this.sealer(KIND.config, number, epoch),
+      object,
+      `the configuration of ${this.name}`,
+    );
   }
 
   /** Blob numbers of the newest snapshot. */
   async newestLive(): Promise<NumberSet> {
     const { live } = this.record;
     if (live === null) return NumberSet.empty;
-    const bytes = await this.#store.get(this.sealer(KIND.liveSet, live.snapshot, live.epoch), live.object, `the live set of ${this.name}`);
+    const bytes = await this.#store.get(
+      this.sealer(KIND.liveSet, live.snapshot, live.epoch),
+      live.object,
+      `the live set of ${this.name}`,
+    );
     return NumberSet.decode(bytes);
   }
 
@@ -106,10 +132,14 @@ export function liveBefore(snapshot: Snapshot, live: NumberSet): NumberSet {
 }
 
 /** Entries split into as many full segments as there are, and the rest. A partial last entry is always of the rest. */
-export function splitSegments(entries: readonly SnapshotEntry[]): { full: SnapshotEntry[][]; rest: SnapshotEntry[] } {
+export function splitSegments(entries: readonly SnapshotEntry[]): {
+  full: SnapshotEntry[][];
+  rest: SnapshotEntry[];
+} {
   const final = entries.at(-1)?.partial === true ? entries.length - 1 : entries.length;
   const full: SnapshotEntry[][] = [];
   let at = 0;
-  for (; final - at >= SNAPSHOT_SEGMENT; at += SNAPSHOT_SEGMENT) full.push(entries.slice(at, at + SNAPSHOT_SEGMENT));
+  for (; final - at >= SNAPSHOT_SEGMENT; at += SNAPSHOT_SEGMENT)
+    full.push(entries.slice(at, at + SNAPSHOT_SEGMENT));
   return { full, rest: entries.slice(at) };
 }

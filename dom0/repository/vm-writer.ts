@@ -71,7 +71,13 @@ export class VmWriter {
   #history: VmHistory;
   #live: NumberSet;
 
-  private constructor(repository: Repository, history: VmHistory, config: Uint8Array, now: () => number, base: Base) {
+  private constructor(
+    repository: Repository,
+    history: VmHistory,
+    config: Uint8Array,
+    now: () => number,
+    base: Base,
+  ) {
     this.#repository = repository;
     this.#history = history;
     this.#config = config;
@@ -86,7 +92,12 @@ export class VmWriter {
   }
 
   /** `config` is stored with every snapshot; `now` is dom0's clock in milliseconds. */
-  static async open(repository: Repository, history: VmHistory, config: Uint8Array, now: () => number): Promise<VmWriter> {
+  static async open(
+    repository: Repository,
+    history: VmHistory,
+    config: Uint8Array,
+    now: () => number,
+  ): Promise<VmWriter> {
     const [live, snapshot] = await Promise.all([history.newestLive(), history.newest()]);
     return new VmWriter(repository, history, config, now, { live, snapshot });
   }
@@ -99,7 +110,10 @@ export class VmWriter {
   async append(kind: BlobKind, payload: Uint8Array): Promise<{ number: number; durable: Promise<void> }> {
     const { table, epoch } = this.#history;
     const number = table.next;
-    const { object, durable } = this.#repository.store.put(this.#history.sealer(kind, number, epoch), payload);
+    const { object, durable } = this.#repository.store.put(
+      this.#history.sealer(kind, number, epoch),
+      payload,
+    );
     durable.catch(() => undefined); // The caller awaits it; a later row may fail first.
     await table.append({ id: object.id, kind, epoch });
     return { number, durable };
@@ -139,7 +153,15 @@ export class VmWriter {
     const entry: SnapshotEntry = { number, object, epoch, takenAt: made.takenAt, partial: made.partial };
     const kept = record.head.filter((earlier) => !earlier.partial);
     const { head, segments } = await this.#closeSegments([...kept, entry], record.segments);
-    const next: VmRecord = { ...record, nextNumber: end, leaves, live, nextSnapshot: number + 1, head, segments };
+    const next: VmRecord = {
+      ...record,
+      nextNumber: end,
+      leaves,
+      live,
+      nextSnapshot: number + 1,
+      head,
+      segments,
+    };
     const id = await this.#repository.publish(next, recordId, this.#now);
     this.#history = new VmHistory(this.#repository, name, next, id, table);
     this.#live = made.live;
@@ -147,8 +169,13 @@ export class VmWriter {
   }
 
   async #check(made: NewSnapshot, allowed: NumberSet): Promise<void> {
-    const refuse = (what: string) => new BackupError('refused', `the disposable that read ${this.#history.name} ${what}: its snapshot is not stored`);
-    if (!made.live.isSubsetOf(allowed)) throw refuse('refers to blobs that are neither its base’s nor its own');
+    const refuse = (what: string) =>
+      new BackupError(
+        'refused',
+        `the disposable that read ${this.#history.name} ${what}: its snapshot is not stored`,
+      );
+    if (!made.live.isSubsetOf(allowed))
+      throw refuse('refers to blobs that are neither its base’s nor its own');
     if (!made.live.has(made.top)) throw refuse('names a tree that it does not keep');
     const row = await this.#history.table.row(made.top);
     if (row?.kind !== KIND.tree) throw refuse('names a tree that is none');
@@ -158,8 +185,12 @@ export class VmWriter {
     const { record, epoch } = this.#history;
     if (record.live !== null && live.equals(this.#live)) return record.live;
     const bytes = live.encode();
-    if (bytes.length > MAX_NUMBER_SET) throw new BackupError('limit', `${this.#history.name} has too many scattered blobs`);
-    const { object, durable } = this.#repository.store.put(this.#history.sealer(KIND.liveSet, snapshot, epoch), bytes);
+    if (bytes.length > MAX_NUMBER_SET)
+      throw new BackupError('limit', `${this.#history.name} has too many scattered blobs`);
+    const { object, durable } = this.#repository.store.put(
+      this.#history.sealer(KIND.liveSet, snapshot, epoch),
+      bytes,
+    );
     await durable;
     return { object: object.id, epoch, snapshot };
   }
@@ -169,19 +200,28 @@ export class VmWriter {
     const { base } = this;
     if (base !== undefined && equalBytes(await this.#history.config(base), this.#config)) return base.config;
     const { epoch } = this.#history;
-    const { object, durable } = this.#repository.store.put(this.#history.sealer(KIND.config, snapshot, epoch), this.#config);
+    const { object, durable } = this.#repository.store.put(
+      this.#history.sealer(KIND.config, snapshot, epoch),
+      this.#config,
+    );
     await durable;
     return { object: object.id, epoch, snapshot };
   }
 
   /** Moves full groups of 64 from the head to segments. A partial snapshot stays in the head: it will be replaced. */
-  async #closeSegments(entries: SnapshotEntry[], previous: readonly Reference[]): Promise<{ head: SnapshotEntry[]; segments: Reference[] }> {
+  async #closeSegments(
+    entries: SnapshotEntry[],
+    previous: readonly Reference[],
+  ): Promise<{ head: SnapshotEntry[]; segments: Reference[] }> {
     const { full, rest } = splitSegments(entries);
     const segments = [...previous];
     const { epoch } = this.#history;
     for (const group of full) {
       const sealer = this.#history.sealer(KIND.snapshotSegment, segments.length, epoch);
-      segments.push({ object: await this.#repository.store.putRecord(sealer, snapshotSegmentSchema, { entries: group }), epoch });
+      segments.push({
+        object: await this.#repository.store.putRecord(sealer, snapshotSegmentSchema, { entries: group }),
+        epoch,
+      });
     }
     return { head: rest, segments };
   }

@@ -51,7 +51,8 @@ const zeros = new Uint8Array(256 * 1024);
 
 /** Seals at most MAX_BLOB bytes under `key` (32 bytes), with a fresh nonce (R09). */
 export function seal(key: Uint8Array, place: Place, payload: Uint8Array): SealedObject {
-  if (payload.length > MAX_BLOB) throw new BackupError('limit', `a ${place.kind} object of ${payload.length} bytes is too large`);
+  if (payload.length > MAX_BLOB)
+    throw new BackupError('limit', `a ${place.kind} object of ${payload.length} bytes is too large`);
   const padded = sizeClass(4 + payload.length);
   const nonce = randomBytes(NONCE_SIZE);
   const plaintext = [u32(payload.length), payload, zeros.subarray(0, padded - payload.length - 4)];
@@ -64,23 +65,37 @@ export function seal(key: Uint8Array, place: Place, payload: Uint8Array): Sealed
  * fill are all right. The result is memory of its own.
  */
 export function open(key: Uint8Array, place: Place, id: ObjectId, untrusted: Uint8Array): Uint8Array {
-  if (untrusted.length < MIN_PADDED + SEAL_OVERHEAD || untrusted.length > MAX_OBJECT) throw damaged(id, 'has an impossible size');
+  if (untrusted.length < MIN_PADDED + SEAL_OVERHEAD || untrusted.length > MAX_OBJECT)
+    throw damaged(id, 'has an impossible size');
   if (objectIdOf(untrusted) !== id) throw damaged(id, 'is not what its name says');
   let plaintext: Uint8Array;
   try {
-    plaintext = decrypt(key, untrusted.subarray(0, NONCE_SIZE), associatedData(place), untrusted.subarray(NONCE_SIZE));
+    plaintext = decrypt(
+      key,
+      untrusted.subarray(0, NONCE_SIZE),
+      associatedData(place),
+      untrusted.subarray(NONCE_SIZE),
+    );
   } catch (cause) {
     throw damaged(id, 'was not sealed for this place', cause);
   }
   const length = readU32(plaintext, 0);
-  if (length > plaintext.length - 4 || sizeClass(4 + length) !== plaintext.length) throw damaged(id, 'is padded wrongly');
+  if (length > plaintext.length - 4 || sizeClass(4 + length) !== plaintext.length)
+    throw damaged(id, 'is padded wrongly');
   if (!isZero(plaintext.subarray(4 + length))) throw damaged(id, 'is padded with data');
   return plaintext.subarray(4, 4 + length);
 }
 
 function associatedData(place: Place): Uint8Array {
   const vm = place.vm === undefined ? NO_VM : idBytes(place.vm);
-  return concat([FORMAT, Uint8Array.of(place.kind), idBytes(place.repository), vm, u64(place.number), u32(place.epoch)]);
+  return concat([
+    FORMAT,
+    Uint8Array.of(place.kind),
+    idBytes(place.repository),
+    vm,
+    u64(place.number),
+    u32(place.epoch),
+  ]);
 }
 
 function isZero(bytes: Uint8Array): boolean {
@@ -92,5 +107,9 @@ function isZero(bytes: Uint8Array): boolean {
 }
 
 function damaged(id: ObjectId, what: string, cause?: unknown): BackupError {
-  return new BackupError('store-damaged', `object ${id.slice(0, 16)}… ${what}: the store is damaged or was tampered with`, { cause });
+  return new BackupError(
+    'store-damaged',
+    `object ${id.slice(0, 16)}… ${what}: the store is damaged or was tampered with`,
+    { cause },
+  );
 }

@@ -22,7 +22,12 @@ const SIGMA = Uint32Array.of(0x61707865, 0x3320646e, 0x79622d32, 0x6b206574);
  * Encrypts the concatenation of `pieces`. `nonce` (24 bytes) must be fresh and random for each call.
  * Answers ciphertext pieces of the same total length, and the tag as the last piece.
  */
-export function encrypt(key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, pieces: readonly Uint8Array[]): Uint8Array[] {
+export function encrypt(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  associated: Uint8Array,
+  pieces: readonly Uint8Array[],
+): Uint8Array[] {
   const { subkey, shortNonce } = derive(key, nonce);
   const cipher = createCipheriv(ALGORITHM, subkey, shortNonce, OPTIONS);
   subkey.fill(0);
@@ -37,7 +42,12 @@ export function encrypt(key: Uint8Array, nonce: Uint8Array, associated: Uint8Arr
  * Decrypts and verifies. Throws `store-damaged` on a wrong tag; nothing of the plaintext leaves this function
  * before the tag was verified (Node's `update` would release it).
  */
-export function decrypt(key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array): Uint8Array {
+export function decrypt(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  associated: Uint8Array,
+  sealed: Uint8Array,
+): Uint8Array {
   if (sealed.length < TAG_SIZE) throw new BackupError('store-damaged', 'sealed data is too short');
   const { subkey, shortNonce } = derive(key, nonce);
   const decipher = createDecipheriv(ALGORITHM, subkey, shortNonce, OPTIONS);
@@ -55,7 +65,8 @@ export function decrypt(key: Uint8Array, nonce: Uint8Array, associated: Uint8Arr
 }
 
 function derive(key: Uint8Array, nonce: Uint8Array): { subkey: Uint8Array; shortNonce: Uint8Array } {
-  if (key.length !== KEY_SIZE || nonce.length !== NONCE_SIZE) throw new BackupError('internal', 'wrong key or nonce size');
+  if (key.length !== KEY_SIZE || nonce.length !== NONCE_SIZE)
+    throw new BackupError('internal', 'wrong key or nonce size');
   const words = new Uint32Array(8);
   hchacha(SIGMA, wordsOf(key), wordsOf(nonce.subarray(0, 16)), words);
   const shortNonce = new Uint8Array(12);

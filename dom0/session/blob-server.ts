@@ -46,7 +46,8 @@ export class BlobServer {
   /** Takes a request. Throws `refused` on a number outside the grant, and on too many open requests. */
   request(numbers: readonly number[]): void {
     for (const number of numbers) {
-      if (!this.#grant.numbers.has(number)) throw new BackupError('refused', `asked for blob ${number}, which its job does not grant`);
+      if (!this.#grant.numbers.has(number))
+        throw new BackupError('refused', `asked for blob ${number}, which its job does not grant`);
     }
     this.#wanted.push(...numbers);
     if (this.#wanted.length + this.#fetching.length > MAX_BLOBS_REQUESTED) {
@@ -86,10 +87,18 @@ export class BlobServer {
   async #fetch(number: number): Promise<Uint8Array> {
     const { table, name } = this.#history;
     const row = await table.row(number);
-    if (row === undefined) throw new BackupError('store-damaged', `the blob table of ${name} has no row ${number}`);
+    if (row === undefined)
+      throw new BackupError('store-damaged', `the blob table of ${name} has no row ${number}`);
     if (this.#grant.treesOnly && row.kind !== KIND.tree) {
-      throw new BackupError('refused', `asked for old content of ${name} (blob ${number}); a backup may only read the tree`);
+      throw new BackupError(
+        'refused',
+        `asked for old content of ${name} (blob ${number}); a backup may only read the tree`,
+      );
     }
-    return this.#store.get(this.#history.sealer(row.kind, number, row.epoch), row.id, `blob ${number} of ${name}`);
+    return this.#store.get(
+      this.#history.sealer(row.kind, number, row.epoch),
+      row.id,
+      `blob ${number} of ${name}`,
+    );
   }
 }

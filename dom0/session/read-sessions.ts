@@ -30,7 +30,12 @@ export type Restored = ValueOf<typeof restore.toCaller.done> & { readonly warnin
 export type Exported = ValueOf<typeof exportPaths.toCaller.done> & { readonly warnings: number };
 
 /** Writes the tree `top` to the empty volume at `folder`. */
-export async function runRestore(call: ServiceCall, access: BlobAccess, job: { folder: string; top: number }, listener: Listener): Promise<Restored> {
+export async function runRestore(
+  call: ServiceCall,
+  access: BlobAccess,
+  job: { folder: string; top: number },
+  listener: Listener,
+): Promise<Restored> {
   return withCall(call, restore, async (open, fail) => {
     const { session } = open;
     const notes = new NoteCounter(listener);
@@ -45,7 +50,11 @@ export async function runRestore(call: ServiceCall, access: BlobAccess, job: { f
 }
 
 /** The content digest of the volume at `folder`, by a reader that is given nothing else. */
-export async function runVerify(call: ServiceCall, job: { folder: string; owners: boolean }, listener: Listener): Promise<{ digest: ContentDigest; warnings: number }> {
+export async function runVerify(
+  call: ServiceCall,
+  job: { folder: string; owners: boolean },
+  listener: Listener,
+): Promise<{ digest: ContentDigest; warnings: number }> {
   return withCall(call, verify, async ({ session }) => {
     const notes = new NoteCounter(listener);
     await session.send('job', { volume: { folder: job.folder }, owners: job.owners });
@@ -101,7 +110,12 @@ export async function runExport(
 
 type CommonMessage = Message<Pick<typeof restore.toCaller, 'get' | 'progress' | 'note'>>;
 
-function takeCommon(message: CommonMessage, listener: Listener, notes: NoteCounter, server?: BlobServer): void {
+function takeCommon(
+  message: CommonMessage,
+  listener: Listener,
+  notes: NoteCounter,
+  server?: BlobServer,
+): void {
   switch (message.name) {
     case 'get':
       server?.request(message.value.numbers);
@@ -120,7 +134,11 @@ function expectMessage<M>(message: M | undefined): M {
   return message;
 }
 
-function blobServer(access: BlobAccess, send: (pieces: readonly Uint8Array[]) => Promise<void>, failed: (error: unknown) => void): BlobServer {
+function blobServer(
+  access: BlobAccess,
+  send: (pieces: readonly Uint8Array[]) => Promise<void>,
+  failed: (error: unknown) => void,
+): BlobServer {
   return new BlobServer(access.store, access.history, access.grant, { send, failed });
 }
 
@@ -139,7 +157,10 @@ async function withCall<ToService extends FrameTable, ToCaller extends FrameTabl
     if (!isBackupError(error, 'refused')) failure ??= error;
     call.session.fail(error);
   };
-  const deadline = setTimeout(() => fail(new BackupError('timeout', `${serviceCall.peer} takes longer than any session may`)), SESSION_TIMEOUT);
+  const deadline = setTimeout(
+    () => fail(new BackupError('timeout', `${serviceCall.peer} takes longer than any session may`)),
+    SESSION_TIMEOUT,
+  );
   try {
     const result = await work(call, fail);
     await call.finish();

@@ -73,13 +73,25 @@ export class ScanSession {
       store,
       writer.history,
       { numbers: writer.baseLive, treesOnly: true },
-      { send: (pieces) => session.send('blob', pieces), failed: (error) => (isBackupError(error, 'refused') ? session.fail(error) : this.#fail(error)) },
+      {
+        send: (pieces) => session.send('blob', pieces),
+        failed: (error) => (isBackupError(error, 'refused') ? session.fail(error) : this.#fail(error)),
+      },
     );
   }
 
   /** Runs the scan to its committed snapshot. Whatever fails, the store keeps its last committed state. */
   async run(): Promise<ScanResult> {
-    const deadline = setTimeout(() => this.#fail(new BackupError('timeout', `the backup of ${this.#writer.history.name} takes longer than any session may`)), SESSION_TIMEOUT);
+    const deadline = setTimeout(
+      () =>
+        this.#fail(
+          new BackupError(
+            'timeout',
+            `the backup of ${this.#writer.history.name} takes longer than any session may`,
+          ),
+        ),
+      SESSION_TIMEOUT,
+    );
     try {
       await this.#call.session.send('job', this.#describeJob());
       const done = await this.#serve();
@@ -172,7 +184,8 @@ export class ScanSession {
 
   /** Commits what is there as a partial snapshot, while the scan goes on. */
   #checkpoint(top: number): void {
-    if (this.#committing !== undefined) throw new BackupError('protocol', 'sent a checkpoint before the last was committed');
+    if (this.#committing !== undefined)
+      throw new BackupError('protocol', 'sent a checkpoint before the last was committed');
     const live = this.#takeLive();
     const end = this.#writer.history.table.next;
     const storing = [...this.#storing];
@@ -185,7 +198,12 @@ export class ScanSession {
       .catch((error: unknown) => this.#fail(error));
   }
 
-  #commit(top: number, live: NumberSet, done: Done | undefined, end = this.#writer.history.table.next): Promise<Snapshot> {
+  #commit(
+    top: number,
+    live: NumberSet,
+    done: Done | undefined,
+    end = this.#writer.history.table.next,
+  ): Promise<Snapshot> {
     const owners = done === undefined || !done.ownersUnknown;
     return this.#writer.commit(
       {
@@ -204,14 +222,17 @@ export class ScanSession {
 
   #counts(done: Done | undefined): Snapshot['counts'] {
     const storedBytes = this.#store.stored.bytes - this.#storedBefore;
-    if (done === undefined) return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes };
+    if (done === undefined)
+      return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes };
     const { entries, files, bytes, changedFiles, readBytes } = done.counts;
     return { entries, files, bytes, changedFiles, readBytes, storedBytes };
   }
 
   /** A failure outside the receive loop: every wait of the session gets it. */
   #fail(error: unknown): void {
-    this.#failure ??= isBackupError(error) ? error : new BackupError('internal', messageOf(error), { cause: error });
+    this.#failure ??= isBackupError(error)
+      ? error
+      : new BackupError('internal', messageOf(error), { cause: error });
     this.#call.session.fail(error);
   }
 }

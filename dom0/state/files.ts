@@ -1,6 +1,15 @@
 /** dom0's own files: 0600 in 0700 folders, replaced atomically and durably. */
 
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 
@@ -19,7 +28,7 @@ export function replaceFile(file: string, bytes: Uint8Array, durably = true): vo
   try {
     const descriptor = openSync(temporary, 'w', 0o600);
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+      for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
       if (durably) fsyncSync(descriptor);
     } finally {
       closeSync(descriptor);

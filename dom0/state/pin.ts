@@ -49,13 +49,19 @@ export class PinFile {
       return pinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))) as Pin;
     } catch (cause) {
       const how = 'restore it from a backup, or move it away to trust the store anew';
-      throw new BackupError('io', `${this.#pin} is damaged (${systemCode(cause) ?? 'not a pin'}): ${how}`, { cause });
+      throw new BackupError('io', `${this.#pin} is damaged (${systemCode(cause) ?? 'not a pin'}): ${how}`, {
+        cause,
+      });
     }
   }
 
   /** Remembers `root` as the newest; a pending root that it settles is forgotten. */
   write(root: Root): void {
-    const highestCounter = Math.max(root.body.counter, this.read()?.highestCounter ?? 0, this.pending()?.body.counter ?? 0);
+    const highestCounter = Math.max(
+      root.body.counter,
+      this.read()?.highestCounter ?? 0,
+      this.pending()?.body.counter ?? 0,
+    );
     const pin: Pin = {
       repository: root.body.repository,
       publicKey: hex(root.body.publicKey),

@@ -34,7 +34,10 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
       return new BackupError('timeout', `${this.#call.peer} answered, but does not exit`);
     });
     if (code !== 0) {
-      throw new BackupError('service-died', `${this.#call.peer} ended with ${signal ?? `status ${code ?? '?'}`} after its last message`);
+      throw new BackupError(
+        'service-died',
+        `${this.#call.peer} ended with ${signal ?? `status ${code ?? '?'}`} after its last message`,
+      );
     }
   }
 
@@ -57,7 +60,11 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
     }
     if (isBackupError(error, 'timeout', 'protocol')) this.#call.kill();
     this.#call.hangUp();
-    const ended = await within(LAST_WORDS, this.#call.exited, () => new BackupError('timeout', 'still running')).catch(() => undefined);
+    const ended = await within(
+      LAST_WORDS,
+      this.#call.exited,
+      () => new BackupError('timeout', 'still running'),
+    ).catch(() => undefined);
     this.abort();
     const parts: string[] = [];
     if (ended !== undefined && isBackupError(error, 'service-died')) {
@@ -65,7 +72,9 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
     }
     const stderr = this.#call.stderr().trim();
     if (stderr !== '') parts.push(`it said: ${stderr}`);
-    return new BackupError(code, parts.length === 0 ? text : `${text} (${parts.join('; ')})`, { cause: error });
+    return new BackupError(code, parts.length === 0 ? text : `${text} (${parts.join('; ')})`, {
+      cause: error,
+    });
   }
 }
 

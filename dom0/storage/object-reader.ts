@@ -66,4 +66,6 @@ export class ObjectReader {
   }
 }
 
-type Answer = NonNullable<Awaited<ReturnType<Call<typeof get.toService, typeof get.toCaller>['session']['receive']>>>;
+type Answer = NonNullable<
+  Awaited<ReturnType<Call<typeof get.toService, typeof get.toCaller>['session']['receive']>>
+>;

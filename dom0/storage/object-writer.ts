@@ -23,7 +23,9 @@ export class ObjectWriter {
 
   /** Resolves when the storage VM acknowledged `object`. Flow control is the caller's: bound what is unacknowledged. */
   put(object: SealedObject): Promise<void> {
-    const acknowledged = new Promise<void>((resolve, reject) => this.#waiting.set(object.id, { resolve, reject }));
+    const acknowledged = new Promise<void>((resolve, reject) =>
+      this.#waiting.set(object.id, { resolve, reject }),
+    );
     this.#call.session.send('object', object.pieces).catch((error: unknown) => this.#failAll(error));
     if (!this.#listening) void this.#listen();
     return acknowledged;
@@ -43,10 +45,14 @@ export class ObjectWriter {
     try {
       while (this.#waiting.size > 0) {
         const message = await this.#call.session.receive();
-        if (message === undefined) throw this.#call.session.fail(new BackupError('protocol', 'ended with objects unacknowledged'));
+        if (message === undefined)
+          throw this.#call.session.fail(new BackupError('protocol', 'ended with objects unacknowledged'));
         for (const { id } of message.value.objects) {
           const waiting = this.#waiting.get(id);
-          if (waiting === undefined) throw this.#call.session.fail(new BackupError('protocol', 'acknowledged an object it was not sent'));
+          if (waiting === undefined)
+            throw this.#call.session.fail(
+              new BackupError('protocol', 'acknowledged an object it was not sent'),
+            );
           this.#waiting.delete(id);
           waiting.resolve();
         }

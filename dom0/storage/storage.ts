@@ -56,7 +56,10 @@ export class Storage {
       if (answer === undefined) throw new BackupError('protocol', 'ended before it answered');
       await call.finish();
       if (answer.name === 'conflict') {
-        throw new BackupError('store-conflict', `another root was published in ${this.vm} meanwhile: nothing was overwritten`);
+        throw new BackupError(
+          'store-conflict',
+          `another root was published in ${this.vm} meanwhile: nothing was overwritten`,
+        );
       }
     } catch (error) {
       if (isBackupError(error, 'store-conflict')) throw error;
@@ -66,14 +69,17 @@ export class Storage {
 
   /** Every object with its size in bytes, sorted by name, as the storage VM claims. */
   async *list(): AsyncGenerator<{ id: ObjectId; size: number }> {
-    const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, { window: DOM0_DOWNLOAD_SHARE });
+    const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, {
+      window: DOM0_DOWNLOAD_SHARE,
+    });
     try {
       await call.session.send('start', {});
       await call.session.finish();
       for (;;) {
         const page = await call.session.receive();
         if (page === undefined) return;
-        if (page.value.length % LIST_ROW !== 0) throw new BackupError('protocol', 'sent a listing cut in a row');
+        if (page.value.length % LIST_ROW !== 0)
+          throw new BackupError('protocol', 'sent a listing cut in a row');
         for (let at = 0; at < page.value.length; at += LIST_ROW) {
           yield { id: objectIdFromBytes(page.value.slice(at, at + 32)), size: readU32(page.value, at + 32) };
         }

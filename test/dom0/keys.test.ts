@@ -1,0 +1,195 @@
+import { hkdfSync, randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { getPublicKey, hashes, sign } from '@noble/ed25519';
+import { argon2id as nobleArgon2id } from '@noble/hashes/argon2.js';
+import { hkdf as nobleHkdf } from '@noble/hashes/hkdf.js';
+import { sha256, sha512 } from '@noble/hashes/sha2.js';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { argon2id, calibrate, checkCost, hkdf } from '../../dom0/keys/derive.ts';
+import { Keyring } from '../../dom0/keys/keyring.ts';
+import { createKeyFile, passphraseOf, readKeyFile, readPassphraseFile } from '../../dom0/keys/secret.ts';
+import type { Secret } from '../../dom0/keys/secret.ts';
+import { createSlot, openKeyring } from '../../dom0/keys/slots.ts';
+import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
+import { hex, utf8 } from '../../shared/bytes.ts';
+import { NO_ROOT, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
+import type { KeySlot, RootBody } from '../../shared/root.ts';
+
+hashes.sha512 = sha512;
+
+const FLOOR = { memory: 64 * 1024, passes: 3, lanes: 4 };
+const withCode = (code: string) => expect.objectContaining({ code }) as Error;
+
+describe('primitives against published vectors', () => {
+  it('HKDF-SHA-256: RFC 5869, test case 1, on both paths', () => {
+    const ikm = Buffer.alloc(22, 0x0b);
+    const salt = Buffer.from('000102030405060708090a0b0c', 'hex');
+    const info = Buffer.from('f0f1f2f3f4f5f6f7f8f9', 'hex');
+    const okm = '3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865';
+    expect(hex(new Uint8Array(hkdfSync('sha256', ikm, salt, info, 42)))).toBe(okm);
+    expect(hex(nobleHkdf(sha256, ikm, salt, info, 42))).toBe(okm);
+    expect(hex(hkdf(ikm, salt, info))).toBe(okm.slice(0, 64));
+  });
+
+  it('Ed25519: RFC 8032, section 7.1, test 2', () => {
+    const seed = Buffer.from('4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb', 'hex');
+    expect(hex(getPublicKey(seed))).toBe('3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c');
+    expect(hex(sign(Uint8Array.of(0x72), seed))).toBe(
+      '92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00',
+    );
+  });
+
+  it('Argon2id: native and reference agree at the floor', async () => {
+    const [passphrase, salt] = [utf8('correct horse'), Buffer.alloc(16, 7)];
+    const reference = nobleArgon2id(passphrase, salt, { m: FLOOR.memory, t: FLOOR.passes, p: FLOOR.lanes, dkLen: 32 });
+    expect(hex(await argon2id(passphrase, salt, FLOOR))).toBe(hex(reference));
+  }, 60_000);
+});
+
+describe('cost of a passphrase slot', () => {
+  it.each([
+    ['memory under the floor', { ...FLOOR, memory: 64 * 1024 - 1 }],
+    ['passes under the floor', { ...FLOOR, passes: 2 }],
+    ['memory above the ceiling', { ...FLOOR, memory: 1024 * 1024 + 1 }],
+    ['passes above the ceiling', { ...FLOOR, passes: 17 }],
+    ['too many lanes', { ...FLOOR, lanes: 9 }],
+  ])('R35: refuses %s without running it', async (_title, cost) => {
+    expect(() => checkCost(cost)).toThrow(withCode('store-damaged'));
+    await expect(argon2id(utf8('x'), Buffer.alloc(16), cost)).rejects.toThrow(withCode('store-damaged'));
+  });
+
+  it('is calibrated within the limits, with 128 MiB', async () => {
+    const cost = await calibrate();
+    expect(cost.memory).toBe(128 * 1024);
+    expect(() => checkCost(cost)).not.toThrow();
+  }, 30_000);
+});
+
+describe('wrapped keys', () => {
+  const [under, key, context] = [randomBytes(32), randomBytes(32), randomBytes(20)];
+
+  it('unwrap only under the same key, purpose and context, unaltered', () => {
+    const wrapped = wrapKey(under, 'vm', context, key);
+    expect(wrapped).toHaveLength(72);
+    expect(hex(unwrapKey(under, 'vm', context, wrapped))).toBe(hex(key));
+    const damaged = () => expect.objectContaining({ code: 'store-damaged' }) as Error;
+    expect(() => unwrapKey(randomBytes(32), 'vm', context, wrapped)).toThrow(damaged());
+    expect(() => unwrapKey(under, 'master', context, wrapped)).toThrow(damaged());
+    expect(() => unwrapKey(under, 'vm', randomBytes(20), wrapped)).toThrow(damaged());
+    for (let at = 0; at < wrapped.length; at++) {
+      const flipped = new Uint8Array(wrapped);
+      flipped[at] = (flipped[at] ?? 0) ^ 0x80;
+      expect(() => unwrapKey(under, 'vm', context, flipped)).toThrow(damaged());
+    }
+  });
+});
+
+describe('key slots', () => {
+  const passphrase = passphraseOf('correct horse battery staple');
+  const keyFile: Secret = { kind: 'keyFile', bytes: randomBytes(32) };
+
+  function bodyOf(keyring: Keyring, slots: KeySlot[], change: Partial<RootBody> = {}): RootBody {
+    return {
+      version: 1,
+      repository: keyring.repository,
+      counter: 1,
+      time: 0,
+      previous: NO_ROOT,
+      publicKey: keyring.publicKey,
+      signingSeed: keyring.wrapSeed(),
+      slots,
+      catalog: objectIdOf(utf8('catalog')),
+      ...change,
+    };
+  }
+
+  it('any slot opens the same keys', async () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const slots = [await createSlot(keyring, passphrase, 'a', FLOOR), await createSlot(keyring, keyFile, 'b')];
+    const vm = newVmId();
+    const wrapped = keyring.wrapVmKey(vm, 1, Buffer.alloc(32, 9));
+    for (const secret of [passphrase, keyFile]) {
+      const opened = await openKeyring(bodyOf(keyring, slots), secret);
+      expect(hex(opened.catalogKey)).toBe(hex(keyring.catalogKey));
+      expect(hex(opened.unwrapVmKey(vm, 1, wrapped))).toBe('09'.repeat(32));
+      expect(() => opened.unwrapVmKey(vm, 2, wrapped)).toThrow(withCode('store-damaged'));
+      expect(() => opened.unwrapVmKey(newVmId(), 1, wrapped)).toThrow(withCode('store-damaged'));
+    }
+  });
+
+  it('R51: a wrong passphrase is told apart from damage', async () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const slot = await createSlot(keyring, passphrase, 'a', FLOOR);
+    await expect(openKeyring(bodyOf(keyring, [slot]), passphraseOf('wrong'))).rejects.toThrow(withCode('wrong-secret'));
+    await expect(openKeyring(bodyOf(keyring, [slot]), keyFile)).rejects.toThrow(withCode('wrong-secret'));
+    const foreign = Keyring.create(newRepositoryId());
+    const swapped = bodyOf(keyring, [slot], { publicKey: foreign.publicKey });
+    await expect(openKeyring(swapped, passphrase)).rejects.toThrow(withCode('store-damaged'));
+  });
+
+  it('R35: one weak slot among good ones is refused before any is run', async () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const good = await createSlot(keyring, keyFile, 'b');
+    const weak = { ...(await createSlot(keyring, passphrase, 'a', FLOOR)), passes: 1 } as KeySlot;
+    await expect(openKeyring(bodyOf(keyring, [good, weak]), keyFile)).rejects.toThrow(withCode('store-damaged'));
+  });
+
+  it('R10: close() zeroes the keys', () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const key = keyring.catalogKey;
+    keyring.close();
+    expect(hex(key)).toBe('00'.repeat(32));
+  });
+});
+
+describe('secrets in files', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'qib-keys-'));
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const write = (name: string, content: string | Uint8Array) => {
+    const file = join(folder, name);
+    writeFileSync(file, content);
+    return file;
+  };
+  const text = (secret: Secret) => Buffer.from(secret.bytes).toString('utf8');
+
+  it('takes a passphrase without its trailing newline, in NFC', () => {
+    expect(text(readPassphraseFile(write('a', 'secret\n')))).toBe('secret');
+    expect(text(readPassphraseFile(write('b', 'secret')))).toBe('secret');
+    expect(text(readPassphraseFile(write('c', ' secret \n\n')))).toBe(' secret \n');
+    expect(text(readPassphraseFile(write('d', 'u\u0308')))).toBe('\u00fc');
+  });
+
+  it('refuses what is no passphrase', () => {
+    for (const content of ['', '\n', Uint8Array.of(0xff, 0xfe), 'x'.repeat(1025), 'x'.repeat(100_000)]) {
+      expect(() => readPassphraseFile(write('p', content))).toThrow(withCode('usage'));
+    }
+    expect(() => readPassphraseFile(join(folder, 'absent'))).toThrow(withCode('usage'));
+    expect(() => readPassphraseFile(folder)).toThrow(withCode('usage'));
+  });
+
+  it('creates a key file that only its owner reads, once, and reads it back', () => {
+    const file = join(folder, 'key');
+    const made = createKeyFile(file);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(hex(readKeyFile(file).bytes)).toBe(hex(made.bytes));
+    expect(readFileSync(file, 'utf8')).toMatch(/^qubes-backup-key-1:[0-9a-f]{64}\n$/);
+    expect(() => createKeyFile(file)).toThrow(withCode('usage'));
+    symlinkSync(join(folder, 'elsewhere'), join(folder, 'link'));
+    expect(() => createKeyFile(join(folder, 'link'))).toThrow(withCode('usage'));
+  });
+
+  it('refuses a key file of any other form', () => {
+    const line = `qubes-backup-key-1:${'a'.repeat(64)}`;
+    expect(hex(readKeyFile(write('k', line)).bytes)).toBe('aa'.repeat(32));
+    for (const content of ['', 'secret', line.slice(1), `${line}0`, `${line}\n\n`, line.toUpperCase()]) {
+      expect(() => readKeyFile(write('k', content))).toThrow(withCode('usage'));
+    }
+  });
+});
