@@ -35,6 +35,7 @@ export async function serve<ToService extends FrameTable, ToCaller extends Frame
 ): Promise<void> {
   const lifetime = setTimeout(() => kill('the session took longer than allowed'), SESSION_TIMEOUT);
   lifetime.unref();
+  process.on('uncaughtException', (error) => kill(printableText(messageOf(error))));
   const session = new Session(
     descriptorIo(0, 1),
     { incoming: protocol.toService, outgoing: protocol.toCaller },
@@ -50,7 +51,8 @@ export async function serve<ToService extends FrameTable, ToCaller extends Frame
     process.exitCode = 1;
     log(text);
     const gone = Promise.allSettled([session.sendError(code, text), session.closed]).then(() => true);
-    if (!(await Promise.race([gone, delay(LAST_WORDS, false, { ref: false })]))) kill('the caller did not hang up');
+    if (!(await Promise.race([gone, delay(LAST_WORDS, false, { ref: false })])))
+      kill('the caller did not hang up');
   }
 }
 

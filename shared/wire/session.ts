@@ -11,7 +11,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackupError, isBackupError } from '../errors.ts';
 import { FRAME_COST, IDLE_TIMEOUT, MAX_CONTROL_QUEUED, PING_INTERVAL } from '../limits.ts';
-import { COMMON, FrameReader, HEADER_SIZE, MAGIC, creditFor, decodeFrame, encodeFrame, lengthOf } from './frame.ts';
+import {
+  COMMON,
+  FrameReader,
+  HEADER_SIZE,
+  MAGIC,
+  creditFor,
+  decodeFrame,
+  encodeFrame,
+  lengthOf,
+} from './frame.ts';
 import type { BulkSpec, ControlSpec, FrameTable, RawFrame, ValueOf } from './frame.ts';
 import type { ByteIo } from './io.ts';
 
@@ -138,7 +147,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   /** Waits for the peer's final frame; throws `protocol` if it still had something to say. */
   async drained(): Promise<void> {
     const extra = await this.receive();
-    if (extra !== undefined) throw this.fail(new BackupError('protocol', `sent ${extra.name} after the work was done`));
+    if (extra !== undefined)
+      throw this.fail(new BackupError('protocol', `sent ${extra.name} after the work was done`));
   }
 
   /** Ends the session with `error`, which every waiting and later call gets. Returns the error to throw. */
@@ -189,7 +199,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     }
     if (spec === COMMON.credit) {
       this.#credit += (decodeFrame(frame) as ValueOf<typeof COMMON.credit>).bytes;
-      if (this.#credit > Number.MAX_SAFE_INTEGER) throw new BackupError('protocol', 'granted impossible credit');
+      if (this.#credit > Number.MAX_SAFE_INTEGER)
+        throw new BackupError('protocol', 'granted impossible credit');
     } else if (spec === COMMON.ping) decodeFrame(frame);
     else this.#queue.push(frame);
     this.#wake();
@@ -197,7 +208,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
 
   #admit(spec: ControlSpec | BulkSpec, length: number): void {
     if (spec.form === 'bulk') {
-      if (creditFor(length) > this.#peerMaySend) throw new BackupError('protocol', 'sent more than it was granted');
+      if (creditFor(length) > this.#peerMaySend)
+        throw new BackupError('protocol', 'sent more than it was granted');
       this.#peerMaySend -= creditFor(length);
     } else if (spec !== COMMON.ping && spec !== COMMON.credit) {
       this.#controlQueued += length + FRAME_COST;
@@ -208,7 +220,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   async #spend(value: Uint8Array | readonly Uint8Array[]): Promise<void> {
     const cost = creditFor(lengthOf(value));
     await this.#until(() => this.#credit >= cost || this.#peerEnded);
-    if (this.#credit < cost) throw this.fail(new BackupError('protocol', 'ended without taking what was sent'));
+    if (this.#credit < cost)
+      throw this.fail(new BackupError('protocol', 'ended without taking what was sent'));
     this.#credit -= cost;
   }
 
@@ -255,7 +268,10 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
       const left = this.#heard + patience - performance.now();
       if (left <= 0) {
         throw this.fail(
-          new BackupError('timeout', `said nothing for ${Math.round(patience / 1000)} s: is that VM paused, or its disk stuck?`),
+          new BackupError(
+            'timeout',
+            `said nothing for ${Math.round(patience / 1000)} s: is that VM paused, or its disk stuck?`,
+          ),
         );
       }
       await this.#change(left);
