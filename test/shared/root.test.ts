@@ -1,0 +1,157 @@
+import { getPublicKey, sign } from '@noble/ed25519';
+import { createPublicKey, verify as nativeVerify } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { concat, u32, utf8 } from '../../shared/bytes.ts';
+import { encodeCbor } from '../../shared/cbor.ts';
+import { NO_ROOT, newRepositoryId, objectIdOf, rootHashOf } from '../../shared/ids.ts';
+import { MAX_ROOT } from '../../shared/limits.ts';
+import { decodeRoot, encodeRoot } from '../../shared/root.ts';
+import type { KeySlot, RootBody } from '../../shared/root.ts';
+import { failure } from '../support/failure.ts';
+
+const SEED = new Uint8Array(32).fill(7);
+const OTHER_SEED = new Uint8Array(32).fill(8);
+const signer = (seed: Uint8Array) => (message: Uint8Array) => sign(message, seed);
+
+const slot: KeySlot = {
+  kind: 'passphrase',
+  label: 'passphrase',
+  salt: new Uint8Array(16).fill(1),
+  memory: 131_072,
+  passes: 3,
+  lanes: 4,
+  wrapped: new Uint8Array(72).fill(2),
+};
+
+// The noble module takes its hash from shared/root.ts; keys are derived after that was loaded.
+const body: RootBody = {
+  version: 1,
+  repository: newRepositoryId(),
+  counter: 1,
+  time: 1_700_000_000_000,
+  previous: NO_ROOT,
+  publicKey: getPublicKey(SEED),
+  signingSeed: new Uint8Array(72).fill(3),
+  slots: [
+    slot,
+    { kind: 'keyFile', label: 'key file', salt: new Uint8Array(16), wrapped: new Uint8Array(72) },
+  ],
+  catalog: objectIdOf(utf8('catalog')),
+};
+
+/** A root of any body, well-formed or not, with a good signature. */
+function rawRoot(encodedBody: Uint8Array): Uint8Array {
+  const signature = sign(concat([utf8('qubes-incremental-backup root 1\0'), encodedBody]), SEED);
+  return concat([utf8('QIBROOT1'), u32(encodedBody.length), encodedBody, signature]);
+}
+
+/** The body as it is encoded: ids as bytes. */
+function wireBody(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const bytes = (hexText: string) => new Uint8Array(Buffer.from(hexText, 'hex'));
+  return {
+    ...body,
+    repository: bytes(body.repository),
+    previous: bytes(body.previous),
+    catalog: bytes(body.catalog),
+    ...changes,
+  };
+}
+
+const root = encodeRoot(body, signer(SEED));
+
+test('round trip', () => {
+  const read = decodeRoot(root.bytes);
+  expect(read.body).toEqual(body);
+  expect(read.hash).toBe(root.hash);
+  expect(read.hash).toBe(rootHashOf(root.bytes));
+  expect(Buffer.compare(rawRoot(encodeCbor(wireBody())), root.bytes)).toBe(0);
+});
+
+test('the decoded root shares no memory with what was read', () => {
+  const input = new Uint8Array(root.bytes);
+  const read = decodeRoot(input);
+  input.fill(0);
+  expect(Buffer.compare(read.bytes, root.bytes)).toBe(0);
+  expect(read.body).toEqual(body);
+});
+
+test('another implementation of Ed25519 (OpenSSL) accepts the signature over the bytes that docs/format.md names', () => {
+  const encoded = root.bytes.subarray(12, root.bytes.length - 64);
+  const message = concat([utf8('qubes-incremental-backup root 1\0'), encoded]);
+  const spki = concat([Buffer.from('302a300506032b6570032100', 'hex'), body.publicKey]);
+  const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  expect(nativeVerify(null, message, key, root.bytes.subarray(-64))).toBe(true);
+});
+
+describe('R05: a root is damaged if', () => {
+  const code = (bytes: Uint8Array) => failure(() => decodeRoot(bytes)).code;
+
+  test('any byte is another', () => {
+    for (let at = 0; at < root.bytes.length; at++) {
+      for (const flip of at < 20 || at > root.bytes.length - 70 ? [0x01, 0x80] : [0x01]) {
+        const bytes = new Uint8Array(root.bytes);
+        bytes[at] = (bytes[at] ?? 0) ^ flip;
+        const newer = at === 7 && (bytes[at] ?? 0) > 0x31;
+        expect(code(bytes), `byte ${at}`).toBe(newer ? 'store-version' : 'store-damaged');
+      }
+    }
+  }, 60_000);
+
+  test('it is cut, or longer', () => {
+    for (let length = 0; length < root.bytes.length; length += 1)
+      expect(code(root.bytes.subarray(0, length))).toBe('store-damaged');
+    expect(code(concat([root.bytes, utf8('x')]))).toBe('store-damaged');
+    expect(code(new Uint8Array(MAX_ROOT + 1))).toBe('store-damaged');
+    expect(code(new Uint8Array(0))).toBe('store-damaged');
+  });
+
+  test('another key signed it', () => {
+    expect(code(encodeRoot(body, signer(OTHER_SEED)).bytes)).toBe('store-damaged');
+  });
+
+  test('the signature covers the body without its domain', () => {
+    const encoded = encodeCbor(wireBody());
+    expect(code(concat([utf8('QIBROOT1'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
+      'store-damaged',
+    );
+  });
+
+  test('the signature is zero', () => {
+    expect(code(encodeRoot(body, () => new Uint8Array(64)).bytes)).toBe('store-damaged');
+  });
+
+  test.each<[string, Record<string, unknown>]>([
+    ['an unknown field', { extra: 1 }],
+    ['another version', { version: 2 }],
+    ['a counter of 0', { counter: 0 }],
+    ['a short repository id', { repository: new Uint8Array(15) }],
+    ['a long previous hash', { previous: new Uint8Array(33) }],
+    ['no slot', { slots: [] }],
+    ['17 slots', { slots: new Array(17).fill(slot) }],
+    ['a slot of an unknown kind', { slots: [{ ...slot, kind: 'paper' }] }],
+    ['a key-file slot with Argon2 parameters', { slots: [{ ...slot, kind: 'keyFile' }] }],
+    ['a slot label that moves the cursor', { slots: [{ ...slot, label: '\x1b[2J' }] }],
+    ['a short public key', { publicKey: new Uint8Array(31) }],
+    ['a public key that is no point', { publicKey: new Uint8Array(32).fill(0xff) }],
+  ])('well signed, it holds %s', (_name, changes) => {
+    expect(code(rawRoot(encodeCbor(wireBody(changes))))).toBe('store-damaged');
+  });
+
+  test('well signed, its body is not canonical', () => {
+    const encoded = encodeCbor(wireBody());
+    const longer = concat([
+      Uint8Array.of(0xb8),
+      Uint8Array.of((encoded[0] ?? 0) & 0x1f),
+      encoded.subarray(1),
+    ]);
+    expect(code(rawRoot(longer))).toBe('store-damaged');
+  });
+});
+
+test('a newer format is told apart from damage', () => {
+  const newer = new Uint8Array(root.bytes);
+  newer[7] = 0x32;
+  const failed = failure(() => decodeRoot(newer));
+  expect(failed.code).toBe('store-version');
+  expect(failed.message).toContain('newer version');
+});
