@@ -6,8 +6,6 @@
 import { readU64 } from '../shared/bytes.ts';
 import { BackupError } from '../shared/errors.ts';
 import { MAX_REQUEST } from '../shared/limits.ts';
-import type { Session } from '../shared/wire/session.ts';
-import type { exportPaths, restore } from '../shared/protocol/disposable.ts';
 
 /** Blobs asked for or held ahead of their use: at most 128 MiB of the largest, some MiB of tree leaves. */
 const AHEAD = 8;
@@ -130,12 +128,11 @@ export class SessionBlobs implements BlobSource {
   }
 }
 
-/** The frames of a job that only reads blobs. */
-type ReadingSession = Pick<
-  Session<Pick<typeof restore.toService, 'blob' | 'job'>, typeof exportPaths.toCaller>,
-  'receive' | 'fail'
-> &
-  BlobRequests;
+/** A session in which, after the job, only blobs come in. */
+interface ReadingSession extends BlobRequests {
+  receive(): Promise<{ readonly name: string; readonly value: unknown } | undefined>;
+  fail(error: unknown): BackupError;
+}
 
 /** Blobs of a session in which nothing but blobs comes in any more. Its failures reach whoever waits for a blob. */
 export function receiveBlobs(session: ReadingSession): SessionBlobs {
@@ -147,9 +144,11 @@ export function receiveBlobs(session: ReadingSession): SessionBlobs {
         blobs.fail(new BackupError('service-died', 'the caller ended before the work was done'));
         return;
       }
-      if (message.name !== 'blob')
-        throw new BackupError('protocol', `sent ${message.name} instead of a blob`);
-      blobs.deliver(message.value);
+      const { name, value } = message;
+      if (name !== 'blob' || !(value instanceof Uint8Array)) {
+        throw new BackupError('protocol', `sent ${name} instead of a blob`);
+      }
+      blobs.deliver(value);
     }
   };
   pump().catch((error: unknown) => blobs.fail(session.fail(error)));

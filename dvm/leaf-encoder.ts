@@ -92,6 +92,20 @@ export class LeafEncoder {
     return this.#records.length === 0;
   }
 
+  /** Another encoder that holds the same records. */
+  copy(): LeafEncoder {
+    const copy = new LeafEncoder();
+    copy.#records.bytes(this.#records.toBytes());
+    copy.#packs.bytes(this.#packs.toBytes());
+    for (const [number, index] of this.#packIndex) copy.#packIndex.set(number, index);
+    copy.#lastNumber = this.#lastNumber;
+    copy.#lastPath = this.#lastPath;
+    copy.#lastPack = this.#lastPack;
+    copy.#lastEnd = this.#lastEnd;
+    copy.#ended = this.#ended;
+    return copy;
+  }
+
   /** The raw leaf. The encoder is empty afterwards. */
   take(): Uint8Array {
     const whole = new ByteWriter();

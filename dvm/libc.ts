@@ -394,6 +394,21 @@ export function removeDirectoryAt(directory: number, name: ByteString): void {
   run('unlinkat', directory, cString(name), AT_REMOVEDIR);
 }
 
+// ---- Durability ----------------------------------------------------------------------------------------
+
+const syncfs = libc.func('int syncfs(int)');
+
+/** Writes out everything of the file system that `descriptor` is on. Off the main thread: this may take minutes. */
+export function syncFileSystem(descriptor: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    syncfs.async(descriptor, (error: Error | null, result: number) => {
+      if (error !== null) reject(error);
+      else if (result !== 0) reject(new LibcError('syncfs', koffi.os.errno['EIO'] ?? 5)); // The thread's own errno is out of reach.
+      else resolve();
+    });
+  });
+}
+
 // ---- Owners --------------------------------------------------------------------------------------------
 
 /** What the kernel shows for an owner or group that this user namespace cannot map. */

@@ -18,8 +18,8 @@ export interface TreeEntry {
   readonly chunks: readonly Chunk[];
 }
 
-/** Leaves fetched ahead of the one that is read. */
-const PREFETCH = 6;
+/** Leaves fetched ahead of the one that is read. The other places are for packs. */
+const PREFETCH = 3;
 
 /**
  * All entries in path order. A huge file's chunks are held together: where that matters, read records.
@@ -42,14 +42,15 @@ export async function* readTree(top: Top, blobs: BlobSource): AsyncGenerator<Tre
 
 /** All records, checked, one array a leaf. Throws as {@link readTree}. */
 export async function* readRecords(top: Top, blobs: BlobSource): AsyncGenerator<readonly TreeRecord[]> {
-  const checker = new TreeChecker();
+  const checker = new RecordChecker();
   for await (const { leaf, records } of readLeaves(top, blobs, 0, top.leaves.length)) {
-    checker.startLeaf(leaf);
+    checker.startLeaf(leaf, records[0]);
     for (const record of records) checker.check(record);
-    checker.endLeaf();
     yield records;
   }
-  checker.end(top);
+  checker.end();
+  if (checker.entries !== top.totalEntries || checker.bytes !== top.totalBytes)
+    throw damagedTree('its totals are wrong');
 }
 
 /**
@@ -69,82 +70,73 @@ export async function* readLeaves(
     announced = end;
     const leaf = top.leaves[index];
     if (leaf === undefined) throw damagedTree('a leaf is missing');
-    yield { leaf, records: [...decodeLeaf(await blobs.get(leaf.number), leaf.hash)] };
+    const records = [...decodeLeaf(await blobs.get(leaf.number), leaf.hash)];
+    checkLeaf(leaf, records);
+    yield { leaf, records };
   }
 }
 
-/** Holds a whole tree's records against the rules of section 8, in order. */
-class TreeChecker {
+/** Holds a leaf against its line in the top, as far as it can be seen without the leaves before. */
+function checkLeaf(leaf: Leaf, records: readonly TreeRecord[]): void {
+  const first = records[0];
+  const entries = records.reduce((count, record) => count + (record.kind === 'entry' ? 1 : 0), 0);
+  if (entries !== leaf.entries) throw damagedTree('a leaf has more or fewer entries than the top says');
+  const starts =
+    first?.kind === 'entry' ? leaf.skip === 0 && first.entry.path === leaf.firstPath : leaf.skip > 0;
+  if (!starts) throw damagedTree('a leaf starts elsewhere than the top says');
+}
+
+/** Holds records against the rules of section 8: of a whole tree, or of a part with all directories above it. */
+export class RecordChecker {
   #last: Entry | undefined;
   /** Paths of the directories that hold the last entry, the root first; the last entry itself if it is one. */
   readonly #directories: ByteString[] = [];
   #chunksLeft = 0;
+  #position = 0;
   /** Records of the last entry so far: itself and its chunks. */
   #records = 0;
-  #position = 0;
-  #entries = 0;
-  #bytes = 0;
-  #leaf: Leaf | undefined;
-  #atStart = false;
-  #leafEntries = 0;
+  entries = 0;
+  bytes = 0;
 
-  startLeaf(leaf: Leaf): void {
-    this.#leaf = leaf;
-    this.#atStart = true;
-    this.#leafEntries = 0;
-  }
-
-  check(record: TreeRecord): void {
-    if (this.#atStart) this.#checkFirst(record);
-    if (record.kind === 'chunk') this.#checkChunk(record.chunk);
-    else this.#checkEntry(record.entry, record.chunkCount);
-    this.#atStart = false;
-  }
-
-  endLeaf(): void {
-    if (this.#leafEntries !== this.#leaf?.entries)
-      throw damagedTree('a leaf has more or fewer entries than the top says');
-  }
-
-  end(top: Top): void {
-    if (this.#chunksLeft > 0) throw damagedTree('chunks of the last file are missing');
-    if (this.#entries !== top.totalEntries || this.#bytes !== top.totalBytes)
-      throw damagedTree('its totals are wrong');
-  }
-
-  #checkFirst(record: TreeRecord): void {
-    const { firstPath, skip } = this.#leaf ?? { firstPath: '', skip: 0 };
-    const continues = record.kind === 'chunk';
-    const path = continues ? this.#last?.path : record.entry.path;
-    if (path !== firstPath || skip !== (continues ? this.#records : 0)) {
+  /** Throws `store-damaged` if `leaf` does not continue here with `first`. */
+  startLeaf(leaf: Leaf, first: TreeRecord | undefined): void {
+    const continues = first?.kind === 'chunk';
+    const path = continues ? this.#last?.path : first?.entry.path;
+    if (path !== leaf.firstPath || leaf.skip !== (continues ? this.#records : 0)) {
       throw damagedTree('a leaf starts elsewhere than the top says');
     }
   }
 
+  check(record: TreeRecord): void {
+    if (record.kind === 'chunk') this.#checkChunk(record.chunk);
+    else this.#checkEntry(record.entry, record.chunkCount);
+  }
+
+  end(): void {
+    if (this.#chunksLeft > 0) throw damagedTree('chunks of the last file are missing');
+  }
+
   #checkEntry(entry: Entry, chunkCount: number): void {
-    if (this.#chunksLeft > 0) throw damagedTree('chunks of a file are missing');
+    this.end();
     const parent = parentOf(entry.path);
-    if (parent === undefined) {
-      if (this.#last !== undefined || entry.type !== TYPE.directory)
+    if (this.#last === undefined) {
+      if (parent !== undefined || entry.type !== TYPE.directory)
         throw damagedTree('the root is not the first directory');
     } else {
-      if (this.#last === undefined) throw damagedTree('the first entry is not the root');
       // Within a leaf the decoder saw the order; across leaves it is seen here.
-      if (this.#atStart && comparePaths(this.#last.path, entry.path) >= 0)
-        throw damagedTree('paths are out of order');
+      if (comparePaths(this.#last.path, entry.path) >= 0) throw damagedTree('paths are out of order');
       this.#leaveTo(parent);
     }
     if (entry.type === TYPE.directory) this.#directories.push(entry.path);
     this.#last = entry;
     this.#chunksLeft = chunkCount;
-    this.#records = 1;
     this.#position = 0;
-    this.#entries += 1;
-    this.#leafEntries += 1;
-    this.#bytes += entry.size;
+    this.#records = 1;
+    this.entries += 1;
+    this.bytes += entry.size;
   }
 
-  #leaveTo(parent: ByteString): void {
+  #leaveTo(parent: ByteString | undefined): void {
     while (this.#directories.length > 0 && this.#directories.at(-1) !== parent) this.#directories.pop();
     if (this.#directories.length === 0) throw damagedTree('an entry is in no directory');
   }

@@ -34,7 +34,7 @@ export interface TreeWriterOptions {
 export class TreeWriter {
   readonly #emit: (leaf: EncodedLeaf) => Promise<number>;
   readonly #compress: boolean;
-  readonly #encoder = new LeafEncoder();
+  #encoder = new LeafEncoder();
   readonly #leaves: Leaf[] = [];
   #path: ByteString | undefined;
   #chunksLeft = 0;
@@ -48,6 +48,24 @@ export class TreeWriter {
   constructor(emit: (leaf: EncodedLeaf) => Promise<number>, options: TreeWriterOptions = {}) {
     this.#emit = emit;
     this.#compress = options.compress ?? true;
+  }
+
+  /**
+   * A second writer with all that was added so far: what is added to one is not in the other. Leaves go to the same
+   * `emit`. Only between entries.
+   */
+  fork(): TreeWriter {
+    if (this.#chunksLeft > 0) throw misuse('chunks of the entry before are missing');
+    const copy = new TreeWriter(this.#emit, { compress: this.#compress });
+    copy.#encoder = this.#encoder.copy();
+    copy.#leaves.push(...this.#leaves);
+    copy.#path = this.#path;
+    copy.#records = this.#records;
+    copy.#first = this.#first;
+    copy.#entries = this.#entries;
+    copy.#totalEntries = this.#totalEntries;
+    copy.#totalBytes = this.#totalBytes;
+    return copy;
   }
 
   /** Adds an entry with all its chunks. */

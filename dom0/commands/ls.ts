@@ -55,7 +55,7 @@ const LETTERS: Readonly<Record<ListEntry['type'], string>> = {
 };
 
 function lineOf(entry: ListEntry): string {
-  const owner = `${entry.uid}:${entry.gid}`.padEnd(11);
+  const owner = `${entry.uid ?? '?'}:${entry.gid ?? '?'}`.padEnd(11);
   const time = formatTime((entry.beforeEpoch ? -entry.mtime : entry.mtime) * 1000);
   const target = entry.target === null ? '' : ` -> ${entry.target}`;
   return `${LETTERS[entry.type]}${permissions(entry.mode)}  ${owner}  ${String(entry.size).padStart(12)}  ${time}  ${entry.path || '.'}${target}`;

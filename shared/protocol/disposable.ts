@@ -6,14 +6,25 @@
 
 import { z } from 'zod';
 import { contentDigestCodec } from '../ids.ts';
-import { MAX_BLOB, MAX_BLOB_NUMBER, MAX_CONTROL, MAX_NUMBER_SET, MAX_PATH, MAX_REQUEST, MAX_TEXT } from '../limits.ts';
+import {
+  MAX_BLOB,
+  MAX_BLOB_NUMBER,
+  MAX_CONTROL,
+  MAX_NUMBER_SET,
+  MAX_PATH,
+  MAX_REQUEST,
+  MAX_TEXT,
+} from '../limits.ts';
 import { bulk, control, printable } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
 
 const count = z.int().min(0);
 const blobNumber = z.int().min(0).max(MAX_BLOB_NUMBER);
 const milliseconds = z.int().min(0);
-const path = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= MAX_PATH, 'no path, or too long');
+const path = z.custom<Uint8Array>(
+  (value) => value instanceof Uint8Array && value.length <= MAX_PATH,
+  'no path, or too long',
+);
 
 /** Where the volume is inside the disposable, as its driver attached it. */
 const volume = z.strictObject({
@@ -45,7 +56,10 @@ export const NOTE_CODES = [
   'exists', // extraction leaves what is there alone
   'skipped-socket', // sockets are recorded, never restored
 ] as const;
-const note = control(0x12, z.strictObject({ code: z.enum(NOTE_CODES), path: printable(MAX_TEXT), detail: printable(MAX_TEXT) }));
+const note = control(
+  0x12,
+  z.strictObject({ code: z.enum(NOTE_CODES), path: printable(MAX_TEXT), detail: printable(MAX_TEXT) }),
+);
 
 const digest = contentDigestCodec;
 
@@ -69,7 +83,10 @@ export const scan = {
         checkpointEvery: milliseconds,
         /** Bytes of unchanged files to read again, and where in the volume to start (a share of 2^32). */
         recheckBytes: count,
-        recheckFrom: z.int().min(0).max(2 ** 32 - 1),
+        recheckFrom: z
+          .int()
+          .min(0)
+          .max(2 ** 32 - 1),
       }),
     ),
     /** The last checkpoint is committed. */
@@ -150,8 +167,14 @@ const listEntry = z.strictObject({
   path: printable(MAX_TEXT),
   type: z.enum(['file', 'directory', 'symlink', 'fifo', 'socket', 'character-device', 'block-device']),
   mode: z.int().min(0).max(0o7777),
-  uid: z.int().min(0).max(2 ** 32 - 1),
-  gid: z.int().min(0).max(2 ** 32 - 1),
+  uid: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1),
+  gid: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1),
   size: count,
   /** Seconds since 1970, and true if before: control messages carry no negative numbers. */
   mtime: count,
@@ -179,7 +202,11 @@ export const browse = {
   toCaller: {
     get,
     progress,
-    entries: control(0x13, z.strictObject({ entries: z.array(listEntry).min(1).max(MAX_REQUEST) }), 4 * 1024 * 1024),
+    entries: control(
+      0x13,
+      z.strictObject({ entries: z.array(listEntry).min(1).max(MAX_REQUEST) }),
+      4 * 1024 * 1024,
+    ),
     /** `found` is false if the path is not in the snapshot. */
     done: control(0x14, z.strictObject({ found: z.boolean() })),
   },

@@ -1,0 +1,178 @@
+/**
+ * Writes regular files. Files are collected, then written in the order of their packs, so that each pack is
+ * fetched once in a batch; a file that goes on in the next batch stays open.
+ */
+
+import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import type { ByteString } from '../shared/bytes.ts';
+import type { Chunk, Entry } from './entry.ts';
+import { createFileAt, renameAt, unlinkAt } from './libc.ts';
+import type { PackReader } from './pack-reader.ts';
+import type { Directories } from './restore-directories.ts';
+import { attempt, setOpenMetadata } from './restore-metadata.ts';
+import type { Report } from './restore-report.ts';
+
+/** A place for a new entry: under `temporary` first if something of the final name is to be replaced. */
+export interface Slot {
+  readonly directory: ByteString;
+  readonly name: ByteString;
+  readonly temporary: ByteString | undefined;
+}
+
+/** A regular file to write, as far as its chunks are known. */
+interface FileJob {
+  readonly entry: Entry;
+  readonly slot: Slot;
+  /** Known and not written yet. */
+  chunks: Chunk[];
+  /** Not known yet. */
+  chunksLeft: number;
+  descriptor: number | undefined;
+  position: number;
+  /** Refused by the system, and noted. */
+  failed: boolean;
+}
+
+export class ContentWriter {
+  readonly #directories: Directories;
+  readonly #packs: PackReader;
+  readonly #report: Report;
+  #jobs: FileJob[] = [];
+  /** The file that the next chunks belong to. */
+  #current: FileJob | undefined;
+
+  constructor(directories: Directories, packs: PackReader, report: Report) {
+    this.#directories = directories;
+    this.#packs = packs;
+    this.#report = report;
+  }
+
+  /** A file that will have `chunkCount` chunks. */
+  begin(entry: Entry, slot: Slot, chunkCount: number): void {
+    this.#current = {
+      entry,
+      slot,
+      chunks: [],
+      chunksLeft: chunkCount,
+      descriptor: undefined,
+      position: 0,
+      failed: false,
+    };
+    this.#jobs.push(this.#current);
+  }
+
+  /** A chunk of the last file; ignored if that one is not to be written. */
+  add(chunk: Chunk): void {
+    if (this.#current === undefined) return;
+    this.#current.chunks.push(chunk);
+    this.#current.chunksLeft -= 1;
+  }
+
+  /** The next chunks belong to no file of ours. */
+  endFile(): void {
+    this.#current = undefined;
+  }
+
+  /** Writes what was collected. */
+  async flush(): Promise<void> {
+    const jobs = this.#jobs.sort((a, b) => placeOf(a) - placeOf(b));
+    this.#packs.prefetch(jobs.flatMap((job) => (job.failed ? [] : job.chunks)));
+    for (const job of jobs) {
+      await this.#write(job);
+      await this.#report.tick();
+    }
+    this.#jobs = jobs.filter((job) => job.chunksLeft > 0);
+  }
+
+  /** Closes what a failure left open, and removes what has no proper name. */
+  close(): void {
+    for (const job of this.#jobs) this.#discard(job, job.slot.temporary !== undefined);
+  }
+
+  async #write(job: FileJob): Promise<void> {
+    if (job.descriptor === undefined && !job.failed) this.#create(job);
+    for (const chunk of job.chunks) {
+      if (job.descriptor === undefined) break;
+      const found = this.#packs.read(chunk);
+      const bytes = found instanceof Uint8Array ? found : await found;
+      this.#writeChunk(job, job.descriptor, chunk.gap, bytes);
+      if (job.chunks.length > 1) await this.#report.tick();
+    }
+    job.chunks = [];
+    if (job.chunksLeft === 0 && job.descriptor !== undefined) this.#complete(job, job.descriptor);
+  }
+
+  #create(job: FileJob): void {
+    const { entry, slot } = job;
+    job.failed = !attempt(this.#report, entry.path, 'creating it', () => {
+      job.descriptor = createFileAt(
+        this.#directories.open(slot.directory),
+        slot.temporary ?? slot.name,
+        0o600,
+      );
+    });
+  }
+
+  #writeChunk(job: FileJob, descriptor: number, gap: number, bytes: Uint8Array): void {
+    const start = job.position + gap;
+    const written = attempt(this.#report, job.entry.path, 'writing its content', () => {
+      let done = 0;
+      while (done < bytes.length)
+        done += writeSync(descriptor, bytes, done, bytes.length - done, start + done);
+    });
+    if (!written) {
+      job.failed = true;
+      this.#discard(job, true);
+      return;
+    }
+    job.position = start + bytes.length;
+    this.#report.bytes += gap + bytes.length;
+  }
+
+  #complete(job: FileJob, descriptor: number): void {
+    const { entry, slot } = job;
+    const rest = entry.size - job.position;
+    // A hole, not zeros, up to the end.
+    if (
+      rest > 0 &&
+      !attempt(this.#report, entry.path, 'setting its size', () => ftruncateSync(descriptor, entry.size))
+    ) {
+      this.#discard(job, true);
+      return;
+    }
+    const { temporary } = slot;
+    const directory = this.#directories.open(slot.directory);
+    setOpenMetadata(this.#report, entry, descriptor, directory, temporary ?? slot.name);
+    if (temporary !== undefined) {
+      const replaced = attempt(this.#report, entry.path, 'replacing what was there', () =>
+        renameAt(directory, temporary, directory, slot.name),
+      );
+      if (!replaced) {
+        this.#discard(job, true);
+        return;
+      }
+    }
+    job.descriptor = undefined;
+    closeSync(descriptor);
+    this.#report.bytes += rest;
+    this.#report.entries += 1;
+    this.#report.files += 1;
+  }
+
+  #discard(job: FileJob, remove: boolean): void {
+    if (job.descriptor === undefined) return;
+    closeSync(job.descriptor);
+    job.descriptor = undefined;
+    if (remove) unlinkAt(this.#directories.open(job.slot.directory), job.slot.temporary ?? job.slot.name);
+  }
+}
+
+/**
+ * Where to stand in the order of writing: by the place of the first chunk, files without chunks first, before them
+ * the file that is open already. Packs have less than 2^26 bytes.
+ */
+function placeOf(job: FileJob): number {
+  if (job.descriptor !== undefined) return -2;
+  const first = job.chunks[0];
+  return first === undefined ? -1 : first.place.blob + first.place.offset / 2 ** 26;
+}

@@ -1,0 +1,96 @@
+/**
+ * Sets what an entry has beside its content. The owner comes before the mode and the attributes, because
+ * changing it clears setuid bits and capabilities; the times come last.
+ */
+
+import { fchmodSync, fchownSync } from 'node:fs';
+import { escapeText } from '../shared/bytes.ts';
+import type { ByteString } from '../shared/bytes.ts';
+import { BackupError, systemCode } from '../shared/errors.ts';
+import type { Entry } from './entry.ts';
+import { chmodAt, chownAt, isLibcError, setAttributeAt, utimesAt } from './libc.ts';
+import type { Report } from './restore-report.ts';
+
+/** After these nothing can be restored properly: the job ends. */
+const FATAL = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'ENOMEM', 'EMFILE', 'ENFILE', 'EBADF']);
+
+/** Setuid and setgid: not for a file that got another owner than it should have. */
+const SET_ID = 0o6000;
+
+/**
+ * Runs `operation` on `path`. What the system refuses is noted, and false answered; a failure that the next
+ * entry would meet as well throws `io`.
+ */
+export function attempt(report: Report, path: ByteString, what: string, operation: () => void): boolean {
+  try {
+    operation();
+    return true;
+  } catch (error) {
+    refused(report, path, what, error);
+    return false;
+  }
+}
+
+/** Notes that `path` could not be restored because of `error`, or throws `io`: see {@link attempt}. */
+export function refused(report: Report, path: ByteString, what: string, error: unknown): void {
+  const code = systemCode(error);
+  if (code === undefined || (!isLibcError(error) && !(error instanceof Error && 'syscall' in error)))
+    throw error;
+  if (FATAL.has(code)) {
+    const advice = code === 'ENOSPC' || code === 'EDQUOT' ? ': make room or take a larger volume' : '';
+    throw new BackupError('io', `${what} of ${escapeText(path).slice(0, 400)} failed (${code})${advice}`, {
+      cause: error,
+    });
+  }
+  report.note('not-restored', path, `${what} failed (${code})`);
+}
+
+/** Owner, attributes, mode and time of the open file or directory `descriptor`, which is `name` below `directory`. */
+export function setOpenMetadata(
+  report: Report,
+  entry: Entry,
+  descriptor: number,
+  directory: number,
+  name: ByteString,
+): void {
+  const owned = setOwner(report, entry, () => fchownSync(descriptor, entry.uid ?? -1, entry.gid ?? -1));
+  setAttributes(report, entry, directory, name);
+  attempt(report, entry.path, 'setting the mode', () => fchmodSync(descriptor, modeFor(entry, owned)));
+  setTime(report, entry, directory, name);
+}
+
+/** The same of a FIFO or device node. */
+export function setNodeMetadata(report: Report, entry: Entry, directory: number, name: ByteString): void {
+  const owned = setOwner(report, entry, () => chownAt(directory, name, entry.uid, entry.gid));
+  setAttributes(report, entry, directory, name);
+  attempt(report, entry.path, 'setting the mode', () => chmodAt(directory, name, modeFor(entry, owned)));
+  setTime(report, entry, directory, name);
+}
+
+/** The same of a symlink, which has no mode. */
+export function setLinkMetadata(report: Report, entry: Entry, directory: number, name: ByteString): void {
+  setOwner(report, entry, () => chownAt(directory, name, entry.uid, entry.gid));
+  setAttributes(report, entry, directory, name);
+  setTime(report, entry, directory, name);
+}
+
+function modeFor(entry: Entry, owned: boolean): number {
+  return owned ? entry.mode : entry.mode & ~SET_ID;
+}
+
+function setOwner(report: Report, entry: Entry, set: () => void): boolean {
+  const { uid, gid } = entry;
+  if (uid === undefined && gid === undefined) return true; // Not known when it was backed up, and noted then.
+  return attempt(report, entry.path, `setting owner ${uid ?? 'unknown'}:${gid ?? 'unknown'}`, set);
+}
+
+function setAttributes(report: Report, entry: Entry, directory: number, name: ByteString): void {
+  for (const attribute of entry.attributes) {
+    const what = `setting attribute ${escapeText(attribute.name)}`;
+    attempt(report, entry.path, what, () => setAttributeAt(directory, name, attribute.name, attribute.value));
+  }
+}
+
+function setTime(report: Report, entry: Entry, directory: number, name: ByteString): void {
+  attempt(report, entry.path, 'setting the modification time', () => utimesAt(directory, name, entry.mtime));
+}
