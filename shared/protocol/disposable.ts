@@ -162,19 +162,19 @@ export const verify = {
   },
 } as const satisfies Protocol;
 
+const userId = z
+  .int()
+  .min(0)
+  .max(2 ** 32 - 1);
+
 /** One line of a listing. `path`, `target` escaped. */
 const listEntry = z.strictObject({
   path: printable(MAX_TEXT),
   type: z.enum(['file', 'directory', 'symlink', 'fifo', 'socket', 'character-device', 'block-device']),
   mode: z.int().min(0).max(0o7777),
-  uid: z
-    .int()
-    .min(0)
-    .max(2 ** 32 - 1),
-  gid: z
-    .int()
-    .min(0)
-    .max(2 ** 32 - 1),
+  /** Null where the owner could not be mapped when it was backed up. */
+  uid: z.nullable(userId),
+  gid: z.nullable(userId),
   size: count,
   /** Seconds since 1970, and true if before: control messages carry no negative numbers. */
   mtime: count,
