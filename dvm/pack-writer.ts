@@ -86,10 +86,10 @@ export class PackWriter {
     const appended = Promise.all([encoded, this.#tail]).then(([ready]) => this.#append(ready));
     this.#tail = appended;
     this.#inFlight.push(appended);
-    const settled = () => {
-      this.#inFlight.shift(); // They settle in order.
-    };
-    appended.then(settled).catch(() => undefined); // A failure stays at the head, where ready() and flush() meet it.
+    appended.then(
+      () => this.#inFlight.shift(), // They settle in order.
+      () => undefined, // A failure stays at the head, where ready() and flush() meet it.
+    );
   }
 
   async #append(encoded: EncodedSegment): Promise<void> {

@@ -85,6 +85,13 @@ export const MAX_VMS = 16_384;
 /** A VM's configuration file. */
 export const MAX_VM_CONFIG = MiB;
 
+// ---- qrexec --------------------------------------------------------------------------------------------
+
+/** Service, `+` and argument of one call: about 4 KB wedges the daemon of a Qubes VM. */
+export const MAX_CALL_NAME = KiB - 1;
+/** One file of qrexec policy; the system's own ones are a few KiB. */
+export const MAX_POLICY_FILE = MiB;
+
 // ---- Key derivation ------------------------------------------------------------------------------------
 
 /** Floor of a passphrase slot: anything weaker offered by a store is refused. Memory in KiB. */
@@ -121,3 +128,5 @@ export const MAX_LEAF_RECORD = 4 * MiB;
 export const MAX_TREE_RAW = 64 * MiB;
 /** Longest path below the volume's root. */
 export const MAX_PATH = MiB;
+/** Bytes of mostly dead packs that one scan stores again: what keeps a store small must not make a run long. */
+export const REPACK_BUDGET = 256 * MiB;

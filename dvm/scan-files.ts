@@ -1,0 +1,181 @@
+/**
+ * The files of a scan: what did not change keeps its chunks unread, of the rest only chunks that are not known are stored.
+ * Beside that a share of the unchanged is read again to catch disks and readers that lied, and what lies in mostly
+ * dead packs is stored again, so that those can go.
+ */
+
+import { REPACK_BUDGET } from '../shared/limits.ts';
+import { ChunkTable } from './chunk-table.ts';
+import type { ContentReader } from './content.ts';
+import type { Describer } from './describe.ts';
+import { sameState } from './describe.ts';
+import type { ChunkContent } from './digest.ts';
+import type { Chunk } from './entry.ts';
+import { close } from './libc.ts';
+import type { Stat } from './libc.ts';
+import type { PackWriter } from './pack-writer.ts';
+import type { SegmentPlace } from './place.ts';
+import type { RecheckWindow } from './recheck.ts';
+import type { Base, BaseChunks } from './scan-base.ts';
+import type { TreeEntry } from './tree.ts';
+import type { Found, Noter } from './walk.ts';
+
+export interface FileCounts {
+  changedFiles: number;
+  readBytes: number;
+  recheckedBytes: number;
+  recheckMismatches: number;
+}
+
+export interface FileScannerParts {
+  readonly base: Base | undefined;
+  readonly reader: ContentReader;
+  readonly describer: Describer;
+  readonly packs: PackWriter;
+  readonly window: RecheckWindow;
+  readonly note: Noter;
+  readonly tick: () => Promise<void> | undefined;
+}
+
+export class FileScanner {
+  readonly #parts: FileScannerParts;
+  readonly #counts = { changedFiles: 0, recheckedBytes: 0, recheckMismatches: 0 };
+  /** Loaded when the first chunk is looked up: a volume without changes needs none. */
+  #chunks: BaseChunks | undefined;
+  #repackLeft = REPACK_BUDGET;
+  /** Hard-linked files that were read: the other names need no reading. */
+  readonly #linked = new Map<number, { readonly stat: Stat; readonly chunks: readonly Chunk[] }>();
+
+  constructor(parts: FileScannerParts) {
+    this.#parts = parts;
+  }
+
+  /** `readBytes` leaves out what was only read again to compare. */
+  get counts(): Readonly<FileCounts> {
+    return { ...this.#counts, readBytes: this.#parts.reader.bytesRead - this.#counts.recheckedBytes };
+  }
+
+  /** Numbers of the base's packs, once its chunks were needed. */
+  get basePacks(): Iterable<number> {
+    return this.#chunks?.table.basePacks ?? [];
+  }
+
+  /** The entry of a regular file with its chunks; undefined if it is gone. */
+  async scan(found: Found, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
+    const { base, describer, window } = this.#parts;
+    const start = window.advance(found.stat.size);
+    if (known !== undefined && base?.isUnchanged(found, known.entry) === true) {
+      const chunks = await this.#revisit(found, known, start);
+      const entry = chunks && describer.describe(found, known.entry);
+      if (chunks !== undefined && entry !== undefined) return { entry, chunks };
+    }
+    return this.#read(found);
+  }
+
+  async #read(found: Found): Promise<TreeEntry | undefined> {
+    this.#counts.changedFiles += 1;
+    const { stat } = found;
+    const isLinked = stat.links > 1;
+    const seen = isLinked ? this.#linked.get(stat.inode) : undefined;
+    if (seen !== undefined && sameState(seen.stat, stat)) return this.#described(found, seen.chunks);
+    const content = await this.#parts.reader.read(found, (chunk, bytes) => this.#keep(chunk, bytes));
+    if (content.kind === 'vanished') return undefined;
+    if (content.kind === 'unreadable') return this.#described({ ...found, unreadable: true }, []);
+    const { chunks, doubtful } = content;
+    if (isLinked && !doubtful) this.#linked.set(stat.inode, { stat: content.stat, chunks });
+    const read = this.#described({ ...found, stat: content.stat }, chunks);
+    return read && doubtful ? { ...read, entry: { ...read.entry, doubtful } } : read;
+  }
+
+  #described(found: Found, chunks: readonly Chunk[]): TreeEntry | undefined {
+    const entry = this.#parts.describer.describe(found);
+    return entry && { entry, chunks };
+  }
+
+  /** Stores a chunk unless it is known. */
+  async #keep(chunk: ChunkContent, bytes: Uint8Array): Promise<Chunk> {
+    const { table } = (this.#chunks ??= await this.#load());
+    const known = table.get(chunk.hash);
+    if (known !== undefined && !this.#shallMove(known, chunk.length)) return { ...chunk, place: known };
+    return { ...chunk, place: await this.#store(table, chunk, bytes) };
+  }
+
+  async #store(table: ChunkTable, chunk: ChunkContent, bytes: Uint8Array): Promise<SegmentPlace> {
+    await this.#parts.packs.ready();
+    const place = this.#parts.packs.add(bytes);
+    table.set(chunk.hash, place);
+    return place;
+  }
+
+  async #load(): Promise<BaseChunks> {
+    const { base, tick } = this.#parts;
+    return base === undefined ? { table: new ChunkTable(), sparse: new Set() } : base.loadChunks(tick);
+  }
+
+  #isSparse(place: SegmentPlace): boolean {
+    const { pack } = place.segment;
+    return pack !== undefined && this.#chunks?.sparse.has(pack.number) === true;
+  }
+
+  /** True if a stored chunk is to be stored again; takes it off the budget. */
+  #shallMove(place: SegmentPlace, length: number): boolean {
+    if (this.#repackLeft < length || !this.#isSparse(place)) return false;
+    this.#repackLeft -= length;
+    return true;
+  }
+
+  /** Chunks of an unchanged file, some of them moved; undefined if what was read again was not what is stored. */
+  async #revisit(found: Found, known: TreeEntry, start: number): Promise<readonly Chunk[] | undefined> {
+    const { window, reader } = this.#parts;
+    const sparse = this.#chunks?.sparse;
+    const isSparse = (chunk: Chunk) => sparse?.has(chunk.place.blob) === true;
+    const somethingMoves = sparse !== undefined && sparse.size > 0 && known.chunks.some(isSparse);
+    if (!somethingMoves && !window.overlaps(start, found.stat.size)) return known.chunks;
+    const descriptor = reader.reopen(found);
+    if (descriptor === undefined) return undefined;
+    try {
+      const chunks: Chunk[] = [];
+      let position = 0;
+      for (const chunk of known.chunks) {
+        position += chunk.gap;
+        const visited = await this.#visit(
+          descriptor,
+          chunk,
+          position,
+          window.overlaps(start + position, chunk.length),
+        );
+        if (visited === undefined) {
+          this.#mismatch(found);
+          return undefined;
+        }
+        chunks.push(visited);
+        position += chunk.length;
+        await this.#parts.tick();
+      }
+      return chunks;
+    } finally {
+      close(descriptor);
+    }
+  }
+
+  async #visit(descriptor: number, chunk: Chunk, position: number, due: boolean): Promise<Chunk | undefined> {
+    const table = this.#chunks?.table;
+    const current = this.#chunks?.sparse.has(chunk.place.blob) === true ? table?.get(chunk.hash) : undefined;
+    const moves = current !== undefined && this.#shallMove(current, chunk.length);
+    const moved = current !== undefined && !this.#isSparse(current) ? { ...chunk, place: current } : chunk;
+    if (!due && !moves) return moved;
+    const bytes = this.#parts.reader.reread(descriptor, position, chunk);
+    if (due) this.#counts.recheckedBytes += chunk.length;
+    if (bytes === undefined) return undefined;
+    return moves && table !== undefined ? { ...chunk, place: await this.#store(table, chunk, bytes) } : moved;
+  }
+
+  #mismatch(found: Found): void {
+    this.#counts.recheckMismatches += 1;
+    this.#parts.note(
+      'changed',
+      found.path,
+      'its content is not what was stored, though its times are: read again',
+    );
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * The job of qubes.BackupScan: a merge-join of the volume's walk with the base's tree. What did not change is taken over
+ * unread, the rest is chunked, and only what is not known yet is put.
+ */
+
+import { BackupError } from '../shared/errors.ts';
+import { NumberSet } from '../shared/numbers.ts';
+import type { scan } from '../shared/protocol/disposable.ts';
+import { expect } from '../shared/service.ts';
+import type { ServiceSession } from '../shared/service.ts';
+import type { ValueOf } from '../shared/wire/frame.ts';
+import { SessionBlobs } from './blobs.ts';
+import { ContentReader } from './content.ts';
+import { Describer } from './describe.ts';
+import { TYPE } from './entry.ts';
+import { RecheckWindow } from './recheck.ts';
+import { Report } from './restore-report.ts';
+import { Base } from './scan-base.ts';
+import { FileScanner } from './scan-files.ts';
+import { ScanOutput } from './scan-output.ts';
+import type { TreeEntry } from './tree.ts';
+import { walk } from './walk.ts';
+import type { Found, Noter } from './walk.ts';
+
+type Session = ServiceSession<typeof scan>;
+type Job = ValueOf<typeof scan.toService.job>;
+
+/** Serves one session: takes the job, runs it, sends the result. */
+export async function scanVolume(session: Session): Promise<void> {
+  const { value: job } = expect(await session.receive(), 'job');
+  const blobs = new SessionBlobs(session);
+  const commits = new Commits();
+  receive(session, blobs, commits).catch((error: unknown) => {
+    const failure = session.fail(error);
+    blobs.fail(failure);
+    commits.fail(failure);
+  });
+  const base = job.base === null ? undefined : await Base.open(job.base, blobs);
+  await new Scan(session, job, base, commits).run();
+}
+
+/** Hands on what comes in while the scan runs. */
+async function receive(session: Session, blobs: SessionBlobs, commits: Commits): Promise<void> {
+  for (let message = await session.receive(); message !== undefined; message = await session.receive()) {
+    if (message.name === 'blob') blobs.deliver(message.value);
+    else if (message.name === 'committed') commits.settle();
+    else throw new BackupError('protocol', 'sent a second job');
+  }
+  const ended = new BackupError('service-died', 'the caller ended before the work was done');
+  blobs.fail(ended);
+  commits.fail(ended);
+}
+
+/** The checkpoint that is not committed yet, if any. */
+class Commits {
+  #open: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
+  #settled: Promise<void> = Promise.resolve();
+
+  get isOpen(): boolean {
+    return this.#open !== undefined;
+  }
+
+  /** Resolves when no checkpoint is open. */
+  get settled(): Promise<void> {
+    return this.#settled;
+  }
+
+  start(): void {
+    this.#settled = new Promise((resolve, reject) => {
+      this.#open = { resolve, reject };
+    });
+    this.#settled.catch(() => undefined); // Whoever waits for it, or sends next, gets the failure.
+  }
+
+  settle(): void {
+    if (this.#open === undefined) throw new BackupError('protocol', 'committed a checkpoint that is none');
+    this.#open.resolve();
+    this.#open = undefined;
+  }
+
+  fail(error: Error): void {
+    this.#open?.reject(error);
+    this.#open = undefined;
+  }
+}
+
+class Scan {
+  readonly #session: Session;
+  readonly #job: Job;
+  readonly #base: Base | undefined;
+  readonly #commits: Commits;
+  readonly #report: Report;
+  readonly #note: Noter;
+  readonly #describer: Describer;
+  readonly #output: ScanOutput;
+  readonly #files: FileScanner;
+  #nextCheckpoint: number;
+
+  constructor(session: Session, job: Job, base: Base | undefined, commits: Commits) {
+    this.#session = session;
+    this.#job = job;
+    this.#base = base;
+    this.#commits = commits;
+    this.#report = new Report(session);
+    if (base !== undefined) this.#report.expect(base.top);
+    const note: Noter = (code, path, detail) => this.#report.note(code, path, detail);
+    const tick = () => this.#report.tick();
+    this.#note = note;
+    this.#describer = new Describer(note);
+    this.#output = new ScanOutput(session, { firstNumber: job.firstNumber, compress: job.compress, base });
+    this.#files = new FileScanner({
+      base,
+      reader: new ContentReader(note, tick),
+      describer: this.#describer,
+      packs: this.#output.packs,
+      window: new RecheckWindow(base?.top.totalBytes ?? 0, job.recheckBytes, job.recheckFrom),
+      note,
+      tick,
+    });
+    this.#nextCheckpoint = performance.now() + job.checkpointEvery;
+  }
+
+  async run(): Promise<void> {
+    const cursor = this.#base?.cursor();
+    for (const found of walk(this.#job.volume.folder, this.#note)) {
+      const turn = this.#report.tick();
+      if (turn !== undefined) await turn;
+      const known = await cursor?.find(found.path);
+      const item = await this.#scanEntry(found, known);
+      if (item === undefined) continue;
+      await this.#output.add(item);
+      this.#count(item);
+      if (performance.now() >= this.#nextCheckpoint) await this.#checkpoint();
+    }
+    await this.#finish();
+  }
+
+  async #scanEntry(found: Found, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
+    if (found.type === TYPE.file) return this.#files.scan(found, known);
+    const unchanged = known !== undefined && this.#base?.isUnchanged(found, known.entry) === true;
+    const entry = this.#describer.describe(found, unchanged ? known.entry : undefined);
+    if (found.type === TYPE.socket)
+      this.#note('skipped-socket', found.path, 'a socket has no content to back up');
+    return entry && { entry, chunks: [] };
+  }
+
+  #count({ entry }: TreeEntry): void {
+    this.#report.entries += 1;
+    this.#report.bytes += entry.size;
+    if (entry.type === TYPE.file) this.#report.files += 1;
+  }
+
+  /**
+   * Makes what was scanned so far and the base's remainder a tree that dom0 can commit. At most one is uncommitted: while
+   * dom0 is slow, the next waits for a later entry.
+   */
+  async #checkpoint(): Promise<void> {
+    if (this.#commits.isOpen) return;
+    await this.#output.settle();
+    if (this.#output.isNew) {
+      const top = await this.#output.putTop(await this.#treeWithRemainder());
+      // More than the tree refers to: the scan goes on, and may yet use any chunk or leaf of the base.
+      const live = this.#output.put.union(this.#baseNumbers());
+      this.#commits.start();
+      await this.#session.send('live', live.encode());
+      await this.#session.send('checkpoint', { top });
+    }
+    this.#nextCheckpoint = performance.now() + this.#job.checkpointEvery;
+  }
+
+  async #treeWithRemainder() {
+    const { tree, last } = this.#output.fork();
+    const base = this.#base;
+    if (base !== undefined) {
+      for await (const { entry, chunks } of base.remainder(last.path, last.isDirectory)) {
+        await this.#report.tick();
+        // Its inode may be another file's by now, which must not pass for the same one.
+        const linked = entry.linked && !this.#output.digest.hasLinked(entry.inode);
+        // Too young for the base's time stamp, it must not look old beside the new one.
+        const doubtful = entry.doubtful || base.isRacy(entry);
+        await tree.add({ ...entry, linked, doubtful }, chunks);
+      }
+    }
+    return tree.finish();
+  }
+
+  #baseNumbers(): NumberSet {
+    if (this.#base === undefined) return NumberSet.empty;
+    const leaves = this.#base.top.leaves.map((leaf) => leaf.number);
+    return NumberSet.of([...this.#files.basePacks, ...leaves, this.#base.number]);
+  }
+
+  async #finish(): Promise<void> {
+    this.#describer.finish();
+    const { top, tree, live } = await this.#output.finish();
+    await this.#report.finish();
+    await this.#commits.settled;
+    await this.#session.send('live', live.encode());
+    await this.#session.send('done', {
+      top,
+      ...this.#output.digest.finish(),
+      ownersUnknown: this.#describer.ownersUnknown,
+      counts: {
+        entries: tree.totalEntries,
+        files: this.#report.files,
+        bytes: tree.totalBytes,
+        ...this.#files.counts,
+      },
+    });
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * The job of qubes.BackupVerify: the content digest of a volume, from nothing but the volume.
+ */
+
+import type { verify } from '../shared/protocol/disposable.ts';
+import { expect } from '../shared/service.ts';
+import type { ServiceSession } from '../shared/service.ts';
+import { ContentReader } from './content.ts';
+import { Describer } from './describe.ts';
+import { DigestWriter } from './digest.ts';
+import type { ChunkContent } from './digest.ts';
+import { TYPE } from './entry.ts';
+import type { Entry } from './entry.ts';
+import { Report } from './restore-report.ts';
+import { walk } from './walk.ts';
+import type { Found, Noter } from './walk.ts';
+
+/** Serves one session: takes the job, reads the volume, sends its digest. */
+export async function verifyVolume(session: ServiceSession<typeof verify>): Promise<void> {
+  const { value: job } = expect(await session.receive(), 'job');
+  const report = new Report(session);
+  const note: Noter = (code, path, detail) => report.note(code, path, detail);
+  const describer = new Describer(note);
+  const reader = new ContentReader(note, () => report.tick());
+  const digest = new DigestWriter();
+  for (const found of walk(job.volume.folder, note)) {
+    await report.tick();
+    const item = await readEntry(found, describer, reader);
+    if (item === undefined) continue;
+    digest.add(item.entry, item.chunks);
+    report.entries += 1;
+    report.bytes += item.entry.size;
+    if (item.entry.type === TYPE.file) report.files += 1;
+  }
+  describer.finish();
+  await report.finish();
+  const { digest: owned, ownerlessDigest } = digest.finish();
+  await session.send('done', {
+    digest: job.owners ? owned : ownerlessDigest,
+    entries: report.entries,
+    files: report.files,
+    bytes: report.bytes,
+  });
+}
+
+async function readEntry(
+  found: Found,
+  describer: Describer,
+  reader: ContentReader,
+): Promise<{ readonly entry: Entry; readonly chunks: readonly ChunkContent[] } | undefined> {
+  let described = found;
+  let chunks: readonly ChunkContent[] = [];
+  if (found.type === TYPE.file) {
+    const content = await reader.read(found, (chunk) => chunk);
+    if (content.kind === 'vanished') return undefined;
+    if (content.kind === 'read') {
+      described = { ...found, stat: content.stat };
+      chunks = content.chunks;
+    } else described = { ...found, unreadable: true };
+  }
+  const entry = describer.describe(described);
+  return entry && { entry, chunks };
+}
