@@ -1,0 +1,63 @@
+/** Objects and signed roots to store: real ones as far as a storage VM can tell. */
+
+import { randomBytes } from 'node:crypto';
+import { getPublicKey, sign } from '@noble/ed25519';
+import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';
+import type { ObjectId, RootHash } from '../../shared/ids.ts';
+import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
+import { encodeRoot } from '../../shared/root.ts';
+import type { Root, RootBody } from '../../shared/root.ts';
+
+/** Random bytes under their name. */
+export interface TestObject {
+  readonly id: ObjectId;
+  readonly bytes: Uint8Array;
+}
+
+export function object(size = MIN_OBJECT): TestObject {
+  const bytes = randomBytes(size);
+  return { id: objectIdOf(bytes), bytes };
+}
+
+export function objects(count: number, size = MIN_OBJECT): TestObject[] {
+  return Array.from({ length: count }, () => object(size));
+}
+
+/** A repository that signs roots. */
+export class TestRepository {
+  readonly #id = newRepositoryId();
+  readonly #seed = new Uint8Array(randomBytes(32));
+
+  get publicKey(): Uint8Array {
+    return getPublicKey(this.#seed);
+  }
+
+  /** The root after `before`; its catalog, and so its hash, is new each time. */
+  root(before?: Root, changes: Partial<RootBody> = {}): Root {
+    const body: RootBody = {
+      version: 1,
+      repository: this.#id,
+      counter: (before?.body.counter ?? 0) + 1,
+      time: 1_700_000_000_000,
+      previous: before?.hash ?? NO_ROOT,
+      publicKey: this.publicKey,
+      signingSeed: new Uint8Array(72),
+      slots: [{ kind: 'keyFile', label: 'test', salt: new Uint8Array(16), wrapped: new Uint8Array(72) }],
+      catalog: object(32).id,
+      ...changes,
+    };
+    return encodeRoot(body, (message) => sign(message, this.#seed));
+  }
+
+  /** `count` roots, each following the one before. */
+  chain(count: number): Root[] {
+    const roots: Root[] = [];
+    for (let i = 0; i < count; i++) roots.push(this.root(roots.at(-1)));
+    return roots;
+  }
+}
+
+/** The place of `root` in the chain. */
+export function previousOf(root: Root): RootHash {
+  return root.body.previous;
+}

@@ -1,0 +1,157 @@
+import { readFile, readdir, unlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { NO_ROOT, newRepositoryId } from '../../shared/ids.ts';
+import { decodeRoot } from '../../shared/root.ts';
+import type { Root } from '../../shared/root.ts';
+import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { publish } from '../../storagevm/set-root.ts';
+import { failure, rejection } from '../support/failure.ts';
+import { tempFolder } from '../support/temp.ts';
+import { TestRepository, object } from './fixtures.ts';
+
+let folder: string;
+let repository: TestRepository;
+
+beforeEach(() => {
+  folder = join(tempFolder(), 'store');
+  repository = new TestRepository();
+});
+
+function set(root: Root, expected = root.body.previous) {
+  return publish(new DirectoryBackEnd(folder), root, expected);
+}
+
+async function setAll(roots: readonly Root[]): Promise<Root> {
+  for (const root of roots) expect(await set(root)).toBe(root.hash);
+  return roots.at(-1)!;
+}
+
+/** Fails unless `root` is refused with `code` and nothing changed. */
+async function expectRefused(root: Root, code: string, expected = root.body.previous): Promise<void> {
+  const before = await new DirectoryBackEnd(folder).currentRoot();
+  const roots = before === undefined ? [] : await readdir(join(folder, 'roots'));
+  expect((await rejection(set(root, expected))).code).toBe(code);
+  expect(await new DirectoryBackEnd(folder).currentRoot()).toEqual(before);
+  if (before !== undefined) expect(await readdir(join(folder, 'roots'))).toEqual(roots);
+}
+
+describe('R41: setRoot', () => {
+  test('accepts a chain, one root after the other, and pins the first one’s key', async () => {
+    const last = await setAll(repository.chain(5));
+    expect(await new DirectoryBackEnd(folder).currentRoot()).toEqual(last.bytes);
+    expect(await readFile(join(folder, 'key'), 'latin1')).toBe(
+      `${Buffer.from(repository.publicKey).toString('hex')}\n`,
+    );
+  });
+
+  test('answers done for the current root again, whatever was expected', async () => {
+    const [first, second] = repository.chain(2);
+    await setAll([first!, second!]);
+    expect(await set(second!)).toBe(second!.hash);
+    expect(await set(second!, NO_ROOT)).toBe(second!.hash);
+  });
+
+  test('answers the current root in a conflict', async () => {
+    const [first, second] = repository.chain(2);
+    await setAll([first!, second!]);
+    expect(await set(first!)).toBe(second!.hash); // An older one, sent again too late.
+    expect(await set(repository.root(first))).toBe(second!.hash);
+    expect(await set(repository.root())).toBe(second!.hash);
+    expect(await new DirectoryBackEnd(folder).currentRoot()).toEqual(second!.bytes);
+  });
+
+  test('answers NO_ROOT where another root was expected of an empty store, and creates nothing', async () => {
+    const [, second] = repository.chain(2);
+    expect(await set(second!)).toBe(NO_ROOT);
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test('lets one of several rivals win that saw the same root', async () => {
+    const first = await setAll(repository.chain(1));
+    const rivals = Array.from({ length: 6 }, () => repository.root(first));
+    const answers = await Promise.all(rivals.map((root) => set(root)));
+    expect(new Set(answers).size).toBe(1);
+    expect(rivals.map(({ hash }) => hash)).toContain(answers[0]);
+  });
+
+  test('refuses a root that does not name its predecessor', async () => {
+    const [first, second] = repository.chain(2);
+    await setAll([first!, second!]);
+    await expectRefused(repository.root(first, { counter: 3 }), 'refused', second!.hash);
+    await expectRefused(repository.root(undefined, { counter: 3 }), 'refused', second!.hash);
+  });
+
+  test('refuses a first root that names a predecessor', async () => {
+    await expectRefused(repository.root(repository.root()), 'refused', NO_ROOT);
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test.each([1, 4, 5])('refuses the counter %i after 5', async (counter) => {
+    const last = await setAll(repository.chain(5));
+    await expectRefused(repository.root(last, { counter }), 'store-rolled-back');
+  });
+
+  test.each([1, 2, 2 ** 16])('accepts a step of the counter by %i', async (step) => {
+    const last = await setAll([repository.root(undefined, { counter: step })]);
+    await setAll([repository.root(last, { counter: step + step })]);
+  });
+
+  test.each([2 ** 16 + 1, Number.MAX_SAFE_INTEGER - 10])(
+    'refuses a step of the counter by %i',
+    async (step) => {
+      await expectRefused(repository.root(undefined, { counter: step }), 'refused');
+      const first = await setAll(repository.chain(1));
+      await expectRefused(repository.root(first, { counter: 1 + step }), 'refused');
+    },
+  );
+
+  test('refuses a root of another key, even one that follows', async () => {
+    const first = await setAll(repository.chain(1));
+    const thief = new TestRepository();
+    await expectRefused(thief.root(first), 'store-replaced');
+    await expectRefused(thief.root(first, { repository: first.body.repository }), 'store-replaced');
+    await expectRefused(thief.root(), 'store-replaced');
+  });
+
+  test('refuses a root of another repository under the same key', async () => {
+    const first = await setAll(repository.chain(1));
+    await expectRefused(repository.root(first, { repository: newRepositoryId() }), 'store-replaced');
+  });
+
+  test('keeps to a key that was pinned before a crash', async () => {
+    await new DirectoryBackEnd(folder).pinKey(repository.publicKey);
+    await expectRefused(new TestRepository().root(), 'store-replaced');
+    await setAll(repository.chain(2));
+  });
+
+  test('pins the key again where its file was lost, by the current root', async () => {
+    const first = await setAll(repository.chain(1));
+    await unlink(join(folder, 'key'));
+    await expectRefused(
+      new TestRepository().root(first, { repository: first.body.repository }),
+      'store-replaced',
+    );
+    await setAll([repository.root(first)]);
+    expect(existsSync(join(folder, 'key'))).toBe(true);
+  });
+
+  test('adds nothing to a damaged root', async () => {
+    const [first, second] = repository.chain(2);
+    await setAll([first!]);
+    const path = join(folder, 'roots', NO_ROOT);
+    await unlink(path);
+    await writeFile(path, first!.bytes.subarray(1));
+    await expectRefused(second!, 'store-damaged');
+  });
+
+  test('refuses a root that is not signed by the key it carries', () => {
+    const { bytes } = repository.root();
+    for (const at of [40, bytes.length - 64, bytes.length - 1]) {
+      const forged = bytes.map((byte, index) => (index === at ? byte ^ 1 : byte));
+      expect(failure(() => decodeRoot(forged)).code).toBe('store-damaged');
+    }
+    expect(failure(() => decodeRoot(object(200).bytes)).code).toBe('store-damaged');
+  });
+});
