@@ -1,0 +1,92 @@
+/** A home of the local driver for tests, and the command line run on it. */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { namespaces } from './needs.ts';
+import { PROJECT, run } from './processes.ts';
+import { tempFolder } from './temp.ts';
+
+/** `auto`, or `none` where the machine forbids namespaces: everything but the isolation itself is tested all the same. */
+export const SANDBOX = namespaces() === undefined ? 'auto' : 'none';
+
+/** One event of --json. */
+export type Event = Readonly<Record<string, unknown>> & { readonly event: string };
+
+export interface Result {
+  readonly code: number | null;
+  readonly events: readonly Event[];
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The last event of this name; fails if there is none. */
+  event(name: string): Event;
+}
+
+export class Home {
+  readonly folder: string;
+  readonly keyFile: string;
+
+  constructor() {
+    this.folder = tempFolder();
+    this.keyFile = join(this.folder, 'key-file');
+    mkdirSync(join(this.folder, 'vms'));
+  }
+
+  /** The private volume of VM `name`, created if needed. */
+  volume(name: string): string {
+    const folder = join(this.folder, 'vms', name, 'private');
+    mkdirSync(folder, { recursive: true });
+    return folder;
+  }
+
+  /** Writes `text` to a file of VM `name`'s volume. */
+  write(name: string, path: string, text: string | Uint8Array): void {
+    writeFileSync(join(this.volume(name), path), text);
+  }
+
+  read(name: string, path: string): string {
+    return readFileSync(join(this.folder, 'vms', name, 'private', path), 'utf8');
+  }
+
+  get store(): string {
+    return join(this.folder, 'storage', 'main', 'qubes-backup');
+  }
+
+  get state(): string {
+    return join(this.folder, 'state');
+  }
+
+  /** Settings for this home, as lines of TOML. */
+  configure(...lines: readonly string[]): void {
+    writeFileSync(join(this.folder, 'config.toml'), `${lines.join('\n')}\n`);
+  }
+
+  /** Runs the command line with --json and the key file. */
+  async run(...args: readonly string[]): Promise<Result> {
+    return this.runWith(['--json', '--key-file', this.keyFile], ...args);
+  }
+
+  /** Runs the command line with other options than {@link run}'s. */
+  async runWith(options: readonly string[], ...args: readonly string[]): Promise<Result> {
+    const all = ['--local', this.folder, '--sandbox', SANDBOX, ...options, ...args];
+    const { code, stdout, stderr } = await run(join(PROJECT, 'bin/qubes-backup'), all, { cwd: this.folder });
+    const text = stdout.toString('utf8');
+    const lines = options.includes('--json') ? text.split('\n').filter((line) => line !== '') : [];
+    const events = lines.map((line) => JSON.parse(line) as Event);
+    const event = (name: string): Event => {
+      const found = events.findLast((candidate) => candidate.event === name);
+      if (found === undefined)
+        throw new Error(`no event ${name}; status ${code ?? 'none'}; ${stderr}${text}`);
+      return found;
+    };
+    return { code, events, stdout: text, stderr, event };
+  }
+
+  /** {@link run}, which must end with `status`. */
+  async expectRun(status: number, ...args: readonly string[]): Promise<Result> {
+    const result = await this.run(...args);
+    if (result.code === status) return result;
+    throw new Error(
+      `qubes-backup ${args.join(' ')} ended with ${result.code ?? 'a signal'}:\n${result.stderr}${result.stdout}`,
+    );
+  }
+}

@@ -1,0 +1,53 @@
+/** dom0's commands run in the test's own process, over a driver of the test's choice. */
+
+import { App } from '../../dom0/app.ts';
+import { loadConfig } from '../../dom0/config.ts';
+import type { Domains } from '../../dom0/domains/domains.ts';
+import { LocalDomains } from '../../dom0/domains/local/local.ts';
+import { readKeyFile } from '../../dom0/keys/secret.ts';
+import { Output } from '../../dom0/output.ts';
+import type { Home } from './home.ts';
+import { SANDBOX } from './home.ts';
+
+/** Keeps what a command would have printed. */
+export class QuietOutput extends Output {
+  readonly lines: string[] = [];
+
+  constructor() {
+    super(false);
+  }
+
+  override line(text: string): void {
+    this.lines.push(text);
+  }
+
+  override warn(text: string): void {
+    this.lines.push(`warning: ${text}`);
+  }
+
+  override error(text: string): void {
+    this.lines.push(`error: ${text}`);
+  }
+
+  override progress(): void {
+    // Nothing to show.
+  }
+}
+
+/** Runs `command` on `home`, which was initialised with its key file, over what `wrap` makes of the local driver. */
+export async function runInProcess(
+  home: Home,
+  command: (app: App) => Promise<void>,
+  wrap: (domains: Domains) => Domains = (domains) => domains,
+): Promise<App> {
+  const config = loadConfig({ file: undefined, localHome: home.folder, sandbox: SANDBOX });
+  const domains = wrap(new LocalDomains({ home: config.home, sandbox: config.sandbox }));
+  const secret = () => Promise.resolve(readKeyFile(home.keyFile));
+  const app = new App({ config, domains, output: new QuietOutput(), secret, acceptRoot: undefined });
+  try {
+    await command(app);
+  } finally {
+    await app.close();
+  }
+  return app;
+}

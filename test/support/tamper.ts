@@ -1,0 +1,74 @@
+/** A hand between a service and dom0 that alters one frame of what the service says. */
+
+import type { ServiceCall } from '../../dom0/domains/domains.ts';
+import { HEADER_SIZE, MAGIC } from '../../shared/wire/frame.ts';
+
+/** One frame as bytes. */
+export interface Frame {
+  readonly type: number;
+  readonly payload: Uint8Array;
+}
+
+export function frameBytes(type: number, payload: Uint8Array, length = payload.length): Uint8Array {
+  const header = Buffer.alloc(HEADER_SIZE);
+  header[0] = type;
+  header.writeUInt32BE(length, 1);
+  return Buffer.concat([header, payload]);
+}
+
+/** What to send instead of a frame; `end` ends the stream there, `stall` says nothing any more. */
+export type Instead = Uint8Array | 'end' | 'stall';
+
+/**
+ * `call` whose frames pass through `alter` on their way to dom0. `alter` gets each frame and its index, and answers
+ * undefined to leave it as it is.
+ */
+export function tampered(call: ServiceCall, alter: (frame: Frame, index: number) => Instead | undefined): ServiceCall {
+  let pending = Buffer.alloc(0);
+  let ready = Buffer.alloc(0);
+  let magicSeen = false;
+  let index = 0;
+  let state: 'open' | 'end' | 'stall' = 'open';
+  const takeFrames = () => {
+    if (!magicSeen && pending.length >= MAGIC.length) {
+      ready = Buffer.concat([ready, pending.subarray(0, MAGIC.length)]);
+      pending = pending.subarray(MAGIC.length);
+      magicSeen = true;
+    }
+    while (magicSeen && state === 'open' && pending.length >= HEADER_SIZE) {
+      const length = pending.readUInt32BE(1);
+      if (pending.length < HEADER_SIZE + length) return;
+      const whole = pending.subarray(0, HEADER_SIZE + length);
+      pending = pending.subarray(whole.length);
+      const instead = alter({ type: whole[0] ?? 0, payload: new Uint8Array(whole.subarray(HEADER_SIZE)) }, index++);
+      if (instead === 'end' || instead === 'stall') state = instead;
+      else ready = Buffer.concat([ready, instead ?? whole]);
+    }
+  };
+  return {
+    ...call,
+    io: {
+      async read(target) {
+        const piece = Buffer.alloc(64 * 1024);
+        while (ready.length === 0) {
+          if (state === 'end') return 0;
+          if (state === 'stall') {
+            await call.exited;
+            return 0;
+          }
+          const count = await call.io.read(piece);
+          if (count === 0) return 0;
+          pending = Buffer.concat([pending, piece.subarray(0, count)]);
+          takeFrames();
+        }
+        const count = ready.copy(target);
+        ready = ready.subarray(count);
+        return count;
+      },
+      write: (pieces) => call.io.write(pieces),
+    },
+    stderr: () => call.stderr(),
+    hangUp: () => call.hangUp(),
+    kill: () => call.kill(),
+  };
+}

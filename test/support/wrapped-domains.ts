@@ -1,0 +1,76 @@
+/** A driver whose calls pass through a hand of the test: to count steps, to kill at one, to alter what a peer says. */
+
+import type { Attachment, Disposable, Domains, ServiceCall, VolumeSnapshot } from '../../dom0/domains/domains.ts';
+import type { VmName } from '../../shared/ids.ts';
+
+/** Answers the call to use instead of `call` of `service`. */
+export type Wrap = (call: ServiceCall, service: string) => ServiceCall;
+
+export class WrappedDomains implements Domains {
+  readonly #inner: Domains;
+  readonly #wrap: Wrap;
+
+  constructor(inner: Domains, wrap: Wrap) {
+    this.#inner = inner;
+    this.#wrap = wrap;
+  }
+
+  async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
+    const inner = await this.#inner.startDisposable(vm, attachment);
+    return {
+      name: inner.name,
+      folder: inner.folder,
+      call: async (service) => this.#wrap(await inner.call(service), service),
+      destroy: () => inner.destroy(),
+    };
+  }
+
+  async callStorage(storageVm: string, service: string): Promise<ServiceCall> {
+    return this.#wrap(await this.#inner.callStorage(storageVm, service), service);
+  }
+
+  list() {
+    return this.#inner.list();
+  }
+  readConfig(vm: VmName) {
+    return this.#inner.readConfig(vm);
+  }
+  snapshotVolume(vm: VmName): Promise<VolumeSnapshot> {
+    return this.#inner.snapshotVolume(vm);
+  }
+  createTemporary(finalName: VmName, config: Uint8Array) {
+    return this.#inner.createTemporary(finalName, config);
+  }
+  promote(temporary: VmName, finalName: VmName) {
+    return this.#inner.promote(temporary, finalName);
+  }
+  removeTemporary(temporary: VmName) {
+    return this.#inner.removeTemporary(temporary);
+  }
+  stopAll() {
+    return this.#inner.stopAll();
+  }
+  cleanUp() {
+    return this.#inner.cleanUp();
+  }
+}
+
+/** `call`, with `step` called before each read and write of its stdio. */
+export function withSteps(call: ServiceCall, step: (doing: 'read' | 'write') => void): ServiceCall {
+  return {
+    ...call,
+    io: {
+      read(target) {
+        step('read');
+        return call.io.read(target);
+      },
+      write(pieces) {
+        step('write');
+        return call.io.write(pieces);
+      },
+    },
+    stderr: () => call.stderr(),
+    hangUp: () => call.hangUp(),
+    kill: () => call.kill(),
+  };
+}
