@@ -12,6 +12,7 @@ import { fingerprint } from '../state/pin.ts';
 export async function init(app: App, secrets: () => Promise<readonly Secret[]>): Promise<void> {
   await app.lock();
   app.defer(() => app.storage.abort());
+  await app.domains.prepareStorage(app.storage.vm);
   const keyring = Keyring.create(newRepositoryId());
   const repository = await createRepository(app.repositoryOptions, keyring, async () => {
     const slots = [];

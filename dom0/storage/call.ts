@@ -1,7 +1,7 @@
 /** A session with a service, from dom0's side: opens it over a call, ends it properly, explains how it failed. */
 
 import { BackupError, isBackupError } from '../../shared/errors.ts';
-import { START_TIMEOUT } from '../../shared/limits.ts';
+import { IDLE_TIMEOUT, START_TIMEOUT } from '../../shared/limits.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import { Session } from '../../shared/wire/session.ts';
 import type { SessionOptions } from '../../shared/wire/session.ts';
@@ -15,13 +15,13 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
   constructor(
     call: ServiceCall,
     protocol: Protocol<ToService, ToCaller>,
-    options: Pick<SessionOptions, 'window' | 'autoGrant' | 'idleTimeout'>,
+    options: Pick<SessionOptions, 'window' | 'autoGrant'>,
   ) {
     this.#call = call;
     this.session = new Session(
       call.io,
       { incoming: protocol.toCaller, outgoing: protocol.toService },
-      { ...options, peer: call.peer },
+      { ...options, peer: call.peer, idleTimeout: call.idleTimeout ?? IDLE_TIMEOUT },
     );
   }
 

@@ -29,6 +29,9 @@ export class WrappedDomains implements Domains {
     return this.#wrap(await this.#inner.callStorage(storageVm, service), service);
   }
 
+  prepareStorage(storageVm: string) {
+    return this.#inner.prepareStorage(storageVm);
+  }
   list() {
     return this.#inner.list();
   }
