@@ -38,6 +38,8 @@ export interface ServiceCall {
   /** For messages: `VM: service`. */
   readonly peer: string;
   readonly io: ByteIo;
+  /** Milliseconds of silence after which this driver's VMs count as stuck, if not IDLE_TIMEOUT. */
+  readonly idleTimeout?: number;
   /** Settles when the process is gone and its output is closed. Never rejects. */
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
   /** The first bytes of what it wrote to stderr, as printable ASCII. */
@@ -67,7 +69,9 @@ export interface Domains {
   snapshotVolume(vm: VmName): Promise<VolumeSnapshot>;
   /** Starts a disposable for `vm`'s data. */
   startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable>;
-  /** Calls a service of a storage VM. */
+  /** For a first use: makes sure that there is a storage VM of this name, where the driver can make one. */
+  prepareStorage(storageVm: string): Promise<void>;
+  /** Calls a service of a storage VM. Throws `store-missing` if there is no such VM. */
   callStorage(storageVm: string, service: string): Promise<ServiceCall>;
   /**
    * Creates a network-less VM, excluded from backups, with an empty private volume, from a configuration of

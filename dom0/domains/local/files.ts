@@ -1,0 +1,81 @@
+/** Small durable file operations of the local driver. */
+
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { lstat, open, readFile, rename, rm } from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
+import { TOOL_ENVIRONMENT } from './sandbox.ts';
+
+const run = promisify(execFile);
+
+/** Replaces `path` so that a crash leaves the old or the new content, and the new one is on disk on return. */
+export async function writeDurably(path: string, content: string): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Makes the names in `folder` durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What `path` itself is, or undefined if there is nothing. Symlinks are not followed. */
+export async function statOf(path: string): Promise<BigIntStats | undefined> {
+  try {
+    return await lstat(path, { bigint: true });
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The text of a regular file of at most `limit` bytes, or undefined if there is none. Throws `limit`. */
+export async function readText(path: string, limit: number): Promise<string | undefined> {
+  const stats = await statOf(path);
+  if (stats === undefined) return undefined;
+  if (!stats.isFile()) throw new BackupError('io', `${path} is no regular file`);
+  if (stats.size > limit) throw new BackupError('limit', `${path} is larger than ${limit} bytes`);
+  return readFile(path, 'utf8');
+}
+
+/**
+ * Removes a tree of any depth and any modes, never leaving its file system. By coreutils, which walk by descriptors:
+ * a VM's volume may hold paths longer than the kernel takes in one piece.
+ */
+export async function removeTree(path: string): Promise<void> {
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot && (await statOf(path))?.isDirectory() === true)
+    await runTool('chmod', ['-R', 'u+rwX', '--', path]);
+  await runTool('rm', ['-rf', '--one-file-system', '--', path]);
+}
+
+/** Runs a tool of the machine to its end; answers its output. Throws `io` with what the tool said. */
+export async function runTool(program: string, args: readonly string[]): Promise<string> {
+  try {
+    return (await run(program, args, { env: TOOL_ENVIRONMENT })).stdout;
+  } catch (cause) {
+    const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
+    throw new BackupError('io', `${program}: ${said.slice(0, 500) || messageOf(cause)}`, { cause });
+  }
+}

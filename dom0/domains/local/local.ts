@@ -1,0 +1,244 @@
+/**
+ * The driver that needs nothing but a Linux machine: VMs are folders, and the disposable and the storage VM are
+ * processes in sandboxes. Everything is under one folder:
+ *
+ *   HOME/vms/NAME/         a VM (vms.ts)
+ *   HOME/storage/STORE/    the home folder of the storage VM STORE
+ *   HOME/state/            dom0's own, mode 0700, visible in no sandbox; `state/local/` belongs to this driver
+ */
+
+import { randomBytes, randomInt } from 'node:crypto';
+import { chmodSync, mkdirSync, realpathSync } from 'node:fs';
+import { mkdir, readdir, realpath } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { utf8 } from '../../../shared/bytes.ts';
+import { BackupError, messageOf } from '../../../shared/errors.ts';
+import { isVmName } from '../../../shared/ids.ts';
+import type { VmName } from '../../../shared/ids.ts';
+import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
+import type { Attachment, Disposable, Domains, ServiceCall, Vm, VolumeSnapshot } from '../domains.ts';
+import { LocalDisposable } from './disposable.ts';
+import { removeTree, statOf } from './files.ts';
+import { Qrexec } from './qrexec.ts';
+import type { CallTarget } from './qrexec.ts';
+import type { Bind, Capability, SandboxMode } from './sandbox-spec.ts';
+import { Sandboxes } from './sandbox.ts';
+import type { SandboxChoice } from './sandbox.ts';
+import { TemporaryVms } from './temporary.ts';
+import { describeVm, listVms, readVm, volumeOf } from './vms.ts';
+import { LocalSnapshot, mountedVolume, snapshotVolume } from './volumes.ts';
+import type { MountedVolume } from './volumes.ts';
+
+export interface LocalOptions {
+  readonly home: string;
+  readonly sandbox: SandboxChoice;
+  /** The folder of the program, with package.json and node_modules; default: the one this file is of. */
+  readonly program?: string;
+  /** Folder of qrexec policy; default: `policies` of the program. */
+  readonly policyFolder?: string;
+  /** Told once of each thing in HOME that is ignored; default: a warning of the process. */
+  readonly warn?: (text: string) => void;
+}
+
+/** Where a disposable in a sandbox finds what is attached to it. */
+const VOLUME = '/mnt/volume';
+
+/** Readers must see every file of the volume, writers give each its owner, mode, device numbers and attributes. */
+const READER: readonly Capability[] = ['dac_override'];
+const WRITER: readonly Capability[] = ['chown', 'dac_override', 'fowner', 'fsetid', 'mknod'];
+
+export class LocalDomains implements Domains {
+  readonly #home: string;
+  readonly #vms: string;
+  readonly #volatile: string;
+  readonly #qrexec: Qrexec;
+  readonly #sandboxes: Sandboxes;
+  readonly #temporary: TemporaryVms;
+  readonly #disposables = new Set<LocalDisposable>();
+  readonly #warn: (text: string) => void;
+  readonly #warned = new Set<string>();
+
+  /** Makes `state/` in HOME. Throws `usage` if HOME does not exist, `io` if it cannot be used. */
+  constructor(options: LocalOptions) {
+    this.#home = openHome(options.home);
+    const own = join(this.#home, 'state', 'local');
+    const program = realpathSync(options.program ?? join(import.meta.dirname, '../../..'));
+    this.#vms = join(this.#home, 'vms');
+    this.#volatile = join(own, 'volatile');
+    this.#sandboxes = new Sandboxes(options.sandbox, join(own, 'root'));
+    this.#qrexec = new Qrexec(program, options.policyFolder ?? join(program, 'policies'), this.#sandboxes);
+    this.#temporary = new TemporaryVms(this.#vms, join(own, 'journal'));
+    this.#warn = options.warn ?? ((text) => process.emitWarning(text));
+  }
+
+  /** How services are run. Throws `sandbox` if what was asked for cannot be built here. */
+  sandboxMode(): Promise<SandboxMode> {
+    return this.#sandboxes.mode();
+  }
+
+  async list(): Promise<readonly Vm[]> {
+    const vms = await listVms(this.#vms, (text) => {
+      if (!this.#warned.has(text)) this.#warn(text);
+      this.#warned.add(text);
+    });
+    return vms.map(({ name, klass, uuid, includeInBackups }) => ({ name, klass, uuid, includeInBackups }));
+  }
+
+  async readConfig(vm: VmName): Promise<Uint8Array> {
+    const bytes = utf8(await describeVm(await readVm(this.#vms, vm)));
+    if (bytes.length > MAX_VM_CONFIG)
+      throw new BackupError('limit', `VM ${vm}: its configuration is too large`);
+    return bytes;
+  }
+
+  async snapshotVolume(vm: VmName): Promise<VolumeSnapshot> {
+    return snapshotVolume(await readVm(this.#vms, vm), this.#volatile, newId('snapshot'));
+  }
+
+  async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
+    const name = `disp${randomInt(10_000)}`;
+    const id = newId(name);
+    const mounted = await this.#mount(vm, attachment, join(this.#volatile, id, 'mount'));
+    const sandboxed = (await this.#sandboxes.mode()) !== 'none';
+    if (mounted?.image !== undefined && !sandboxed) {
+      throw new BackupError(
+        'sandbox',
+        `VM ${vm}: its image can only be mounted in a sandbox, not with --sandbox none`,
+      );
+    }
+    const target: CallTarget = {
+      name,
+      role: 'dvm',
+      policy: { klass: 'DispVM', tags: ['qubes-backup-disposable'] },
+      binds: mounted === undefined ? [] : [bindOf(mounted, attachment)],
+      home: sandboxed ? undefined : await this.#makeVolatile(join(id, 'home')),
+      image: mounted?.image,
+      capabilities: isWritable(attachment) ? writerCapabilities() : READER,
+    };
+    const folder = mounted === undefined ? '' : sandboxed ? VOLUME : mounted.source;
+    const disposable = new LocalDisposable(target, folder, this.#qrexec, async () => {
+      this.#disposables.delete(disposable);
+      await removeTree(join(this.#volatile, id));
+    });
+    this.#disposables.add(disposable);
+    return disposable;
+  }
+
+  async callStorage(storageVm: string, service: string): Promise<ServiceCall> {
+    const home = this.#storageFolder(storageVm);
+    if ((await statOf(home))?.isDirectory() !== true) {
+      throw new BackupError(
+        'store-missing',
+        `there is no storage VM ${storageVm}: the folder ${home} is missing (not mounted?)`,
+      );
+    }
+    const target: CallTarget = {
+      name: storageVm,
+      role: 'storagevm',
+      policy: { klass: 'AppVM', tags: ['qubes-backup-storage'] },
+      binds: [],
+      home,
+      image: undefined,
+      capabilities: [],
+    };
+    return this.#qrexec.call(target, service);
+  }
+
+  async prepareStorage(storageVm: string): Promise<void> {
+    await mkdir(this.#storageFolder(storageVm), { recursive: true, mode: 0o700 });
+  }
+
+  createTemporary(finalName: VmName, config: Uint8Array): Promise<VmName> {
+    return this.#temporary.create(finalName, config);
+  }
+
+  promote(temporary: VmName, finalName: VmName): Promise<void> {
+    return this.#temporary.promote(temporary, finalName);
+  }
+
+  removeTemporary(temporary: VmName): Promise<void> {
+    return this.#temporary.remove(temporary);
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all([...this.#disposables].map((disposable) => disposable.destroy()));
+    await this.#qrexec.stopAll();
+  }
+
+  async cleanUp(): Promise<readonly string[]> {
+    const lines = [...(await this.#temporary.cleanUp())];
+    for (const name of (await readdir(this.#volatile)).sort()) {
+      await removeTree(join(this.#volatile, name));
+      lines.push(`removed ${name}, left over from a run that did not end`);
+    }
+    return lines;
+  }
+
+  /** What is attached, as a folder of the machine, or an image and where to mount it. */
+  async #mount(vm: VmName, attachment: Attachment, mountPoint: string): Promise<MountedVolume | undefined> {
+    switch (attachment.kind) {
+      case 'nothing':
+        return undefined;
+      case 'folder':
+        return { source: await realpath(attachment.folder), image: undefined };
+      case 'snapshot':
+        if (!(attachment.snapshot instanceof LocalSnapshot) || attachment.snapshot.vm !== vm) {
+          throw new BackupError('internal', `the snapshot is not one of VM ${vm}`);
+        }
+        return attachment.snapshot.mounted();
+      case 'volume': {
+        await this.#temporary.check(attachment.vm);
+        const volume = await volumeOf(await readVm(this.#vms, attachment.vm));
+        if (volume.kind === 'image') await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+        return mountedVolume(volume, mountPoint, attachment.writable);
+      }
+    }
+  }
+
+  #storageFolder(storageVm: string): string {
+    if (!isVmName(storageVm))
+      throw new BackupError('usage', `${JSON.stringify(storageVm)} is no name of a storage VM`);
+    return join(this.#home, 'storage', storageVm);
+  }
+
+  async #makeVolatile(name: string): Promise<string> {
+    const path = join(this.#volatile, name);
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return path;
+  }
+}
+
+function isWritable(attachment: Attachment): boolean {
+  return attachment.kind === 'folder' || (attachment.kind === 'volume' && attachment.writable);
+}
+
+function bindOf(mounted: MountedVolume, attachment: Attachment): Bind {
+  return { source: mounted.source, target: VOLUME, writable: isWritable(attachment) };
+}
+
+/** A user's CAP_SETFCAP would write capabilities that hold in its namespace only: other bytes than were backed up. */
+function writerCapabilities(): readonly Capability[] {
+  return process.getuid?.() === 0 ? [...WRITER, 'setfcap'] : WRITER;
+}
+
+function newId(prefix: string): string {
+  return `${prefix}-${randomBytes(6).toString('hex')}`;
+}
+
+/** The real path of HOME, with the driver's folders made. */
+function openHome(path: string): string {
+  try {
+    const home = realpathSync(resolve(path));
+    for (const folder of ['root', 'volatile']) {
+      mkdirSync(join(home, 'state', 'local', folder), { recursive: true, mode: 0o700 });
+    }
+    chmodSync(join(home, 'state'), 0o700);
+    return home;
+  } catch (cause) {
+    throw new BackupError(
+      'usage',
+      `${resolve(path)} cannot be the home of the local driver: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+}

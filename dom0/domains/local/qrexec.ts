@@ -1,0 +1,189 @@
+/**
+ * The qrexec of the local driver: name and policy checks, service look-up, environment, and the service's own
+ * process in the sandbox of its VM. Contract: that of a call from dom0 into a VM of Qubes OS.
+ */
+
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BackupError, systemCode } from '../../../shared/errors.ts';
+import { MAX_CALL_NAME } from '../../../shared/limits.ts';
+import type { ServiceCall } from '../domains.ts';
+import { loadPolicy } from '../policy-parser.ts';
+import { evaluatePolicy } from '../policy.ts';
+import type { PolicyVm } from '../policy.ts';
+import type { Bind, Capability, SandboxSpec } from './sandbox-spec.ts';
+import { TOOL_ENVIRONMENT } from './sandbox.ts';
+import type { Sandboxes } from './sandbox.ts';
+import { startService } from './service-process.ts';
+
+/** The program's part that runs in a VM: `services/ROLE` and `ROLE`, and nothing of the other parts. */
+export type Role = 'dvm' | 'storagevm';
+
+/** A VM as a target of calls. */
+export interface CallTarget {
+  readonly name: string;
+  readonly role: Role;
+  /** What policy may ask about it. */
+  readonly policy: PolicyVm;
+  /** What it is handed of the machine; `home` is its home folder on this machine, or undefined for a volatile one. */
+  readonly binds: readonly Bind[];
+  readonly home: string | undefined;
+  readonly image: SandboxSpec['image'];
+  readonly capabilities: readonly Capability[];
+}
+
+const SERVICE = /^[A-Za-z0-9._][A-Za-z0-9._-]*$/;
+const ARGUMENT = /^[A-Za-z0-9._+-]*$/;
+
+/** In a sandbox the program is here, and only here. */
+const PROGRAM = '/opt/qubes-backup';
+const NODE = '/opt/node';
+const HOME = '/home/user';
+/** Bytes of a sandbox's own /tmp and volatile home. They are memory: nothing large belongs there. */
+const TMPFS_SIZE = 64 * 1024 * 1024;
+
+export class Qrexec {
+  readonly #program: string;
+  readonly #policyFolder: string;
+  readonly #sandboxes: Sandboxes;
+  readonly #running = new Set<ServiceCall>();
+
+  /** `program`: the folder with package.json, node_modules, shared and services. */
+  constructor(program: string, policyFolder: string, sandboxes: Sandboxes) {
+    this.#program = program;
+    this.#policyFolder = policyFolder;
+    this.#sandboxes = sandboxes;
+  }
+
+  /**
+   * Calls `service+argument` of `target` from dom0. Throws `usage` (names), `policy-denied`, `service-failed` (no
+   * such service) or `sandbox`.
+   */
+  async call(target: CallTarget, service: string, argument = ''): Promise<ServiceCall> {
+    checkNames(service, argument);
+    await this.#checkPolicy(target, service, argument);
+    const file = await findService(this.#program, target, service, argument);
+    const sandboxed = (await this.#sandboxes.mode()) !== 'none';
+    const home = sandboxed ? HOME : (target.home ?? '/');
+    const program = sandboxed ? PROGRAM : this.#program;
+    const spec: SandboxSpec = {
+      hostname: target.name,
+      binds: [...programBinds(this.#program, target.role), ...homeBind(target), ...target.binds],
+      tmpfs: (target.home === undefined ? ['/tmp', HOME] : ['/tmp']).map((path) => ({
+        target: path,
+        size: TMPFS_SIZE,
+      })),
+      image: target.image,
+      capabilities: target.capabilities,
+      network: false,
+      environment: environmentOf(service, argument, home, sandboxed ? 1 : process.pid),
+      cwd: home,
+      argv: [
+        sandboxed ? NODE : process.execPath,
+        join(program, 'services', target.role, file),
+        ...(argument === '' ? [] : [argument]),
+      ],
+    };
+    const command = await this.#sandboxes.command(spec);
+    const call = await startService(`${target.name}: ${service}`, command, {
+      environment: TOOL_ENVIRONMENT,
+      directory: sandboxed ? '/' : home,
+    });
+    this.#running.add(call);
+    void call.exited.then(() => this.#running.delete(call));
+    return call;
+  }
+
+  /** Kills every call of this process and waits until they are gone. */
+  async stopAll(): Promise<void> {
+    const calls = [...this.#running];
+    for (const call of calls) call.kill();
+    await Promise.all(calls.map((call) => call.exited));
+  }
+
+  /** Throws `policy-denied`. */
+  async #checkPolicy(target: CallTarget, service: string, argument: string): Promise<void> {
+    const rules = await loadPolicy(this.#policyFolder);
+    const request = { service, argument, source: 'dom0', target: target.name };
+    const permission = evaluatePolicy(rules, request, (name) =>
+      name === target.name ? target.policy : undefined,
+    );
+    if (permission.target !== target.name) {
+      throw new BackupError(
+        'policy-denied',
+        `${permission.where} redirects ${service} elsewhere; calls from dom0 are not redirected`,
+      );
+    }
+  }
+}
+
+function checkNames(service: string, argument: string): void {
+  if (!SERVICE.test(service) || !ARGUMENT.test(argument)) {
+    throw new BackupError(
+      'usage',
+      `${JSON.stringify(`${service}+${argument}`.slice(0, 80))} is no qrexec service and argument`,
+    );
+  }
+  if (service.length + 1 + argument.length > MAX_CALL_NAME) {
+    throw new BackupError(
+      'usage',
+      `${service.slice(0, 80)}: service and argument are longer than ${MAX_CALL_NAME} bytes`,
+    );
+  }
+}
+
+/** The name of the service's file: the one for this very argument first. */
+async function findService(
+  program: string,
+  target: CallTarget,
+  service: string,
+  argument: string,
+): Promise<string> {
+  for (const file of [`${service}+${argument}.ts`, `${service}.ts`]) {
+    try {
+      await access(join(program, 'services', target.role, file));
+      return file;
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
+  }
+  throw new BackupError(
+    'service-failed',
+    `${target.name} has no service ${service}: is this program installed there?`,
+  );
+}
+
+/** Never dom0's part, and never that of another role. */
+function programBinds(program: string, role: Role): readonly Bind[] {
+  const parts = ['package.json', 'node_modules', 'shared', join('services', role), role];
+  const binds = parts.map((part) => ({
+    source: join(program, part),
+    target: join(PROGRAM, part),
+    writable: false,
+  }));
+  return [...binds, { source: process.execPath, target: NODE, writable: false }];
+}
+
+function homeBind(target: CallTarget): readonly Bind[] {
+  return target.home === undefined ? [] : [{ source: target.home, target: HOME, writable: true }];
+}
+
+/** Exactly what qrexec and a login give a service. */
+function environmentOf(
+  service: string,
+  argument: string,
+  home: string,
+  agent: number,
+): Readonly<Record<string, string>> {
+  return {
+    HOME: home,
+    USER: 'user',
+    PATH: '/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin',
+    LANG: 'C',
+    QREXEC_REMOTE_DOMAIN: 'dom0',
+    QREXEC_SERVICE_FULL_NAME: `${service}+${argument}`, // No argument is an empty one.
+    QREXEC_SERVICE_ARGUMENT: argument,
+    QREXEC_AGENT_PID: String(agent),
+    QREXEC_REQUESTED_TARGET_TYPE: '',
+  };
+}

@@ -1,0 +1,150 @@
+/** Picks the sandbox that this machine can build, and makes the command line of a sandboxed process. */
+
+import { execFile } from 'node:child_process';
+import { lstat, readlink } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
+import { printableText } from '../../../shared/service.ts';
+import { bubblewrapCommand } from './bubblewrap.ts';
+import { script } from './sandbox-spec.ts';
+import type { Base, Machine, SandboxMode, SandboxSpec } from './sandbox-spec.ts';
+import { unshareCommand } from './unshare.ts';
+
+/** Where the tools are found: dom0's own environment decides nothing. */
+export const TOOL_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' };
+
+/** Milliseconds that the trial of a sandbox may take. */
+const TRIAL_TIMEOUT = 30_000;
+
+/** What can be asked for: `auto` is bubblewrap where it works, else unshare. */
+export type SandboxChoice = SandboxMode | 'auto';
+
+/** The sandboxes of one driver. The trial runs once, at the first use. */
+export class Sandboxes {
+  readonly #choice: SandboxChoice;
+  readonly #mountPoint: string;
+  #ready: Promise<{ mode: SandboxMode; machine: Machine }> | undefined;
+
+  /** `mountPoint`: an empty directory of dom0's, used by `unshare`. */
+  constructor(choice: SandboxChoice, mountPoint: string) {
+    this.#choice = choice;
+    this.#mountPoint = mountPoint;
+  }
+
+  /** The mode in use. Throws `sandbox` if none of what was asked for works here. */
+  async mode(): Promise<SandboxMode> {
+    return (await this.#prepare()).mode;
+  }
+
+  /** The command line that runs `spec`. Throws `sandbox`. */
+  async command(spec: SandboxSpec): Promise<readonly [string, ...string[]]> {
+    const { mode, machine } = await this.#prepare();
+    return sandboxCommand(mode, spec, machine);
+  }
+
+  #prepare(): Promise<{ mode: SandboxMode; machine: Machine }> {
+    this.#ready ??= choose(this.#choice, this.#mountPoint);
+    return this.#ready;
+  }
+}
+
+async function choose(
+  choice: SandboxChoice,
+  mountPoint: string,
+): Promise<{ mode: SandboxMode; machine: Machine }> {
+  const machine: Machine = { isRoot: process.getuid?.() === 0, mountPoint, base: await readBase() };
+  if (choice === 'none') return { mode: choice, machine };
+  const failures: string[] = [];
+  for (const mode of choice === 'auto' ? (['bubblewrap', 'unshare'] as const) : [choice]) {
+    const failure = await trial(mode, machine);
+    if (failure === undefined) return { mode, machine };
+    failures.push(`${mode}: ${failure}`);
+  }
+  throw new BackupError(
+    'sandbox',
+    `no sandbox can be built on this machine (${failures.join('; ')}). Install bubblewrap, ` +
+      (machine.isRoot
+        ? 'allow namespaces in the container you are in, '
+        : 'allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone or ' +
+          'kernel.apparmor_restrict_unprivileged_userns), run as root, ') +
+      'or accept that each service sees the whole machine: --sandbox none',
+  );
+}
+
+/** Builds an empty sandbox; answers why that failed. */
+async function trial(mode: SandboxMode, machine: Machine): Promise<string | undefined> {
+  const spec: SandboxSpec = {
+    hostname: 'trial',
+    binds: [],
+    tmpfs: [{ target: '/tmp', size: 65_536 }],
+    image: undefined,
+    capabilities: ['dac_override'],
+    network: false,
+    environment: {},
+    cwd: '/',
+    argv: ['true'],
+  };
+  const [program, ...args] = sandboxCommand(mode, spec, machine);
+  try {
+    await promisify(execFile)(program, args, { env: TOOL_ENVIRONMENT, timeout: TRIAL_TIMEOUT });
+    return undefined;
+  } catch (error) {
+    const stderr = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
+    return printableText(stderr || messageOf(error)).slice(0, 200);
+  }
+}
+
+/** The program and arguments that run `spec`; the first is an absolute path. To be run with TOOL_ENVIRONMENT. */
+function sandboxCommand(mode: SandboxMode, spec: SandboxSpec, machine: Machine): [string, ...string[]] {
+  const environment = Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`);
+  const inner = ['/usr/bin/env', '-i', ...environment, ...spec.argv];
+  if (mode === 'none') return withoutCoreDumps(inner);
+  const render = mode === 'bubblewrap' ? bubblewrapCommand : unshareCommand;
+  const clearGroups = machine.isRoot ? ['--clear-groups'] : []; // A user's namespace makes them powerless.
+  return withoutCoreDumps([
+    ...dyingWithParent(clearGroups),
+    ...withImage(spec, render(spec, inner, machine)),
+  ]);
+}
+
+function withoutCoreDumps(command: readonly string[]): [string, ...string[]] {
+  return ['/bin/sh', '-c', 'ulimit -c 0; exec "$@"', 'sh', ...command];
+}
+
+function dyingWithParent(options: readonly string[] = []): readonly string[] {
+  return ['setpriv', '--pdeathsig', 'KILL', ...options, '--'];
+}
+
+function withImage(spec: SandboxSpec, command: readonly string[]): readonly string[] {
+  if (spec.image === undefined) return command;
+  const { file, mountPoint, writable } = spec.image;
+  return [
+    ...[
+      'unshare',
+      '--mount',
+      '--',
+      '/bin/sh',
+      script('with-image.sh'),
+      file,
+      mountPoint,
+      writable ? 'rw' : 'ro',
+    ],
+    ...dyingWithParent(),
+    ...command,
+  ];
+}
+
+/** How /usr is completed on this machine. */
+async function readBase(): Promise<Base> {
+  const links: { text: string; target: string }[] = [];
+  const folders: string[] = ['/usr'];
+  for (const path of ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32', '/etc/ld.so.cache']) {
+    try {
+      if ((await lstat(path)).isSymbolicLink()) links.push({ text: await readlink(path), target: path });
+      else folders.push(path);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error; // No machine has all of them.
+    }
+  }
+  return { links, folders };
+}

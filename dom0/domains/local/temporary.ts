@@ -1,0 +1,238 @@
+/**
+ * Temporary VMs of restores (R30). Each has a journal entry, on disk before its folder is made and until it has its
+ * final name or is gone, and its vm.json carries a tag. Nothing that lacks either is ever removed.
+ *
+ * Promotion takes the final name by mkdir, which refuses any existing one, and renames over that empty folder, which
+ * refuses one that was filled meanwhile: no existing VM can be replaced, whoever else is at work. The configuration
+ * follows the name; until then the VM has no network and is excluded from backups.
+ */
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BackupError, systemCode } from '../../../shared/errors.ts';
+import { isVmName, parseVmName } from '../../../shared/ids.ts';
+import type { VmName } from '../../../shared/ids.ts';
+import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
+import { readText, removeTree, runTool, statOf, syncFolder, writeDurably } from './files.ts';
+import { canonicalJson, parseDescription, readVm, vmConfigSchema } from './vms.ts';
+
+/** The tag of a temporary VM. */
+export const TEMPORARY_TAG = 'qubes-backup-temporary';
+/** Longest VM name of Qubes OS. */
+const MAX_NAME = 31;
+
+const entrySchema = z.strictObject({
+  name: z.custom<VmName>((value) => typeof value === 'string' && isVmName(value)),
+  /** Of the temporary VM and of the final one. */
+  uuid: z.uuid(),
+  /** Set while the VM is on the way to its final name. */
+  promotedTo: z.nullable(z.custom<VmName>((value) => typeof value === 'string' && isVmName(value))),
+  /** vm.json of the final VM. */
+  config: vmConfigSchema,
+});
+type Entry = z.output<typeof entrySchema>;
+
+export class TemporaryVms {
+  readonly #vms: string;
+  readonly #journal: string;
+
+  /** `journal`: a folder of dom0's state. */
+  constructor(vms: string, journal: string) {
+    this.#vms = vms;
+    this.#journal = journal;
+  }
+
+  /** See Domains.createTemporary. */
+  async create(finalName: VmName, description: Uint8Array): Promise<VmName> {
+    const { config: described, volume } = parseDescription(description);
+    if (volume.kind === 'image' && process.getuid?.() !== 0) {
+      throw new BackupError(
+        'io',
+        `VM ${finalName} has an image as its volume: only root can mount one, run the restore as root`,
+      );
+    }
+    const uuid = randomUUID();
+    const entry: Entry = {
+      name: temporaryName(finalName),
+      uuid,
+      promotedTo: null,
+      config: { ...described, uuid },
+    };
+    const folder = join(this.#vms, entry.name);
+    await mkdir(this.#vms, { recursive: true });
+    await mkdir(this.#journal, { recursive: true, mode: 0o700 });
+    await this.#write(entry);
+    await mkdir(folder, { mode: 0o700 });
+    const config = {
+      ...entry.config,
+      netvm: null,
+      include_in_backups: false,
+      tags: [...entry.config.tags.filter((tag) => tag !== TEMPORARY_TAG), TEMPORARY_TAG],
+    };
+    await writeDurably(join(folder, 'vm.json'), canonicalJson(config));
+    if (volume.kind === 'folder') await mkdir(join(folder, 'private'), { mode: 0o755 });
+    else await makeImage(join(folder, 'private.img'), volume.size);
+    await syncFolder(folder);
+    await syncFolder(this.#vms);
+    return entry.name;
+  }
+
+  /** See Domains.promote. Throws `vm-exists` if the name is taken; the temporary VM is then as before. */
+  async promote(temporary: VmName, finalName: VmName): Promise<void> {
+    const entry = await this.#require(temporary);
+    const final = join(this.#vms, finalName);
+    if ((await statOf(final)) !== undefined) throw nameTaken(finalName);
+    await this.#write({ ...entry, promotedTo: finalName });
+    try {
+      await mkdir(final);
+      await rename(join(this.#vms, temporary), final);
+    } catch (error) {
+      // ENOTEMPTY: somebody filled the folder that reserved the name. It is theirs then.
+      await this.#write(entry);
+      if (systemCode(error) === 'EEXIST' || systemCode(error) === 'ENOTEMPTY') throw nameTaken(finalName);
+      throw error;
+    }
+    await this.#finish(entry, finalName);
+  }
+
+  /** Throws `refused` unless the VM is a temporary one: no other is ever attached to a disposable. */
+  async check(name: VmName): Promise<void> {
+    await this.#require(name);
+  }
+
+  /** See Domains.removeTemporary. */
+  async remove(temporary: VmName): Promise<void> {
+    const entry = await this.#require(temporary);
+    await removeTree(join(this.#vms, entry.name));
+    await syncFolder(this.#vms);
+    await this.#forget(entry);
+  }
+
+  /** Brings every journalled VM of runs that died to an end; answers a line for each. */
+  async cleanUp(): Promise<readonly string[]> {
+    const done: string[] = [];
+    for (const file of await this.#files()) {
+      const entry = await this.#read(file);
+      if (entry !== undefined) done.push(await this.#end(entry));
+      else await rm(join(this.#journal, file)); // Cut short before its rename: nothing was made yet.
+    }
+    return done;
+  }
+
+  async #end(entry: Entry): Promise<string> {
+    const { name, promotedTo } = entry;
+    const exists = (await statOf(join(this.#vms, name))) !== undefined;
+    if (promotedTo !== null && !exists && (await this.#isVm(promotedTo, entry.uuid))) {
+      await this.#finish(entry, promotedTo);
+      return `finished the restore of VM ${promotedTo}, which was verified and had its name already`;
+    }
+    if (promotedTo !== null) await this.#releaseName(promotedTo);
+    if (exists) {
+      if (!(await this.#isMarked(entry))) throw notTemporary(name);
+      await removeTree(join(this.#vms, name));
+      await syncFolder(this.#vms);
+    }
+    await this.#forget(entry);
+    return `removed the temporary VM ${name} of a restore that did not end`;
+  }
+
+  /** Gives a renamed VM its configuration, and forgets that it was temporary. */
+  async #finish(entry: Entry, finalName: VmName): Promise<void> {
+    await syncFolder(this.#vms);
+    await writeDurably(join(this.#vms, finalName, 'vm.json'), canonicalJson(entry.config));
+    await this.#forget(entry);
+  }
+
+  /** Removes the empty folder that reserved a name, if it still is empty. */
+  async #releaseName(name: VmName): Promise<void> {
+    try {
+      await rmdir(join(this.#vms, name));
+    } catch (error) {
+      if (!['ENOENT', 'ENOTEMPTY', 'ENOTDIR'].includes(systemCode(error) ?? '')) throw error; // Not ours.
+    }
+  }
+
+  /** The entry of a VM that is temporary beyond doubt. Throws `refused`. */
+  async #require(name: VmName): Promise<Entry> {
+    const entry = await this.#read(`${name}.json`);
+    if (entry === undefined || !(await this.#isMarked(entry))) throw notTemporary(name);
+    return entry;
+  }
+
+  /** True for a tagged VM of the journal's UUID, and for one that was not finished: a folder without vm.json. */
+  async #isMarked(entry: Entry): Promise<boolean> {
+    const folder = join(this.#vms, entry.name);
+    if ((await statOf(join(folder, 'vm.json'))) === undefined) {
+      const names = (await statOf(folder))?.isDirectory() === true ? await readdir(folder) : [];
+      return names.every((name) => name.startsWith('vm.json.'));
+    }
+    const vm = await readVm(this.#vms, entry.name);
+    return vm.config.uuid === entry.uuid && vm.config.tags.includes(TEMPORARY_TAG);
+  }
+
+  async #isVm(name: VmName, uuid: string): Promise<boolean> {
+    if ((await statOf(join(this.#vms, name)))?.isDirectory() !== true) return false;
+    return (await readVm(this.#vms, name)).config.uuid === uuid;
+  }
+
+  async #files(): Promise<readonly string[]> {
+    if ((await statOf(this.#journal)) === undefined) return [];
+    return (await readdir(this.#journal)).sort();
+  }
+
+  async #read(file: string): Promise<Entry | undefined> {
+    if (!file.endsWith('.json')) return undefined;
+    const path = join(this.#journal, file);
+    const text = await readText(path, 2 * MAX_VM_CONFIG);
+    if (text === undefined) return undefined;
+    try {
+      return entrySchema.parse(JSON.parse(text));
+    } catch (cause) {
+      throw new BackupError(
+        'io',
+        `${path} is damaged; look whether ${join(this.#vms, file.slice(0, -5))} is left over, then remove both`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+
+  #write(entry: Entry): Promise<void> {
+    return writeDurably(join(this.#journal, `${entry.name}.json`), canonicalJson(entry));
+  }
+
+  async #forget(entry: Entry): Promise<void> {
+    await rm(join(this.#journal, `${entry.name}.json`));
+    await syncFolder(this.#journal);
+  }
+}
+
+/** `restore-NAME-xxxxxx`, with NAME cut to fit. */
+function temporaryName(finalName: VmName): VmName {
+  const random = randomBytes(3).toString('hex');
+  const room = MAX_NAME - 'restore--'.length - random.length;
+  return parseVmName(`restore-${finalName.slice(0, room)}-${random}`);
+}
+
+/** An empty ext4 of `size` bytes, sparse. */
+async function makeImage(path: string, size: number): Promise<void> {
+  await runTool('truncate', ['--size', String(size), '--', path]);
+  await runTool('mkfs.ext4', ['-q', '-F', '-m', '0', '--', path]);
+}
+
+function nameTaken(name: VmName): BackupError {
+  return new BackupError(
+    'vm-exists',
+    `there is a VM ${name} already; it is not touched. Restore under another name with --as`,
+  );
+}
+
+function notTemporary(name: VmName): BackupError {
+  return new BackupError(
+    'refused',
+    `VM ${name} is not a temporary VM of a restore; it is not removed or renamed`,
+  );
+}

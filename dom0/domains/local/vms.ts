@@ -1,0 +1,159 @@
+/**
+ * VMs as folders: `vms/NAME/` with `vm.json` and the private volume, either the folder `private/` or the ext4 image
+ * `private.img`. All of vm.json is optional, and nothing is ever written into a folder that a person made.
+ *
+ * A VM whose vm.json names no UUID has one derived from the inode and birth time of its folder: it survives a
+ * rename, and a new folder of an old name is another VM (R11). Copying the folder makes another VM as well.
+ */
+
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
+import { isVmName } from '../../../shared/ids.ts';
+import type { VmName } from '../../../shared/ids.ts';
+import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
+import type { Vm } from '../domains.ts';
+import { readText, statOf } from './files.ts';
+
+/** vm.json. Unknown fields travel with the backup untouched (R25). */
+export const vmConfigSchema = z.looseObject({
+  klass: z.enum(['AppVM', 'StandaloneVM', 'TemplateVM', 'DispVM']).default('AppVM'),
+  uuid: z.uuid().optional(),
+  label: z.string().default('red'),
+  template: z.nullable(z.string()).default(null),
+  netvm: z.nullable(z.string()).default(null),
+  include_in_backups: z.boolean().default(true),
+  tags: z.array(z.string()).default([]),
+  features: z.record(z.string(), z.json()).default({}),
+  properties: z.record(z.string(), z.json()).default({}),
+});
+export type VmConfig = z.output<typeof vmConfigSchema>;
+
+/** Where a VM's private volume is. */
+export interface Volume {
+  readonly kind: 'folder' | 'image';
+  readonly path: string;
+  /** Bytes of an image; 0 of a folder, which has no size of its own. */
+  readonly size: number;
+}
+
+export interface LocalVm extends Vm {
+  readonly name: VmName;
+  readonly folder: string;
+  readonly config: VmConfig;
+}
+
+/** All VMs under `vms`, sorted by name; `warn` is told of each name there that is no VM's. */
+export async function listVms(vms: string, warn: (text: string) => void): Promise<readonly LocalVm[]> {
+  const found: LocalVm[] = [];
+  for (const entry of await readFolder(vms)) {
+    if (entry.isDirectory() && isVmName(entry.name)) found.push(await readVm(vms, entry.name));
+    else
+      warn(`${join(vms, entry.name)} is ignored: ${entry.isDirectory() ? 'not a VM name' : 'not a folder'}`);
+  }
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** One VM. Throws `unknown-vm`, or `usage` where its vm.json is wrong. */
+export async function readVm(vms: string, name: VmName): Promise<LocalVm> {
+  const folder = join(vms, name);
+  const stats = await statOf(folder);
+  if (stats?.isDirectory() !== true)
+    throw new BackupError('unknown-vm', `there is no VM ${name} (no folder ${folder})`);
+  const config = await readConfigFile(name, join(folder, 'vm.json'));
+  const uuid = config.uuid ?? derivedUuid(stats.ino, stats.birthtimeNs);
+  return { name, folder, config, klass: config.klass, uuid, includeInBackups: config.include_in_backups };
+}
+
+/** Throws `unknown-vm` if the VM has no volume, or an ambiguous one. */
+export async function volumeOf(vm: LocalVm): Promise<Volume> {
+  const folder = await statOf(join(vm.folder, 'private'));
+  const image = await statOf(join(vm.folder, 'private.img'));
+  if (folder?.isDirectory() === true && image === undefined) {
+    return { kind: 'folder', path: join(vm.folder, 'private'), size: 0 };
+  }
+  if (image?.isFile() === true && folder === undefined) {
+    return { kind: 'image', path: join(vm.folder, 'private.img'), size: Number(image.size) };
+  }
+  throw new BackupError(
+    'unknown-vm',
+    `VM ${vm.name} has no private volume: ${vm.folder} must hold either the folder private/ or the file private.img`,
+  );
+}
+
+/** What travels with a backup: vm.json with its defaults, the UUID and the volume; canonical JSON. */
+export async function describeVm(vm: LocalVm): Promise<string> {
+  const { kind, size } = await volumeOf(vm);
+  return canonicalJson({ ...vm.config, uuid: vm.uuid, volume: { kind, size } });
+}
+
+const describedSchema = vmConfigSchema.extend({
+  volume: z.looseObject({ kind: z.enum(['folder', 'image']), size: z.int().min(0) }),
+});
+
+/** The inverse of {@link describeVm}. Throws `store-damaged`: the text comes from a backup. */
+export function parseDescription(bytes: Uint8Array): {
+  config: VmConfig;
+  volume: { kind: Volume['kind']; size: number };
+} {
+  const result = describedSchema.safeParse(parseJson(Buffer.from(bytes).toString('utf8')));
+  if (!result.success)
+    throw new BackupError('store-damaged', `the VM's configuration is not valid: ${issues(result.error)}`);
+  const { volume, ...config } = result.data;
+  return { config, volume: { kind: volume.kind, size: volume.size } };
+}
+
+/** JSON with sorted keys and a final newline: equal values are equal bytes. */
+export function canonicalJson(value: unknown): string {
+  const sorted = (_key: string, item: unknown): unknown =>
+    typeof item === 'object' && item !== null && !Array.isArray(item)
+      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : item;
+  return `${JSON.stringify(value, sorted, 1)}\n`;
+}
+
+async function readConfigFile(name: string, path: string): Promise<VmConfig> {
+  const text = await readText(path, MAX_VM_CONFIG);
+  const result = vmConfigSchema.safeParse(text === undefined ? {} : parseJson(text));
+  if (!result.success) throw new BackupError('usage', `VM ${name}: ${path}: ${issues(result.error)}`);
+  return result.data;
+}
+
+/** Undefined for what is no JSON: every schema refuses it. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function issues(error: z.ZodError): string {
+  return error.issues
+    .slice(0, 3)
+    .map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`)
+    .join('; ');
+}
+
+/** A UUID of version 8 (RFC 9562, 5.8): the rest is a hash. */
+function derivedUuid(inode: bigint, birth: bigint): string {
+  const bytes = createHash('sha256')
+    .update(`qubes-incremental-backup local vm ${inode} ${birth}`)
+    .digest()
+    .subarray(0, 16);
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+async function readFolder(path: string) {
+  try {
+    return await readdir(path, { withFileTypes: true });
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return [];
+    throw new BackupError('io', `cannot list the VMs: ${messageOf(cause)}`, { cause });
+  }
+}
