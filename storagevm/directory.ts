@@ -44,6 +44,8 @@ const STATS_AT_ONCE = 32;
 export class DirectoryBackEnd implements BackEnd {
   readonly #folder: string;
   #created: Promise<void> | undefined;
+  /** Folders below objects/ that are there. */
+  readonly #madeShards = new Set<string>();
   /** Folders below objects/ whose own names this process made durable. */
   readonly #durableShards = new Set<string>();
 
@@ -57,7 +59,8 @@ export class DirectoryBackEnd implements BackEnd {
       await this.#create();
       const path = this.#objectPath(id);
       if (await holds(path, bytes)) return false;
-      await makeFolder(dirname(path));
+      if (!this.#madeShards.has(shardOf(id))) await makeFolder(dirname(path));
+      this.#madeShards.add(shardOf(id));
       await replaceFile(this.#path('tmp'), path, bytes);
       return true;
     });

@@ -31,10 +31,9 @@ export async function syncFolder(folder: string): Promise<void> {
  */
 export async function writeTemporary(folder: string, bytes: Uint8Array): Promise<string> {
   const path = join(folder, randomBytes(16).toString('hex'));
-  const handle = await open(path, 'wx', 0o600);
+  const handle = await open(path, 'wx', 0o400); // The mode binds later opens, not this one.
   try {
     await writeAll(handle, bytes);
-    await handle.chmod(0o400);
     await handle.sync();
     await handle.close();
   } catch (error) {
