@@ -14,6 +14,8 @@ const compressAsync = promisify(zstdCompress);
 const VERSION = 1;
 const CODEC = { raw: 0, zstd: 1 } as const;
 const LEVEL = 3;
+/** Bytes the compressor writes at a time: its default of 16 KiB means a hundred callbacks a segment. */
+const OUTPUT_SIZE = 512 * 1024;
 /** Below this gain compression is not worth the reader's time. */
 const WORTHWHILE = 0.98;
 /** The probe for incompressible segments: so many samples of so many bytes each. */
@@ -132,7 +134,8 @@ function header(segments: readonly EncodedSegment[]): Uint8Array {
 async function encodeSegment(segment: Segment, raw: Buffer, compress: boolean): Promise<EncodedSegment> {
   const plain = { segment, codec: CODEC.raw, rawLength: raw.length, stored: raw };
   if (!compress || !looksCompressible(raw)) return plain;
-  const stored = await compressAsync(raw, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+  const params = { [constants.ZSTD_c_compressionLevel]: LEVEL };
+  const stored = await compressAsync(raw, { params, chunkSize: OUTPUT_SIZE });
   if (stored.length > raw.length * WORTHWHILE) return plain;
   return { segment, codec: CODEC.zstd, rawLength: raw.length, stored };
 }
