@@ -85,7 +85,8 @@ fi
 cd "$root"
 pivot_root . old
 cd /
-umount -l /old
+# Without a mount table to keep and without helpers: neither is there any more.
+umount -n -i -l /old
 rmdir /old
 mount -o remount,bind,ro,nosuid,nodev /
 cd "$directory"

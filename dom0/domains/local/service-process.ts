@@ -4,12 +4,17 @@
  */
 
 import { spawn } from 'node:child_process';
-import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { MAX_STDERR_KEPT } from '../../../shared/limits.ts';
 import { streamIo } from '../../../shared/wire/io.ts';
 import type { ServiceCall } from '../domains.ts';
+
+/** From fcntl.h of Linux on x86-64. */
+const O_CLOEXEC = 0o2000000;
 
 /**
  * Starts `command`. Throws `sandbox` if the program cannot be run at all; what happens later is told by
@@ -20,27 +25,21 @@ export async function startService(
   command: readonly [string, ...string[]],
   options: { environment: Readonly<Record<string, string>>; directory: string },
 ): Promise<ServiceCall> {
-  const [program, ...args] = command;
-  const child = spawn(program, args, {
-    env: options.environment,
-    cwd: options.directory,
-    stdio: 'pipe',
-    detached: true, // A group of its own: Ctrl-C reaches dom0 alone, and kill() reaches all of it.
-  });
+  const { child, stdin, stdout, stderr } = spawnDetached(command, options);
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
     child.once('close', (code, signal) => resolve({ code, signal }));
   });
-  const kept = keepStderr(child);
-  const io = streamIo(child.stdout, child.stdin);
+  const kept = keepStderr(stderr);
+  const io = streamIo(stdout, stdin);
   try {
     await once(child, 'spawn');
   } catch (cause) {
-    throw new BackupError('sandbox', `${peer}: cannot start ${program}: ${messageOf(cause)}`, { cause });
+    throw new BackupError('sandbox', `${peer}: cannot start ${command[0]}: ${messageOf(cause)}`, { cause });
   }
   child.on('error', (error) => kept.add(Buffer.from(messageOf(error)))); // A kill that failed.
   let hungUp = false;
   child.once('exit', () => {
-    if (hungUp) child.stdout.destroy();
+    if (hungUp) stdout.destroy();
   });
   return {
     peer,
@@ -49,19 +48,68 @@ export async function startService(
     stderr: () => kept.text(),
     hangUp() {
       hungUp = true;
-      child.stdin.end();
-      if (child.exitCode !== null || child.signalCode !== null) child.stdout.destroy();
+      stdin.end();
+      if (child.exitCode !== null || child.signalCode !== null) stdout.destroy();
     },
     kill() {
       killGroup(child);
-      child.stdin.destroy();
-      child.stdout.destroy();
+      stdin.destroy();
+      stdout.destroy();
     },
   };
 }
 
+/** Starts a process of its own group (Ctrl-C reaches dom0 alone, kill() all of it) with nothing of ours but its stdio. */
+function spawnDetached(
+  command: readonly [string, ...string[]],
+  options: { environment: Readonly<Record<string, string>>; directory: string },
+) {
+  const [program, ...args] = command;
+  const nothing = openSync('/dev/null', 'r+');
+  try {
+    const child = spawn(program, args, {
+      env: options.environment,
+      cwd: options.directory,
+      stdio: ['pipe', 'pipe', 'pipe', ...inheritable().map((open) => (open ? nothing : 'ignore'))],
+      detached: true,
+    });
+    const { stdin, stdout, stderr } = child;
+    if (stdin === null || stdout === null || stderr === null)
+      throw new BackupError('internal', 'a child has no stdio');
+    return { child, stdin, stdout, stderr };
+  } finally {
+    closeSync(nothing);
+  }
+}
+
+/**
+ * For each descriptor from 3 on: whether a child would inherit it. Node closes its own, but not all that dom0 was
+ * started with: the shell gives `--passphrase-file <(…)` as descriptor 63, and who inherits that may read it again.
+ */
+function inheritable(): readonly boolean[] {
+  const found: boolean[] = [];
+  for (const name of readdirSync('/proc/self/fd')) {
+    const descriptor = Number(name);
+    if (descriptor < 3 || isClosedOnExec(name)) continue;
+    while (found.length <= descriptor - 3) found.push(false);
+    found[descriptor - 3] = true;
+  }
+  return found;
+}
+
+function isClosedOnExec(descriptor: string): boolean {
+  try {
+    const flags =
+      /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${descriptor}`, 'latin1'))?.[1] ?? '0';
+    return (parseInt(flags, 8) & O_CLOEXEC) !== 0;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return true; // The descriptor of the listing itself.
+    throw error;
+  }
+}
+
 /** Reads stderr to its end, whatever its size, and keeps the beginning as one printable line. */
-function keepStderr(child: ChildProcessWithoutNullStreams): {
+function keepStderr(stderr: Readable): {
   add: (bytes: Uint8Array) => void;
   text: () => string;
 } {
@@ -73,8 +121,8 @@ function keepStderr(child: ChildProcessWithoutNullStreams): {
     pieces.push(piece.slice());
     length += piece.length;
   };
-  child.stderr.on('data', add);
-  child.stderr.on('error', (error) => add(Buffer.from(messageOf(error))));
+  stderr.on('data', add);
+  stderr.on('error', (error) => add(Buffer.from(messageOf(error))));
   return {
     add,
     text: () =>
@@ -87,7 +135,7 @@ function keepStderr(child: ChildProcessWithoutNullStreams): {
 }
 
 /** Ends the whole process group; a sandbox ends with its first process. */
-function killGroup(child: ChildProcessWithoutNullStreams): void {
+function killGroup(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   try {
     process.kill(-child.pid, 'SIGKILL');

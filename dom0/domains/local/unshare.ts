@@ -19,9 +19,12 @@ export function unshareCommand(
     ...DEVICES.flatMap((name) => ['dev', name]),
     ...spec.tmpfs.flatMap(({ target, size }) => ['tmpfs', String(size), target]),
     ...spec.binds.flatMap(({ source, target, writable }) => [writable ? 'rw' : 'ro', source, target]),
-    ...['--', ...dropPrivileges(spec), ...inner],
+    ...['--', ...dropPrivileges(spec), ...INIT, ...inner],
   ];
 }
+
+/** The first process of a pid namespace cannot kill itself, and inherits orphans: a service is never it. */
+const INIT = ['/bin/sh', '-c', '"$@"; exit $?', 'sh'];
 
 function dropPrivileges(spec: SandboxSpec): readonly string[] {
   const kept = ['-all', ...spec.capabilities.map((name) => `+${name}`)].join(',');
