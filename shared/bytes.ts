@@ -59,7 +59,8 @@ export function readU32(bytes: Uint8Array, at: number): number {
 /** Reads a u64; throws `protocol` above 2^53 - 1. */
 export function readU64(bytes: Uint8Array, at: number): number {
   const value = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(at);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new BackupError('protocol', 'a 64-bit number is out of range');
+  if (value > BigInt(Number.MAX_SAFE_INTEGER))
+    throw new BackupError('protocol', 'a 64-bit number is out of range');
   return Number(value);
 }
 
@@ -146,10 +147,13 @@ export function escapeText(text: ByteString): string {
 /** The inverse of {@link escapeText} for what a person typed: non-ASCII characters stand for their UTF-8 bytes. */
 export function unescapeText(text: string): ByteString {
   const raw = byteString(utf8(text));
-  const out = raw.replace(/\\(?:x([0-9a-fA-F]{2})|([\s\S]?))/g, (_whole, code: string | undefined, other: string) => {
-    if (code !== undefined) return String.fromCharCode(parseInt(code, 16));
-    if (other === '\\') return '\\';
-    throw new BackupError('usage', `in a path a backslash is written \\\\ and a byte \\xHH: ${text}`);
-  });
+  const out = raw.replace(
+    /\\(?:x([0-9a-fA-F]{2})|([\s\S]?))/g,
+    (_whole, code: string | undefined, other: string) => {
+      if (code !== undefined) return String.fromCharCode(parseInt(code, 16));
+      if (other === '\\') return '\\';
+      throw new BackupError('usage', `in a path a backslash is written \\\\ and a byte \\xHH: ${text}`);
+    },
+  );
   return out as ByteString;
 }

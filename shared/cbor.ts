@@ -85,9 +85,11 @@ function scanMap(bytes: Uint8Array, start: number, pairs: number, depth: number)
     if (scanHead(bytes, cursor).major !== 3) throw malformed('a map key is not text');
     const end = scanItem(bytes, cursor, depth + 1);
     const key = bytes.subarray(cursor, end);
-    if (previous !== undefined && compareBytes(previous, key) >= 0) throw malformed('map keys are not sorted and unique');
+    if (previous !== undefined && compareBytes(previous, key) >= 0)
+      throw malformed('map keys are not sorted and unique');
     const { next } = scanHead(bytes, cursor);
-    if (!KEY.test(utf8Decoder.decode(bytes.subarray(next, end)))) throw malformed('a map key is not an identifier');
+    if (!KEY.test(utf8Decoder.decode(bytes.subarray(next, end))))
+      throw malformed('a map key is not an identifier');
     previous = key;
     cursor = scanItem(bytes, end, depth + 1);
   }
@@ -133,7 +135,8 @@ function canonical(value: unknown): unknown {
     return value;
   }
   if (typeof value === 'number') {
-    if (!Number.isSafeInteger(value) || value < 0) throw new BackupError('internal', `cannot encode the number ${value}`);
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw new BackupError('internal', `cannot encode the number ${value}`);
     return value < 2 ** 32 ? value : BigInt(value);
   }
   if (Array.isArray(value)) return value.map(canonical);

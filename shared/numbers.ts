@@ -65,7 +65,8 @@ export class NumberSet {
 
   /** Runs as [start, end) pairs, ascending. */
   *runs(): Generator<[number, number]> {
-    for (let i = 0; i + 1 < this.#bounds.length; i += 2) yield [this.#bounds[i] ?? 0, this.#bounds[i + 1] ?? 0];
+    for (let i = 0; i + 1 < this.#bounds.length; i += 2)
+      yield [this.#bounds[i] ?? 0, this.#bounds[i + 1] ?? 0];
   }
 
   *[Symbol.iterator](): Generator<number> {
@@ -102,7 +103,10 @@ export class NumberSet {
   }
 
   equals(other: NumberSet): boolean {
-    return this.#bounds.length === other.#bounds.length && this.#bounds.every((bound, i) => bound === other.#bounds[i]);
+    return (
+      this.#bounds.length === other.#bounds.length &&
+      this.#bounds.every((bound, i) => bound === other.#bounds[i])
+    );
   }
 
   /** Sweeps over both lists of bounds once; `keep` decides by membership. */

@@ -19,7 +19,11 @@ hashes.sha512 = sha512;
 /** The format version this program writes, and the only one it reads. */
 export const FORMAT_VERSION = 1;
 
-const bytes = (length: number) => z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length, `must be ${length} bytes`);
+const bytes = (length: number) =>
+  z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.length === length,
+    `must be ${length} bytes`,
+  );
 
 /** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
 export const wrappedKey = bytes(72);
@@ -84,7 +88,8 @@ function signedBytes(encodedBody: Uint8Array): Uint8Array {
 export function encodeRoot(body: RootBody, sign: (message: Uint8Array) => Uint8Array): Root {
   const encoded = encodeWith(rootBody, body);
   const root = concat([ROOT_MAGIC, u32(encoded.length), encoded, sign(signedBytes(encoded))]);
-  if (root.length > MAX_ROOT) throw new BackupError('limit', `the root would be ${root.length} bytes, ${MAX_ROOT} are allowed`);
+  if (root.length > MAX_ROOT)
+    throw new BackupError('limit', `the root would be ${root.length} bytes, ${MAX_ROOT} are allowed`);
   return { body, bytes: root, hash: rootHashOf(root) };
 }
 
@@ -95,11 +100,15 @@ export function encodeRoot(body: RootBody, sign: (message: Uint8Array) => Uint8A
  */
 export function decodeRoot(untrusted: Uint8Array): Root {
   const overhead = ROOT_MAGIC.length + 4 + SIGNATURE_SIZE;
-  if (untrusted.length > MAX_ROOT || untrusted.length < overhead) throw damagedRoot('its length is impossible');
+  if (untrusted.length > MAX_ROOT || untrusted.length < overhead)
+    throw damagedRoot('its length is impossible');
   const magic = untrusted.subarray(0, ROOT_MAGIC.length);
   if (!equalBytes(magic, ROOT_MAGIC)) {
     if (equalBytes(magic.subarray(0, 7), ROOT_MAGIC.subarray(0, 7)) && (magic[7] ?? 0) > 0x31) {
-      throw new BackupError('store-version', 'the store was written by a newer version of this program: update this one');
+      throw new BackupError(
+        'store-version',
+        'the store was written by a newer version of this program: update this one',
+      );
     }
     throw damagedRoot('it does not start with the root’s magic');
   }

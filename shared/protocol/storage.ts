@@ -17,7 +17,10 @@ export const put = {
     ack: control(
       0x10,
       z.strictObject({
-        objects: z.array(z.strictObject({ id: objectIdCodec, stored: z.boolean() })).min(1).max(MAX_REQUEST),
+        objects: z
+          .array(z.strictObject({ id: objectIdCodec, stored: z.boolean() }))
+          .min(1)
+          .max(MAX_REQUEST),
       }),
     ),
   },

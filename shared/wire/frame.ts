@@ -46,7 +46,11 @@ export function bulk(type: number, max: number): BulkSpec {
 }
 
 /** Text that may reach a terminal or a log: printable ASCII only, whoever sent it. */
-export const printable = (max: number) => z.string().max(max).regex(/^[\x20-\x7e]*$/);
+export const printable = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .regex(/^[\x20-\x7e]*$/);
 
 /** Frames that every session has in both directions. */
 export const COMMON = {
@@ -55,13 +59,24 @@ export const COMMON = {
   /** The peer gives up, and why. The last frame, too. */
   error: control(0x02, z.strictObject({ code: printable(32), message: printable(MAX_TEXT) })),
   /** The receiver of bulk frames allows `bytes` more of them. */
-  credit: control(0x03, z.strictObject({ bytes: z.int().min(1).max(2 ** 32) })),
+  credit: control(
+    0x03,
+    z.strictObject({
+      bytes: z
+        .int()
+        .min(1)
+        .max(2 ** 32),
+    }),
+  ),
   /** The sender lives. */
   ping: control(0x04, z.strictObject({})),
 } as const satisfies FrameTable;
 
 /** A service: its name and the frames of both directions. */
-export interface Protocol<ToService extends FrameTable = FrameTable, ToCaller extends FrameTable = FrameTable> {
+export interface Protocol<
+  ToService extends FrameTable = FrameTable,
+  ToCaller extends FrameTable = FrameTable,
+> {
   readonly service: `qubes.Backup${string}`;
   readonly toService: ToService;
   readonly toCaller: ToCaller;
@@ -88,7 +103,8 @@ export function encodeFrame(spec: ControlSpec | BulkSpec, value: unknown): Uint8
         ? (value as Uint8Array[])
         : [value as Uint8Array];
   const length = lengthOf(pieces);
-  if (length > spec.max) throw new BackupError('internal', `frame type ${spec.type} of ${length} bytes is over its cap`);
+  if (length > spec.max)
+    throw new BackupError('internal', `frame type ${spec.type} of ${length} bytes is over its cap`);
   const header = Buffer.alloc(HEADER_SIZE);
   header[0] = spec.type;
   header.writeUInt32BE(length, 1);
@@ -125,7 +141,8 @@ export class FrameReader {
     this.#io = io;
     this.#admit = hooks.admit;
     this.#onBytes = hooks.onBytes;
-    for (const [name, spec] of Object.entries({ ...COMMON, ...table })) this.#specs.set(spec.type, [name, spec]);
+    for (const [name, spec] of Object.entries({ ...COMMON, ...table }))
+      this.#specs.set(spec.type, [name, spec]);
   }
 
   /** Throws `protocol` unless the peer speaks this protocol and version. */
@@ -148,10 +165,14 @@ export class FrameReader {
     const untrustedType = header[0] ?? 0;
     const untrustedLength = readU32(header, 1);
     const known = this.#specs.get(untrustedType);
-    if (known === undefined) throw new BackupError('protocol', `sent a frame of unknown type ${untrustedType}`);
+    if (known === undefined)
+      throw new BackupError('protocol', `sent a frame of unknown type ${untrustedType}`);
     const [name, spec] = known;
     if (untrustedLength > spec.max) {
-      throw new BackupError('protocol', `sent a ${name} frame of ${untrustedLength} bytes, ${spec.max} are allowed`);
+      throw new BackupError(
+        'protocol',
+        `sent a ${name} frame of ${untrustedLength} bytes, ${spec.max} are allowed`,
+      );
     }
     this.#admit(spec, untrustedLength);
     // allocUnsafeSlow: memory of its own, not zeroed first because every byte is read from the peer.
@@ -164,7 +185,10 @@ export class FrameReader {
     let filled = 0;
     while (filled < target.length) {
       if (this.#start < this.#end) {
-        const piece = this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + target.length - filled));
+        const piece = this.#buffer.subarray(
+          this.#start,
+          Math.min(this.#end, this.#start + target.length - filled),
+        );
         target.set(piece, filled);
         filled += piece.length;
         this.#start += piece.length;

@@ -130,5 +130,9 @@ function dropBytes(pieces: Uint8Array[], count: number): Uint8Array[] {
 }
 
 function ioError(doing: string, cause: unknown): BackupError {
-  return new BackupError('service-died', `${doing} the peer failed (${systemCode(cause) ?? 'unknown error'})`, { cause });
+  return new BackupError(
+    'service-died',
+    `${doing} the peer failed (${systemCode(cause) ?? 'unknown error'})`,
+    { cause },
+  );
 }
