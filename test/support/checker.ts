@@ -11,7 +11,7 @@ import type { BigIntStats } from 'node:fs';
 import { isInstalled } from './needs.ts';
 
 /** One line for each difference; empty if `a` and `b` hold the same. Owners count only for root. */
-export function differences(a: string, b: string): string[] {
+export function compareTrees(a: string, b: string): string[] {
   return [...walkDifferences(a, b), ...(isInstalled('rsync') ? rsyncDifferences(a, b) : [])];
 }
 
