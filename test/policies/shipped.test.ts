@@ -1,0 +1,70 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { loadPolicy } from '../../dom0/domains/policy-parser.ts';
+import { evaluatePolicy } from '../../dom0/domains/policy.ts';
+import type { PolicyVm } from '../../dom0/domains/policy.ts';
+
+const PROJECT = join(import.meta.dirname, '..', '..');
+const rules = await loadPolicy(join(PROJECT, 'policies'));
+
+const STORAGE = ['qubes.BackupPut', 'qubes.BackupGet', 'qubes.BackupList', 'qubes.BackupSetRoot'];
+const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Browse', 'Export'].map((name) => `qubes.Backup${name}`);
+
+const VMS: Readonly<Record<string, PolicyVm>> = {
+  store: { klass: 'AppVM', tags: ['qubes-backup-storage'] },
+  disp1: { klass: 'DispVM', tags: ['qubes-backup-disposable'] },
+  work: { klass: 'AppVM', tags: ['created-by-dom0'], defaultDisposable: 'dvm' },
+  dvm: { klass: 'AppVM', tags: [], templateForDisposables: true },
+};
+
+function isAllowed(service: string, source: string, target: string, argument = ''): boolean {
+  try {
+    return (
+      evaluatePolicy(rules, { service, argument, source, target }, (name) => VMS[name]).target === target
+    );
+  } catch {
+    return false; // Every refusal is one here.
+  }
+}
+
+describe('R40: the policy that ships', () => {
+  test('has an allow and a deny line for each service, and for each service file', () => {
+    const services = ['dvm', 'storagevm'].flatMap((role) =>
+      readdirSync(join(PROJECT, 'services', role)).map((file) => file.replace(/\.ts$/, '')),
+    );
+    expect(new Set(services)).toEqual(new Set([...STORAGE, ...DISPOSABLE]));
+    for (const service of services) {
+      expect(rules.filter((rule) => rule.service === service).map((rule) => rule.action.kind)).toEqual([
+        'allow',
+        'deny',
+      ]);
+    }
+    expect(rules).toHaveLength(2 * services.length);
+  });
+
+  test.each(STORAGE)('%s: from dom0 to a storage VM only', (service) => {
+    const allowed = [...Object.keys(VMS), 'dom0'].flatMap((source) =>
+      [...Object.keys(VMS), 'dom0', '@dispvm', '@dispvm:dvm', '@default']
+        .filter((target) => isAllowed(service, source, target))
+        .map((target) => `${source} ${target}`),
+    );
+    expect(allowed).toEqual(['dom0 store']);
+    expect(isAllowed(service, 'dom0', 'store', 'x')).toBe(false);
+  });
+
+  test.each(DISPOSABLE)('%s: from dom0 to one of its disposables only', (service) => {
+    const allowed = [...Object.keys(VMS), 'dom0'].flatMap((source) =>
+      [...Object.keys(VMS), 'dom0', '@dispvm', '@dispvm:dvm', '@default']
+        .filter((target) => isAllowed(service, source, target))
+        .map((target) => `${source} ${target}`),
+    );
+    expect(allowed).toEqual(['dom0 disp1']);
+    expect(isAllowed(service, 'dom0', 'disp1', 'x')).toBe(false);
+  });
+
+  test('is explained: the page names every service', () => {
+    const page = readFileSync(join(PROJECT, 'policies', 'README.md'), 'utf8');
+    for (const service of [...STORAGE, ...DISPOSABLE]) expect(page).toContain(service);
+  });
+});
