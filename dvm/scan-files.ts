@@ -55,9 +55,10 @@ export class FileScanner {
     return { ...this.#counts, readBytes: this.#parts.reader.bytesRead - this.#counts.recheckedBytes };
   }
 
-  /** Numbers of the base's packs, once its chunks were needed. */
-  get basePacks(): Iterable<number> {
-    return this.#chunks?.table.basePacks ?? [];
+  /** Numbers of the base's packs. */
+  async basePacks(): Promise<Iterable<number>> {
+    const { table } = (this.#chunks ??= await this.#load());
+    return table.basePacks;
   }
 
   /** The entry of a regular file with its chunks; undefined if it is gone. */

@@ -160,7 +160,7 @@ class Scan {
     if (this.#output.isNew) {
       const top = await this.#output.putTop(await this.#treeWithRemainder());
       // More than the tree refers to: the scan goes on, and may yet use any chunk or leaf of the base.
-      const live = this.#output.put.union(this.#baseNumbers());
+      const live = this.#output.put.union(await this.#baseNumbers());
       this.#commits.start();
       await this.#session.send('live', live.encode());
       await this.#session.send('checkpoint', { top });
@@ -184,10 +184,10 @@ class Scan {
     return tree.finish();
   }
 
-  #baseNumbers(): NumberSet {
+  async #baseNumbers(): Promise<NumberSet> {
     if (this.#base === undefined) return NumberSet.empty;
     const leaves = this.#base.top.leaves.map((leaf) => leaf.number);
-    return NumberSet.of([...this.#files.basePacks, ...leaves, this.#base.number]);
+    return NumberSet.of([...(await this.#files.basePacks()), ...leaves, this.#base.number]);
   }
 
   async #finish(): Promise<void> {

@@ -100,7 +100,10 @@ export const scan = {
     putContent: bulk(0x80, MAX_BLOB),
     /** A tree leaf or top: takes the next number, kind tree. */
     putTree: bulk(0x81, MAX_BLOB),
-    /** The numbers that the tree of the next `checkpoint` or `done` refers to, itself included (a number set). */
+    /**
+     * The numbers that the tree of the next `done` refers to, itself included (a number set); before a `checkpoint` also
+     * those the scan may yet refer to: its base's and all it put.
+     */
     live: bulk(0x82, MAX_NUMBER_SET),
     /** What was put so far and the base's remainder make a tree. At most one is uncommitted. */
     checkpoint: control(0x13, z.strictObject({ top: blobNumber })),

@@ -438,6 +438,21 @@ describe('R50: checkpoints', () => {
     expect((await dom0.scan(folder)).bytes).toBe(0);
   });
 
+  test('a checkpoint of a scan that met no changed file yet keeps the base’s packs', async () => {
+    const folder = tempFolder();
+    put(folder, 'z', 'content');
+    const dom0 = new ScanDom0();
+    await dom0.scan(folder);
+    for (let i = 0; i < 6000; i++)
+      symlinkSync(`somewhere else, number ${i}`, join(folder, `link-${i}-${'n'.repeat(100)}`));
+    const run = await dom0.scan(folder, { checkpointEvery: 1 });
+    expect(run.checkpoints.length).toBeGreaterThan(0);
+    for (const checkpoint of run.checkpoints) {
+      expect((await dom0.files(checkpoint)).get('z')?.content.toString()).toBe('content');
+    }
+    expect(run.content).toBe(0);
+  });
+
   test('a scan that goes on from a checkpoint stores only the rest', async () => {
     const folder = tempFolder();
     for (let i = 0; i < 30; i++) put(folder, `f${String(i).padStart(2, '0')}`, randomBytes(MiB));
