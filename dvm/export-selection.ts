@@ -44,6 +44,8 @@ export class Selection {
   async *records(blobs: BlobSource): AsyncGenerator<readonly TreeRecord[]> {
     const checker = new RecordChecker();
     const wanted = new Set(this.#wanted);
+    /** Directories above what may still come: without it they are not wanted either. */
+    let pending: TreeRecord[] = [];
     let rootIndex = 0;
     let chosen = false;
     for (const [from, to] of this.#leafRuns()) {
@@ -52,21 +54,32 @@ export class Selection {
         for (const record of records) {
           if (record.kind === 'entry') {
             const { path } = record.entry;
-            let root = this.#roots[rootIndex];
-            while (root !== undefined && comparePaths(root, path) < 0 && !isWithin(path, root)) {
-              root = this.#roots[++rootIndex];
+            rootIndex = this.#rootFor(path, rootIndex);
+            const root = this.#roots[rootIndex];
+            chosen = root !== undefined && isWithin(path, root);
+            if (chosen || this.#ancestors.has(path)) {
+              pending = pending.filter((above) => above.kind === 'entry' && isWithin(path, above.entry.path));
             }
-            chosen = (root !== undefined && isWithin(path, root)) || this.#ancestors.has(path);
+            if (chosen) picked.push(...pending.splice(0));
+            else if (this.#ancestors.has(path)) pending.push(record);
             if (wanted.has(path)) this.#found.add(path);
           }
-          if (!chosen) continue;
-          checker.check(record);
-          picked.push(record);
+          if (chosen) picked.push(record);
         }
+        for (const record of picked) checker.check(record);
         yield picked;
       }
     }
     checker.end();
+  }
+
+  /** Index, from `index` on, of the root that `path` is within, or else of the next one in order. */
+  #rootFor(path: ByteString, index: number): number {
+    for (let at = index; at < this.#roots.length; at++) {
+      const root = this.#roots[at];
+      if (root !== undefined && (comparePaths(root, path) >= 0 || isWithin(path, root))) return at;
+    }
+    return this.#roots.length;
   }
 
   /** Runs [from, to) of leaves that hold chosen entries or directories above them, in order. */

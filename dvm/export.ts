@@ -17,7 +17,7 @@ import { PackReader } from './pack-reader.ts';
 import { openVolume } from './restore.ts';
 import { Report } from './restore-report.ts';
 import { FolderWriter } from './restore-writer.ts';
-import { TarWriter } from './tar.ts';
+import { TarWriter, tarRefuses } from './tar.ts';
 import { decodeTop } from './tree.ts';
 import type { TreeRecord } from './tree.ts';
 
@@ -98,8 +98,9 @@ class TarExporter {
 
   async entry(entry: Entry): Promise<void> {
     await this.#endFile();
-    if (entry.type === TYPE.socket) {
-      this.#report.note('skipped-socket', entry.path, 'tar has no sockets');
+    const refusal = tarRefuses(entry);
+    if (refusal !== undefined) {
+      this.#report.note(entry.type === TYPE.socket ? 'skipped-socket' : 'not-restored', entry.path, refusal);
       return;
     }
     if (entry.unreadable) {

@@ -41,6 +41,13 @@ const PAX_HEADER = 'pax-header' as Header['type'];
 
 type Record = readonly [key: string, value: Uint8Array];
 
+/** Why `entry` has no place in a tar stream, or undefined. */
+export function tarRefuses(entry: Entry): string | undefined {
+  if (entry.type === TYPE.socket) return 'tar has no sockets';
+  if (Math.max(...entry.device) > MAX_OCTAL_ID) return 'tar has no device numbers as large';
+  return undefined;
+}
+
 /** Writes entries, one after the other, to `send`. Finish with finish(). */
 export class TarWriter {
   readonly #pack = pack();
@@ -58,7 +65,7 @@ export class TarWriter {
   }
 
   /**
-   * Adds an entry other than a socket. A regular file's `entry.size` bytes follow through write(), then endFile();
+   * Adds an entry that {@link tarRefuses} does not refuse. A regular file's `entry.size` bytes follow through write(), then endFile();
    * with `linkTo`, the path of an earlier member of its hard-link group, no bytes follow.
    */
   async add(entry: Entry, linkTo?: ByteString): Promise<void> {
@@ -144,7 +151,7 @@ export class TarWriter {
 }
 
 function headerOf(entry: Entry, linkTo: ByteString | undefined): Headers {
-  if (entry.type === TYPE.socket) throw new TypeError('tar has no sockets');
+  if (entry.type === TYPE.socket) throw new BackupError('internal', 'tar has no sockets');
   const target = linkTo ?? (entry.type === TYPE.symlink ? entry.target : undefined);
   const { seconds } = entry.mtime;
   const known = entry.uid !== undefined && entry.gid !== undefined;
@@ -157,8 +164,8 @@ function headerOf(entry: Entry, linkTo: ByteString | undefined): Headers {
     size: linkTo === undefined ? entry.size : 0,
     mtime: new Date(1000 * Math.min(Math.max(seconds, 0), MAX_HEADER_TIME)),
     ...(target === undefined ? {} : { linkname: plainName(target) }),
-    devmajor: inHeader(entry.device[0], MAX_OCTAL_ID),
-    devminor: inHeader(entry.device[1], MAX_OCTAL_ID),
+    devmajor: entry.device[0],
+    devminor: entry.device[1],
   };
 }
 
@@ -194,8 +201,6 @@ function paxRecords(entry: Entry, linkTo: ByteString | undefined): Record[] {
   if (nanoseconds !== 0 || seconds < 0 || seconds > MAX_HEADER_TIME) text('mtime', decimalTime(entry.mtime));
   if ((entry.uid ?? 0) > MAX_OCTAL_ID) text('uid', String(entry.uid));
   if ((entry.gid ?? 0) > MAX_OCTAL_ID) text('gid', String(entry.gid));
-  if (entry.device[0] > MAX_OCTAL_ID) text('SCHILY.devmajor', String(entry.device[0]));
-  if (entry.device[1] > MAX_OCTAL_ID) text('SCHILY.devminor', String(entry.device[1]));
   if (linkTo !== undefined) return records; // Attributes and content are the earlier member's.
   if (entry.size > MAX_OCTAL_SIZE) text('size', String(entry.size));
   for (const { name, value } of entry.attributes) records.push([`SCHILY.xattr.${name}`, value]);
