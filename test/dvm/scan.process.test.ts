@@ -108,11 +108,12 @@ describe('R21: what did not change is not stored again', () => {
 
   test('one changed byte in a file of 64 MiB stores a few chunks', async () => {
     const folder = tempFolder();
-    put(folder, 'big', randomBytes(64 * MiB));
+    const bytes = randomBytes(64 * MiB);
+    put(folder, 'big', bytes);
     const dom0 = new ScanDom0();
     await dom0.scan(folder);
     const file = openSync(join(folder, 'big'), 'r+');
-    writeSync(file, 'X', 30 * MiB);
+    writeSync(file, Uint8Array.of(bytes[30 * MiB]! ^ 1), 0, 1, 30 * MiB);
     closeSync(file);
     const second = await dom0.scan(folder);
     expect(second.content).toBe(1);
@@ -351,6 +352,7 @@ describe('R26: what could not be read is named', () => {
     expect(entries.get('open')).toMatchObject({ unreadable: false });
     // It is tried again, and read once it can be.
     chmodSync(join(folder, 'secret'), 0o644);
+    chmodSync(join(folder, 'locked'), 0o755);
     expect((await dom0.scan(folder)).notes).toEqual([]);
     expect((await dom0.files()).get('secret')?.content.toString()).toBe('hidden');
   });
