@@ -5,19 +5,11 @@ import { join } from 'node:path';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import type { LocalOptions } from '../../dom0/domains/local/local.ts';
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
-import { namespaces, program as installed } from '../support/needs.ts';
-import type { Missing } from '../support/needs.ts';
 import type { Answers, Questions } from './services/probe.ts';
 
 const ALLOW = `* * @adminvm @tag:qubes-backup-disposable allow
 * * @adminvm @tag:qubes-backup-storage allow
 `;
-
-/** Both renderers, and why one cannot be tested here. */
-export const MODES: readonly { readonly mode: 'bubblewrap' | 'unshare'; readonly missing: Missing }[] = [
-  { mode: 'bubblewrap', missing: namespaces() ?? installed('bwrap') },
-  { mode: 'unshare', missing: namespaces() },
-];
 
 /** A program folder in `folder` with the named services of `test/domains/services`, for both roles. */
 export function makeProgram(

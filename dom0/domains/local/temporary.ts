@@ -11,7 +11,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { BackupError, systemCode } from '../../../shared/errors.ts';
+import { BackupError, isBackupError, systemCode } from '../../../shared/errors.ts';
 import { isVmName, parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
@@ -114,9 +114,15 @@ export class TemporaryVms {
   async cleanUp(): Promise<readonly string[]> {
     const done: string[] = [];
     for (const file of await this.#files()) {
-      const entry = await this.#read(file);
-      if (entry !== undefined) done.push(await this.#end(entry));
-      else await rm(join(this.#journal, file)); // Cut short before its rename: nothing was made yet.
+      try {
+        const entry = await this.#read(file);
+        if (entry !== undefined) done.push(await this.#end(entry));
+        else await rm(join(this.#journal, file)); // Cut short before its rename: nothing was made yet.
+      } catch (error) {
+        // A leftover that resists must not keep every later backup from running: it is named each time.
+        if (!isBackupError(error)) throw error;
+        done.push(error.message);
+      }
     }
     return done;
   }
@@ -130,7 +136,10 @@ export class TemporaryVms {
     }
     if (promotedTo !== null) await this.#releaseName(promotedTo);
     if (exists) {
-      if (!(await this.#isMarked(entry))) throw notTemporary(name);
+      if (!(await this.#isMarked(entry))) {
+        await this.#forget(entry);
+        return `left VM ${name} alone: a restore that did not end made it, but its vm.json says otherwise now`;
+      }
       await removeTree(join(this.#vms, name));
       await syncFolder(this.#vms);
     }

@@ -35,6 +35,12 @@ export interface Answers {
   readonly folders: Readonly<Record<string, readonly string[]>>;
   /** Capability sets, in hexadecimal. */
   readonly status: Readonly<Record<string, string>>;
+  /** The same of the first process of the sandbox. */
+  readonly initStatus: Readonly<Record<string, string>>;
+  /** /proc/self/uid_map: inside, outside, count. */
+  readonly userMap: string;
+  /** Interfaces of /proc/net/dev. */
+  readonly networkDevices: readonly string[];
   readonly processes: readonly string[];
   readonly descriptors: readonly string[];
   readonly coreLimit: string;
@@ -83,13 +89,17 @@ function readSomething(path: string): void {
 }
 
 const questions = JSON.parse(readFileSync(0, 'utf8')) as Questions;
-const status = Object.fromEntries(
-  procText('/proc/self/status')
-    .split('\n')
-    .map((line) => line.split(':\t'))
-    .filter((parts): parts is [string, string] => parts.length === 2)
-    .map(([name, value]) => [name, value.trim()]),
-);
+
+function statusOf(pid: string): Record<string, string> {
+  return Object.fromEntries(
+    procText(`/proc/${pid}/status`)
+      .split('\n')
+      .map((line) => line.split(':\t'))
+      .filter((parts): parts is [string, string] => parts.length === 2)
+      .map(([name, value]) => [name, value.trim()]),
+  );
+}
+
 const answers: Answers = {
   argv: process.argv,
   environment: process.env as Record<string, string>,
@@ -101,7 +111,10 @@ const answers: Answers = {
   folders: Object.fromEntries(
     ['/', '/dev', '/etc', '/sys', '/opt', '/opt/qubes-backup', '/home', '/mnt'].map((at) => [at, list(at)]),
   ),
-  status,
+  status: statusOf('self'),
+  initStatus: statusOf('1'),
+  userMap: procText('/proc/self/uid_map').trim().replace(/\s+/g, ' '),
+  networkDevices: [...procText('/proc/net/dev').matchAll(/^\s*([^\s:]+):/gm)].map((match) => match[1] ?? ''),
   processes: list('/proc').filter((name) => /^\d+$/.test(name)),
   descriptors: list('/proc/self/fd').map((name) => {
     try {
