@@ -403,7 +403,8 @@ export function syncFileSystem(descriptor: number): Promise<void> {
   return new Promise((resolve, reject) => {
     syncfs.async(descriptor, (error: Error | null, result: number) => {
       if (error !== null) reject(error);
-      else if (result !== 0) reject(new LibcError('syncfs', koffi.os.errno['EIO'] ?? 5)); // The thread's own errno is out of reach.
+      else if (result !== 0)
+        reject(new LibcError('syncfs', koffi.os.errno['EIO'] ?? 5)); // The thread's own errno is out of reach.
       else resolve();
     });
   });
