@@ -1,6 +1,6 @@
 /** One run of the command line: configuration, VMs, storage, and the repository once it is open. */
 
-import { BackupError } from '../shared/errors.ts';
+import { BackupError, messageOf } from '../shared/errors.ts';
 import type { Config } from './config.ts';
 import type { Domains } from './domains/domains.ts';
 import type { Secret } from './keys/secret.ts';
@@ -103,6 +103,18 @@ export class App {
     };
   }
 
+  /**
+   * Ends the storage sessions in order. By now everything was acknowledged or verified, so a peer that garbles its
+   * goodbye deserves a warning, not a failed run.
+   */
+  async closeStorage(): Promise<void> {
+    try {
+      await this.storage.close();
+    } catch (error) {
+      this.warn(messageOf(error));
+    }
+  }
+
   /** Ends all that runs in other VMs; the command then fails on it and tidies up. */
   async interrupt(): Promise<void> {
     await Promise.allSettled([this.storage.abort(), this.domains.stopAll()]);
@@ -115,7 +127,7 @@ export class App {
       try {
         await undo();
       } catch (error) {
-        this.warn(error instanceof Error ? error.message : String(error));
+        this.warn(messageOf(error));
       }
     }
   }

@@ -37,7 +37,7 @@ export async function backup(app: App, names: readonly string[], all: boolean): 
       await app.storage.abort(); // Sessions may be half-way; the next VM gets fresh ones.
     }
   }
-  await app.storage.close();
+  await app.closeStorage();
   const [first] = failures;
   if (first !== undefined) {
     throw new BackupError(first.code, `${failures.length} of ${vms.length} VMs not backed up`, {

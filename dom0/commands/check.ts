@@ -23,7 +23,7 @@ export async function check(app: App, share: number): Promise<void> {
   const checker = new Checker(app, repository, present, share);
   for (const id of repository.catalogObjects()) checker.presence(id, 'the catalog');
   for (const entry of repository.vms) await checker.checkVm(entry);
-  await app.storage.close();
+  await app.closeStorage();
   const { objects, read, readBytes, faults } = checker;
   const text = `${formatCount(objects)} objects expected, ${formatCount(read)} read and verified (${formatBytes(readBytes)})`;
   app.output.event('checked', { objects, read, readBytes, faults, present: present.size });

@@ -53,7 +53,7 @@ export async function extract(
       app.listener('extract'),
     );
     sink?.finish();
-    await app.storage.close();
+    await app.closeStorage();
     const missing = result.missing.map((index) => paths[index] ?? '?');
     if (missing.length > 0) {
       throw new BackupError(

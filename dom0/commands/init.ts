@@ -19,7 +19,7 @@ export async function init(app: App, secrets: () => Promise<readonly Secret[]>):
     for (const secret of await secrets()) slots.push(await createSlot(keyring, secret, labelOf(secret)));
     return slots;
   });
-  await app.storage.close();
+  await app.closeStorage();
   keyring.close();
   const { hash, body } = repository.root;
   app.output.line(

@@ -50,7 +50,7 @@ export async function list(app: App, name: string | undefined): Promise<void> {
       });
     }
   }
-  await app.storage.close();
+  await app.closeStorage();
   if (rows.length === 1) app.output.line('No snapshots yet: run "qubes-backup backup --all".');
   else for (const line of formatTable(rows, [1, 3, 4, 5])) app.output.line(line);
 }

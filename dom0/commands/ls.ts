@@ -33,7 +33,7 @@ export async function ls(app: App, target: string, path: string, recursive: bool
   } finally {
     await disposable.destroy();
   }
-  await app.storage.close();
+  await app.closeStorage();
 }
 
 /** A path relative to the volume's root, as the format has it. */

@@ -52,7 +52,7 @@ export async function restore(app: App, target: string, as: string | undefined):
     if (!promoted) await app.domains.removeTemporary(temporary);
   }
   await linkHistory(app, chosen, name);
-  await app.storage.close();
+  await app.closeStorage();
 }
 
 async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): Promise<Restored> {

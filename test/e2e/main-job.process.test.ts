@@ -48,8 +48,8 @@ describe('backup and restore', () => {
     await home.expectRun(0, 'backup', 'work');
     await home.expectRun(0, 'restore', 'work@1', '--as', 'work-one');
     await home.expectRun(0, 'restore', 'work', '--as', 'work-two');
-    expect(await compareTrees(first, home.volume('work-one'))).toEqual([]);
-    expect(await compareTrees(home.volume('work'), home.volume('work-two'))).toEqual([]);
+    expect(compareTrees(first, home.volume('work-one'))).toEqual([]);
+    expect(compareTrees(home.volume('work'), home.volume('work-two'))).toEqual([]);
     expect(readdirSync(join(home.folder, 'vms')).sort()).toEqual(['work', 'work-one', 'work-two']);
     await home.expectRun(0, 'check', '--read-data', '100');
   });

@@ -1,6 +1,6 @@
 /** A home of the local driver for tests, and the command line run on it. */
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { namespaces } from './needs.ts';
 import { PROJECT, run } from './processes.ts';
@@ -25,10 +25,19 @@ export class Home {
   readonly folder: string;
   readonly keyFile: string;
 
-  constructor() {
-    this.folder = tempFolder();
+  /** An empty home, a copy of `template`, or an existing one; removed when the running test finishes, unless `folder` is given. */
+  constructor(options: { readonly template?: Home; readonly folder?: string; readonly existing?: boolean } = {}) {
+    this.folder = options.folder ?? tempFolder();
     this.keyFile = join(this.folder, 'key-file');
-    mkdirSync(join(this.folder, 'vms'));
+    if (options.existing === true) return;
+    if (options.template === undefined) mkdirSync(join(this.folder, 'vms'));
+    else cpSync(options.template.folder, this.folder, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+  }
+
+  /** Gives VM `name` a UUID that a copy of this home keeps. */
+  identify(name: string): void {
+    const uuid = '00000000-0000-4000-8000-000000000001';
+    writeFileSync(join(this.volume(name), '../vm.json'), JSON.stringify({ uuid }));
   }
 
   /** The private volume of VM `name`, created if needed. */
