@@ -1,6 +1,6 @@
 /**
  * Sets what an entry has beside its content. The owner comes before the mode and the attributes, because
- * changing it clears setuid bits and capabilities; the times come last.
+ * changing it clears setuid bits and capabilities; the mode comes last, because it may lock this process out.
  */
 
 import { fchmodSync, fchownSync } from 'node:fs';
@@ -55,8 +55,8 @@ export function setOpenMetadata(
 ): void {
   const owned = setOwner(report, entry, () => fchownSync(descriptor, entry.uid ?? -1, entry.gid ?? -1));
   setAttributes(report, entry, directory, name);
-  attempt(report, entry.path, 'setting the mode', () => fchmodSync(descriptor, modeFor(entry, owned)));
   setTime(report, entry, directory, name);
+  attempt(report, entry.path, 'setting the mode', () => fchmodSync(descriptor, modeFor(entry, owned)));
 }
 
 /** The same of a FIFO or device node. */
