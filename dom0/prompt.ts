@@ -11,7 +11,11 @@ export async function askSecret(question: string): Promise<string> {
   try {
     descriptor = openSync('/dev/tty', 'r+');
   } catch (cause) {
-    throw new BackupError('usage', 'there is no terminal to ask on: give --passphrase-file FILE or --key-file FILE', { cause });
+    throw new BackupError(
+      'usage',
+      'there is no terminal to ask on: give --passphrase-file FILE or --key-file FILE',
+      { cause },
+    );
   }
   const terminal = new ReadStream(descriptor);
   try {

@@ -213,7 +213,7 @@ export class ScanSession {
         live,
         digest: done === undefined ? null : owners ? done.digest : done.ownerlessDigest,
         ownersKnown: owners,
-        warnings: this.#notes.warnings + (done?.counts.recheckMismatches ?? 0),
+        warnings: this.#notes.warnings,
         counts: this.#counts(done),
       },
       end,

@@ -238,6 +238,13 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
     await domains.stopAll();
   });
 
+  testNeeding(missing, root)('run by root it has none of dom0’s groups', async () => {
+    const { folder } = makeDomains();
+    const dom0 = node('inherit.ts', join(folder, 'home'), join(folder, 'program'), mode);
+    const answers = JSON.parse(await textOf(start('setpriv', ['--groups', '7', '--', ...dom0]))) as Answers;
+    expect(answers.status['Groups']).toBe('');
+  });
+
   isolated('dies with dom0, with all that it runs', async () => {
     const { folder } = makeDomains();
     const parent = start(
