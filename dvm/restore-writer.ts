@@ -214,6 +214,15 @@ export class FolderWriter {
       if (slot.temporary !== undefined) renameAt(directory, slot.temporary, directory, slot.name);
     });
     if (made) this.#report.entries += 1;
+    else if (slot.temporary !== undefined) this.#removeTemporary(slot.directory, slot.temporary);
+  }
+
+  #removeTemporary(directory: ByteString, name: ByteString): void {
+    try {
+      unlinkAt(this.#directories.open(directory), name);
+    } catch (error) {
+      if (!isLibcError(error)) throw error; // What failed before was noted; most likely it was never made.
+    }
   }
 
   // ---- Directories -----------------------------------------------------------------------------------

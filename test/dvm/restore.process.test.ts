@@ -166,6 +166,28 @@ test('files over many leaves and packs, in an order of packs that is not that of
     expect(readFileSync(join(folder, path)).equals(content), path).toBe(true);
 });
 
+test('R20: a path longer than 4,096 bytes, in more folders than descriptors', async () => {
+  onTestFinished(() => {
+    spawnSync('rm', ['-rf', folder]); // No path of Node.js is as long.
+  });
+  const names = Array.from({ length: 300 }, (_, i) => `${'long-name-'.repeat(4)}${i}`);
+  const tree = [directory('')];
+  for (let i = 1; i <= names.length; i++) {
+    tree.push(directory(names.slice(0, i).join('/'), { mtime: { seconds: i, nanoseconds: i } }));
+  }
+  const path = `${names.join('/')}/file`;
+  const answer = await restoreTree([...tree, store.file(path, ['deep'], { mode: 0o640 })]);
+  expect(answer.failure).toBeUndefined();
+  expect(answer.said.length).toBe(1);
+  const found = execFileSync('find', ['.', '-printf', '%d %T@ %m %s\\n'], { cwd: folder, encoding: 'utf8' })
+    .trim()
+    .split('\n');
+  expect(found.length).toBe(302);
+  expect(found.at(-1)).toBe('301 1600000000.1234567890 640 4');
+  for (let i = 1; i <= 300; i++)
+    expect(found[i]).toMatch(new RegExp(`^${i} ${i}.${String(i).padStart(9, '0')}0 755 `));
+}, 60_000);
+
 test('a file whose chunks go over several leaves is written whole', async () => {
   const piece = randomBytes(64);
   const [chunk] = store.pack(piece);

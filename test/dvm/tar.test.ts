@@ -78,6 +78,14 @@ test('pax records have their own length, and whole blocks, for names of any leng
   }
 });
 
+test('names that are not UTF-8 are marked as such, others are not', async () => {
+  const marked = (name: string) =>
+    archive(name).then((tar) => Buffer.from(tar).includes('21 hdrcharset=BINARY\n'));
+  expect(await marked('\xe9')).toBe(true);
+  expect(await marked('\xc3\xa9')).toBe(false);
+  expect(await marked('plain')).toBe(false);
+});
+
 test('a stream that cannot be sent fails the writer instead of stalling it', async () => {
   const writer = new TarWriter(() => Promise.reject(new BackupError('service-died', 'gone')));
   const write = async () => {
