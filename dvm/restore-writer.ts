@@ -13,7 +13,16 @@ import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { damagedTree, isWithin, nameOf, parentOf } from './leaf.ts';
 import type { TreeRecord } from './leaf.ts';
-import { isLibcError, linkAt, makeDirectoryAt, makeNodeAt, renameAt, statAt, symlinkAt } from './libc.ts';
+import {
+  isLibcError,
+  linkAt,
+  makeDirectoryAt,
+  makeNodeAt,
+  renameAt,
+  statAt,
+  symlinkAt,
+  unlinkAt,
+} from './libc.ts';
 import type { PackReader } from './pack-reader.ts';
 import { ContentWriter } from './restore-contents.ts';
 import type { Slot } from './restore-contents.ts';
