@@ -132,6 +132,22 @@ describe('R30: a temporary VM', () => {
     expect(existsSync(final)).toBe(true);
   });
 
+  test('of two at once, one gets the name, and the other stays what it was', async () => {
+    const home = await makeHome();
+    const names = [
+      await home.domains.createTemporary(restored, home.description),
+      await home.domains.createTemporary(restored, home.description),
+    ];
+    for (const name of names) writeFileSync(join(home.vms, name, 'private', name), '');
+    const ends = await Promise.allSettled(names.map((name) => home.domains.promote(name, restored)));
+    const winner = ends.findIndex((end) => end.status === 'fulfilled');
+    expect(ends[1 - winner]).toMatchObject({ status: 'rejected', reason: { code: 'vm-exists' } });
+    expect(readdirSync(join(home.vms, 'restored', 'private'))).toEqual([names[winner]]);
+    expect(readdirSync(join(home.vms, names[1 - winner]!, 'private'))).toEqual([names[1 - winner]]);
+    expect(await home.domains.cleanUp()).toHaveLength(1);
+    expect(readdirSync(home.vms).sort()).toEqual(['restored', 'work']);
+  });
+
   test('is removed with all it holds, and its journal entry with it', async () => {
     const home = await makeHome();
     const name = await home.domains.createTemporary(restored, home.description);

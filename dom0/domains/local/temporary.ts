@@ -87,12 +87,16 @@ export class TemporaryVms {
     await this.#write({ ...entry, promotedTo: finalName });
     try {
       await mkdir(final);
+    } catch (error) {
+      await this.#write(entry);
+      throw systemCode(error) === 'EEXIST' ? nameTaken(finalName) : error;
+    }
+    try {
       await rename(join(this.#vms, temporary), final);
     } catch (error) {
-      // ENOTEMPTY: somebody filled the folder that reserved the name. It is theirs then.
+      await this.#releaseName(finalName);
       await this.#write(entry);
-      if (systemCode(error) === 'EEXIST' || systemCode(error) === 'ENOTEMPTY') throw nameTaken(finalName);
-      throw error;
+      throw systemCode(error) === 'ENOTEMPTY' ? nameTaken(finalName) : error; // Filled meanwhile: not ours any more.
     }
     await this.#finish(entry, finalName);
   }
