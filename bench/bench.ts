@@ -25,7 +25,10 @@ interface Contestant {
 
 const STEPS = ['first backup', 'nothing changed', 'restore'] as const;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { runs: { type: 'string', default: '3' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { runs: { type: 'string', default: '3' } },
+});
 const source = positionals[0] ?? '/usr/share';
 const runs = Number(values.runs);
 const work = mkdtempSync(join(process.env['BENCH_FOLDER'] ?? tmpdir(), 'qib-bench-'));
@@ -38,9 +41,17 @@ function main(): void {
   const data = join(work, 'home/vms/data/private');
   mkdirSync(data, { recursive: true });
   run('cp', ['-a', `${source}/.`, data]);
-  const contestants = [ours(), ...(isInstalled('restic') ? [restic(data)] : []), ...(isInstalled('borg') ? [borg(data)] : [])];
-  for (const peer of ['restic', 'borg']) if (!isInstalled(peer)) print(`${peer} is not installed: no figures for it (apt-get install restic borgbackup)`);
-  print(`${source}: ${count(data)} entries, ${kib(data)} KiB; ${runs} runs; ${cpus().length} x ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB; Node ${process.version}`);
+  const contestants = [
+    ours(),
+    ...(isInstalled('restic') ? [restic(data)] : []),
+    ...(isInstalled('borg') ? [borg(data)] : []),
+  ];
+  for (const peer of ['restic', 'borg'])
+    if (!isInstalled(peer))
+      print(`${peer} is not installed: no figures for it (apt-get install restic borgbackup)`);
+  print(
+    `${source}: ${count(data)} entries, ${kib(data)} KiB; ${runs} runs; ${cpus().length} x ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB; Node ${process.version}`,
+  );
   const times = new Map<string, number[]>();
   for (let i = 0; i < runs; i++) for (const contestant of contestants) measure(contestant, times);
   report(contestants, times);
@@ -69,7 +80,9 @@ function report(contestants: readonly Contestant[], times: ReadonlyMap<string, n
     for (const { name } of contestants) {
       const seconds = times.get(`${name} ${step}`) ?? [];
       const ratio = name === 'qubes-backup' ? '' : (mine / median(seconds)).toFixed(2);
-      print(`| ${step} | ${name} | ${median(seconds).toFixed(2)} | ${Math.min(...seconds).toFixed(2)} | ${Math.max(...seconds).toFixed(2)} | ${ratio} |`);
+      print(
+        `| ${step} | ${name} | ${median(seconds).toFixed(2)} | ${Math.min(...seconds).toFixed(2)} | ${Math.max(...seconds).toFixed(2)} | ${ratio} |`,
+      );
     }
   }
   for (const { name, store } of contestants) print(`| store, KiB | ${name} | ${kib(store)} | | | |`);
@@ -78,13 +91,15 @@ function report(contestants: readonly Contestant[], times: ReadonlyMap<string, n
 function ours(): Contestant {
   const home = join(work, 'home');
   const keyFile = join(work, 'key');
-  const command = (...args: string[]) => run(join(PROJECT, 'bin/qubes-backup'), ['--local', home, '--key-file', keyFile, ...args]);
+  const command = (...args: string[]) =>
+    run(join(PROJECT, 'bin/qubes-backup'), ['--local', home, '--key-file', keyFile, ...args]);
   const store = join(home, 'storage');
   return {
     name: 'qubes-backup',
     store,
     prepare() {
-      for (const part of ['storage', 'state', 'vms/copy']) rmSync(join(home, part), { recursive: true, force: true });
+      for (const part of ['storage', 'state', 'vms/copy'])
+        rmSync(join(home, part), { recursive: true, force: true });
       command('init');
     },
     backup: () => command('backup', 'data'),
@@ -94,7 +109,8 @@ function ours(): Contestant {
 
 function restic(data: string): Contestant {
   const [store, target] = [join(work, 'restic'), join(work, 'restic-restored')];
-  const command = (...args: string[]) => run('restic', ['-q', '--no-cache', '-r', store, ...args], { RESTIC_PASSWORD: 'bench' });
+  const command = (...args: string[]) =>
+    run('restic', ['-q', '--no-cache', '-r', store, ...args], { RESTIC_PASSWORD: 'bench' });
   return {
     name: 'restic',
     store,
@@ -109,13 +125,18 @@ function restic(data: string): Contestant {
 
 function borg(data: string): Contestant {
   const [store, target] = [join(work, 'borg'), join(work, 'borg-restored')];
-  const environment = { BORG_PASSPHRASE: 'bench', BORG_BASE_DIR: join(work, 'borg-base'), BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: 'yes' };
+  const environment = {
+    BORG_PASSPHRASE: 'bench',
+    BORG_BASE_DIR: join(work, 'borg-base'),
+    BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: 'yes',
+  };
   let archive = 0;
   return {
     name: 'borg',
     store,
     prepare() {
-      for (const folder of [store, target, join(work, 'borg-base')]) rmSync(folder, { recursive: true, force: true });
+      for (const folder of [store, target, join(work, 'borg-base')])
+        rmSync(folder, { recursive: true, force: true });
       mkdirSync(target);
       run('borg', ['init', '-e', 'repokey', store], environment);
     },
@@ -124,8 +145,18 @@ function borg(data: string): Contestant {
   };
 }
 
-function run(program: string, args: readonly string[], environment: Readonly<Record<string, string>> = {}, cwd = work): void {
-  const { status, stderr, error } = spawnSync(program, args, { cwd, env: { ...process.env, ...environment }, encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] });
+function run(
+  program: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  cwd = work,
+): void {
+  const { status, stderr, error } = spawnSync(program, args, {
+    cwd,
+    env: { ...process.env, ...environment },
+    encoding: 'utf8',
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed: ${error?.message ?? stderr}`);
 }
 
@@ -140,7 +171,9 @@ function kib(folder: string): string {
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? NaN) : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? NaN)
+    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
 }
 
 function print(text: string): void {

@@ -124,7 +124,11 @@ async function run(command: (app: App, options: GlobalOptions) => Promise<void>)
 
 function createApp(options: GlobalOptions, output: Output): App {
   const config = loadConfig({ file: options.config, localHome: options.local, sandbox: options.sandbox });
-  const domains = new LocalDomains({ home: config.home, sandbox: config.sandbox });
+  const domains = new LocalDomains({
+    home: config.home,
+    sandbox: config.sandbox,
+    warn: (text) => output.warn(text),
+  });
   if (config.sandbox === 'none')
     output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
   return new App({

@@ -169,11 +169,7 @@ export class VmWriter {
   }
 
   async #check(made: NewSnapshot, allowed: NumberSet): Promise<void> {
-    const refuse = (what: string) =>
-      new BackupError(
-        'refused',
-        `the disposable that read ${this.#history.name} ${what}: its snapshot is not stored`,
-      );
+    const refuse = (what: string) => new BackupError('refused', `${what}: its snapshot is not stored`);
     if (!made.live.isSubsetOf(allowed))
       throw refuse('refers to blobs that are neither its base’s nor its own');
     if (!made.live.has(made.top)) throw refuse('names a tree that it does not keep');

@@ -75,21 +75,27 @@ export class ScanSession {
       { numbers: writer.baseLive, treesOnly: true },
       {
         send: (pieces) => session.send('blob', pieces),
-        failed: (error) => (isBackupError(error, 'refused') ? session.fail(error) : this.#fail(error)),
+        failed: (error) => this.#fail(error),
       },
     );
   }
 
   /** Runs the scan to its committed snapshot. Whatever fails, the store keeps its last committed state. */
   async run(): Promise<ScanResult> {
+    const done = await this.#converse();
+    try {
+      const snapshot = await this.#commit(done.top, this.#takeLive(), done);
+      return { snapshot, warnings: snapshot.warnings, done };
+    } catch (error) {
+      throw this.#isPeers(error) ? this.#call.session.fail(error) : error;
+    }
+  }
+
+  /** The conversation with the disposable, to its result. All that it put is durable afterwards. */
+  async #converse(): Promise<Done> {
+    const name = this.#writer.history.name;
     const deadline = setTimeout(
-      () =>
-        this.#fail(
-          new BackupError(
-            'timeout',
-            `the backup of ${this.#writer.history.name} takes longer than any session may`,
-          ),
-        ),
+      () => this.#fail(new BackupError('timeout', `the backup of ${name} takes longer than any session may`)),
       SESSION_TIMEOUT,
     );
     try {
@@ -98,10 +104,8 @@ export class ScanSession {
       await this.#committing;
       await Promise.all(this.#storing);
       await this.#call.finish();
-      const snapshot = await this.#commit(done.top, this.#takeLive(), done);
-      return { snapshot, warnings: snapshot.warnings, done };
+      return done;
     } catch (error) {
-      // A failure of the storage VM is not the disposable's: report it as it was.
       throw this.#failure ?? (await this.#call.explain(this.#call.session.fail(error)));
     } finally {
       clearTimeout(deadline);
@@ -230,9 +234,14 @@ export class ScanSession {
 
   /** A failure outside the receive loop: every wait of the session gets it. */
   #fail(error: unknown): void {
-    this.#failure ??= isBackupError(error)
-      ? error
-      : new BackupError('internal', messageOf(error), { cause: error });
+    // What the storage VM did, or dom0 could not do, is not the disposable's fault: it is reported as it was.
+    if (!this.#isPeers(error)) {
+      this.#failure ??= isBackupError(error) ? error : new BackupError('internal', messageOf(error), { cause: error });
+    }
     this.#call.session.fail(error);
+  }
+
+  #isPeers(error: unknown): boolean {
+    return isBackupError(error, 'refused');
   }
 }

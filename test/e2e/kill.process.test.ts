@@ -3,8 +3,9 @@
  * completes, both snapshots are exact, and nothing is left behind.
  */
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { App } from '../../dom0/app.ts';
@@ -22,7 +23,7 @@ import { makeTemp, removeTree } from '../support/temp.ts';
 import { WrappedDomains, withSteps } from '../support/wrapped-domains.ts';
 
 /** Steps tried for each part: the first, the last, and some between. */
-const POINTS = 6;
+const POINTS = 4;
 
 const backUp = (app: App) => backup(app, ['work'], false);
 const restoreFirst = (app: App) => restore(app, 'work@1', 'copy');
@@ -37,12 +38,14 @@ describe('killed at any step', () => {
   const first = makeTemp();
 
   beforeAll(async () => {
-    for (let i = 0; i < 12; i++) template.write('work', `file-${i}`, createHash('sha512').update(String(i)).digest('hex').repeat(5000));
+    for (let i = 0; i < 12; i++)
+      template.write('work', `file-${i}`, createHash('sha512').update(String(i)).digest('hex').repeat(5000));
     template.identify('work');
     createKeyFile(template.keyFile);
     await runInProcess(template, (app) => init(app, async () => [await app.secret()]));
     await runInProcess(template, backUp);
-    cpSync(template.volume('work'), first, { recursive: true, preserveTimestamps: true });
+    // Not Node's own copy: it loses nanoseconds.
+    execFileSync('cp', ['-a', `${template.volume('work')}/.`, first]);
     template.write('work', 'file-new', createHash('sha512').update('new').digest('hex').repeat(20_000));
   });
 
@@ -52,7 +55,12 @@ describe('killed at any step', () => {
   });
 
   /** Runs `command` and kills `service` right before its step `at`; answers how many steps it took. */
-  async function killAt(home: Home, service: string, at: number, command: (app: App) => Promise<void>): Promise<number> {
+  async function killAt(
+    home: Home,
+    service: string,
+    at: number,
+    command: (app: App) => Promise<void>,
+  ): Promise<number> {
     let steps = 0;
     try {
       await runInProcess(home, command, (domains) => {
@@ -79,7 +87,7 @@ describe('killed at any step', () => {
     const names = readdirSync(join(home.folder, 'vms')).sort();
     expect(names).toEqual(copy && names.includes('copy') ? ['copy', 'work'] : ['work']);
     if (!names.includes('copy')) await runInProcess(home, restoreFirst);
-    expect(compareTrees(first, home.volume('copy')).filter((line) => !line.includes('""'))).toEqual([]);
+    expect(compareTrees(first, home.volume('copy'))).toEqual([]);
     await runInProcess(home, (other) => restore(other, 'work', 'newest'));
     expect(compareTrees(home.volume('work'), home.volume('newest'))).toEqual([]);
   }
@@ -106,7 +114,12 @@ describe('killed at any step', () => {
 
   it.each(['backup', 'restore'])('dom0 dies during a %s', async (command) => {
     const die = (home: Home, at: number) =>
-      run(join(PROJECT, 'bin/node'), [join(PROJECT, 'test/support/dying-dom0.ts'), home.folder, command, String(at)]);
+      run(join(PROJECT, 'bin/node'), [
+        join(PROJECT, 'test/support/dying-dom0.ts'),
+        home.folder,
+        command,
+        String(at),
+      ]);
     const whole = await die(new Home({ template }), 1e9);
     expect(whole.code, whole.stderr).toBe(0);
     const steps = Number(whole.stdout.toString());

@@ -32,7 +32,8 @@ function filesBelow(folder: string): { path: string; size: number }[] {
 /** `size` bytes that nothing compresses, the same for the same seed. */
 function noise(seed: string, size: number): Buffer {
   const out = Buffer.alloc(Math.ceil(size / 32) * 32);
-  for (let at = 0; at < out.length; at += 32) createHash('sha256').update(`${seed} ${at}`).digest().copy(out, at);
+  for (let at = 0; at < out.length; at += 32)
+    createHash('sha256').update(`${seed} ${at}`).digest().copy(out, at);
   return out.subarray(0, size);
 }
 
@@ -84,13 +85,21 @@ describe('backup and restore', () => {
   it('R11: a new VM under an old name gets a history of its own', async () => {
     const home = new Home();
     home.write('work', 'file', 'old');
-    writeFileSync(join(home.folder, 'vms/work/vm.json'), JSON.stringify({ uuid: '11111111-1111-4111-8111-111111111111' }));
+    writeFileSync(
+      join(home.folder, 'vms/work/vm.json'),
+      JSON.stringify({ uuid: '11111111-1111-4111-8111-111111111111' }),
+    );
     await home.expectRun(0, 'init');
     await home.expectRun(0, 'backup', 'work');
     home.write('work', 'file', 'new');
-    writeFileSync(join(home.folder, 'vms/work/vm.json'), JSON.stringify({ uuid: '22222222-2222-4222-8222-222222222222' }));
+    writeFileSync(
+      join(home.folder, 'vms/work/vm.json'),
+      JSON.stringify({ uuid: '22222222-2222-4222-8222-222222222222' }),
+    );
     expect((await home.expectRun(0, 'backup', 'work')).event('backup')).toMatchObject({ snapshot: 1 });
-    const snapshots = (await home.expectRun(0, 'list', 'work')).events.filter(({ event }) => event === 'snapshot');
+    const snapshots = (await home.expectRun(0, 'list', 'work')).events.filter(
+      ({ event }) => event === 'snapshot',
+    );
     expect(snapshots).toHaveLength(2);
   });
 
@@ -102,7 +111,10 @@ describe('backup and restore', () => {
     rmSync(join(home.folder, 'vms/work'), { recursive: true });
     await home.expectRun(0, 'restore', 'work');
     expect(home.read('work', 'file')).toBe('content');
-    expect((await home.expectRun(0, 'backup', 'work')).event('backup')).toMatchObject({ snapshot: 2, storedContentObjects: 0 });
+    expect((await home.expectRun(0, 'backup', 'work')).event('backup')).toMatchObject({
+      snapshot: 2,
+      storedContentObjects: 0,
+    });
   });
 
   it('backs up every included VM with --all, and goes on after one that fails', async () => {
@@ -111,7 +123,10 @@ describe('backup and restore', () => {
     writeFileSync(join(home.folder, 'vms/b/vm.json'), JSON.stringify({ include_in_backups: false }));
     await home.expectRun(0, 'init');
     const result = await home.expectRun(0, 'backup', '--all');
-    expect(result.events.filter(({ event }) => event === 'backup').map((event) => event['vm'])).toEqual(['a', 'c']);
+    expect(result.events.filter(({ event }) => event === 'backup').map((event) => event['vm'])).toEqual([
+      'a',
+      'c',
+    ]);
     rmSync(join(home.folder, 'vms/a/private'), { recursive: true });
     const partly = await home.expectRun(1, 'backup', '--all');
     expect(partly.event('failed')['vm']).toBe('a');
@@ -126,7 +141,10 @@ describe('backup and restore', () => {
     await home.expectRun(0, 'init');
     await home.expectRun(0, 'backup', 'work');
     await home.expectRun(0, 'restore', 'work', '--as', 'copy');
-    const restored = JSON.parse(readFileSync(join(home.folder, 'vms/copy/vm.json'), 'utf8')) as Record<string, unknown>;
+    const restored = JSON.parse(readFileSync(join(home.folder, 'vms/copy/vm.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
     expect(restored).toMatchObject({ label: 'purple', netvm: 'sys-net', include_in_backups: true });
   });
 });
@@ -147,12 +165,22 @@ describe('ls and extract', () => {
   it('R57: lists a folder, a file, everything, in printable ASCII', async () => {
     const home = await backedUp();
     const paths = async (...args: string[]) =>
-      (await home.expectRun(0, 'ls', ...args)).events.filter(({ event }) => event === 'entry').map((entry) => entry['path']);
+      (await home.expectRun(0, 'ls', ...args)).events
+        .filter(({ event }) => event === 'entry')
+        .map((entry) => entry['path']);
     expect(await paths('work')).toEqual(['docs', 'link', 'new\\x0aline']);
     expect(await paths('work', '/docs/')).toEqual(['docs/deep', 'docs/note.txt']);
     expect(await paths('work', 'docs/note.txt')).toEqual(['docs/note.txt']);
     expect(await paths('work', 'new\\x0aline')).toEqual(['new\\x0aline']);
-    expect(await paths('work', '-r')).toEqual(['', 'docs', 'docs/deep', 'docs/deep/more.txt', 'docs/note.txt', 'link', 'new\\x0aline']);
+    expect(await paths('work', '-r')).toEqual([
+      '',
+      'docs',
+      'docs/deep',
+      'docs/deep/more.txt',
+      'docs/note.txt',
+      'link',
+      'new\\x0aline',
+    ]);
     expect((await home.expectRun(1, 'ls', 'work', 'absent')).event('error')['code']).toBe('unknown-path');
   });
 
@@ -184,7 +212,14 @@ describe('ls and extract', () => {
     expect(piped.code).toBe(0);
     expect(piped.stdout.length).toBe(readFileSync(tar).length);
     await home.expectRun(1, 'extract', 'work', 'docs', '--tar', tar);
-    const missing = await home.expectRun(1, 'extract', 'work', 'absent', '--tar', join(home.folder, 'none.tar'));
+    const missing = await home.expectRun(
+      1,
+      'extract',
+      'work',
+      'absent',
+      '--tar',
+      join(home.folder, 'none.tar'),
+    );
     expect(missing.event('error')['code']).toBe('unknown-path');
   });
 });
@@ -195,21 +230,28 @@ describe('confidentiality', () => {
     home.configure('[backup]', 'compress = false');
     const content = noise('confidential', 12 * 1024 * 1024 + 12345);
     home.write('very-secret-vm', 'very-secret-file-name', content);
-    for (let i = 0; i < 50; i++) home.write('very-secret-vm', `small-secret-${i}`, noise(`small ${i}`, 1000 * i));
+    for (let i = 0; i < 50; i++)
+      home.write('very-secret-vm', `small-secret-${i}`, noise(`small ${i}`, 1000 * i));
     await home.expectRun(0, 'init');
     await home.expectRun(0, 'backup', 'very-secret-vm');
     const needles = new Set<string>();
-    for (let at = 0; at + 16 <= content.length; at += 4096) needles.add(content.toString('latin1', at, at + 16));
+    for (let at = 0; at + 16 <= content.length; at += 4096)
+      needles.add(content.toString('latin1', at, at + 16));
     const stored = filesBelow(join(home.folder, 'storage'));
     let searched = 0;
     for (const { path, size } of stored) {
       const bytes = readFileSync(path).toString('latin1');
-      for (const name of ['secret', 'very-', 'qubes.', 'small']) expect(bytes.includes(name), `${name} in ${path}`).toBe(false);
-      for (let at = 0; at + 16 <= bytes.length; at++) if (needles.has(bytes.slice(at, at + 16))) throw new Error(`plaintext in ${path}`);
+      for (const name of ['secret', 'very-', 'qubes.', 'small'])
+        expect(bytes.includes(name), `${name} in ${path}`).toBe(false);
+      for (let at = 0; at + 16 <= bytes.length; at++)
+        if (needles.has(bytes.slice(at, at + 16))) throw new Error(`plaintext in ${path}`);
       searched += size;
       if (!path.includes('/objects/')) continue;
       const padded = size - 40;
-      const step = padded <= 2 ** 20 ? 2 ** (Math.floor(Math.log2(padded)) - Math.floor(Math.log2(Math.floor(Math.log2(padded)))) - 1) : 2 ** 18;
+      const step =
+        padded <= 2 ** 20
+          ? 2 ** (Math.floor(Math.log2(padded)) - Math.floor(Math.log2(Math.floor(Math.log2(padded)))) - 1)
+          : 2 ** 18;
       expect(padded % step, `${path} has ${size} bytes`).toBe(0);
       expect(padded).toBeGreaterThanOrEqual(4096);
     }
@@ -267,12 +309,22 @@ describe('what a person may get wrong', () => {
 
   it('ends with 2 on wrong usage, and says how it is used', async () => {
     const home = new Home();
-    for (const args of [['backup'], ['frobnicate'], ['restore'], ['check', '--read-data', '101'], ['backup', 'a b'], []]) {
+    for (const args of [
+      ['backup'],
+      ['frobnicate'],
+      ['restore'],
+      ['check', '--read-data', '101'],
+      ['backup', 'a b'],
+      [],
+    ]) {
       const result = await home.run(...args);
       expect(result.code, args.join(' ')).toBe(2);
       expect(result.stderr, args.join(' ')).not.toBe('');
     }
-    expect((await home.runWith(['--key-file', home.keyFile, '--config', join(home.folder, 'absent.toml')], 'list')).code).toBe(2);
+    expect(
+      (await home.runWith(['--key-file', home.keyFile, '--config', join(home.folder, 'absent.toml')], 'list'))
+        .code,
+    ).toBe(2);
   });
 
   it('finds a snapshot by the start of its date, and lists the candidates of an ambiguous one', async () => {
@@ -299,7 +351,8 @@ describe('a store that is not what it was', () => {
   const copyStore = (home: Home) => {
     cpSync(home.store, `${home.store}.old`, { recursive: true });
   };
-  const codeOf = async (home: Home, ...args: string[]) => (await home.expectRun(1, ...args)).event('error')['code'];
+  const codeOf = async (home: Home, ...args: string[]) =>
+    (await home.expectRun(1, ...args)).event('error')['code'];
 
   it('is missing', async () => {
     const home = await backedUp();
@@ -325,8 +378,17 @@ describe('a store that is not what it was', () => {
     const refused = await home.expectRun(1, 'list');
     expect(refused.event('error')['code']).toBe('store-rolled-back');
     const print = /--accept-root ([0-9a-f-]+)/.exec(refused.stderr)?.[1] ?? '';
-    expect((await home.runWith(['--json', '--key-file', home.keyFile, '--accept-root', '0000-0000-0000-0000-0000'], 'list')).code).toBe(2);
-    expect((await home.runWith(['--json', '--key-file', home.keyFile, '--accept-root', print], 'list')).code).toBe(0);
+    expect(
+      (
+        await home.runWith(
+          ['--json', '--key-file', home.keyFile, '--accept-root', '0000-0000-0000-0000-0000'],
+          'list',
+        )
+      ).code,
+    ).toBe(2);
+    expect(
+      (await home.runWith(['--json', '--key-file', home.keyFile, '--accept-root', print], 'list')).code,
+    ).toBe(0);
     await home.expectRun(0, 'backup', 'work');
     await home.expectRun(0, 'check', '--read-data', '100');
   });

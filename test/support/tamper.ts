@@ -23,7 +23,10 @@ export type Instead = Uint8Array | 'end' | 'stall';
  * `call` whose frames pass through `alter` on their way to dom0. `alter` gets each frame and its index, and answers
  * undefined to leave it as it is.
  */
-export function tampered(call: ServiceCall, alter: (frame: Frame, index: number) => Instead | undefined): ServiceCall {
+export function tampered(
+  call: ServiceCall,
+  alter: (frame: Frame, index: number) => Instead | undefined,
+): ServiceCall {
   let pending = Buffer.alloc(0);
   let ready = Buffer.alloc(0);
   let magicSeen = false;
@@ -40,7 +43,10 @@ export function tampered(call: ServiceCall, alter: (frame: Frame, index: number)
       if (pending.length < HEADER_SIZE + length) return;
       const whole = pending.subarray(0, HEADER_SIZE + length);
       pending = pending.subarray(whole.length);
-      const instead = alter({ type: whole[0] ?? 0, payload: new Uint8Array(whole.subarray(HEADER_SIZE)) }, index++);
+      const instead = alter(
+        { type: whole[0] ?? 0, payload: new Uint8Array(whole.subarray(HEADER_SIZE)) },
+        index++,
+      );
       if (instead === 'end' || instead === 'stall') state = instead;
       else ready = Buffer.concat([ready, instead ?? whole]);
     }

@@ -1,6 +1,12 @@
 /** A driver whose calls pass through a hand of the test: to count steps, to kill at one, to alter what a peer says. */
 
-import type { Attachment, Disposable, Domains, ServiceCall, VolumeSnapshot } from '../../dom0/domains/domains.ts';
+import type {
+  Attachment,
+  Disposable,
+  Domains,
+  ServiceCall,
+  VolumeSnapshot,
+} from '../../dom0/domains/domains.ts';
 import type { VmName } from '../../shared/ids.ts';
 
 /** Answers the call to use instead of `call` of `service`. */
