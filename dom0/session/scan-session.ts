@@ -82,9 +82,9 @@ export class ScanSession {
 
   /** Runs the scan to its committed snapshot. Whatever fails, the store keeps its last committed state. */
   async run(): Promise<ScanResult> {
-    const done = await this.#converse();
+    const { done, live } = await this.#converse();
     try {
-      const snapshot = await this.#commit(done.top, this.#takeLive(), done);
+      const snapshot = await this.#commit(done.top, live, done);
       return { snapshot, warnings: snapshot.warnings, done };
     } catch (error) {
       throw this.#isPeers(error) ? this.#call.session.fail(error) : error;
@@ -92,7 +92,7 @@ export class ScanSession {
   }
 
   /** The conversation with the disposable, to its result. All that it put is durable afterwards. */
-  async #converse(): Promise<Done> {
+  async #converse(): Promise<{ done: Done; live: NumberSet }> {
     const name = this.#writer.history.name;
     const deadline = setTimeout(
       () => this.#fail(new BackupError('timeout', `the backup of ${name} takes longer than any session may`)),
@@ -101,10 +101,11 @@ export class ScanSession {
     try {
       await this.#call.session.send('job', this.#describeJob());
       const done = await this.#serve();
+      const live = this.#takeLive();
       await this.#committing;
       await Promise.all(this.#storing);
       await this.#call.finish();
-      return done;
+      return { done, live };
     } catch (error) {
       throw this.#failure ?? (await this.#call.explain(this.#call.session.fail(error)));
     } finally {
