@@ -123,6 +123,7 @@ class Builder {
   readonly #all: Buffer[];
   readonly #contents: Buffer[] = [];
   readonly #commands: Buffer[] = [];
+  readonly #dressed = new Set<number>();
   #bytes = 0;
 
   constructor(folder: string, options: TreeOptions) {
@@ -224,7 +225,7 @@ class Builder {
 
   /** Islands of data in holes, and often a hole at the end. */
   #sparse(path: Buffer): void {
-    const size = this.#random.below(this.#options.maxFile * 2);
+    const size = this.#random.below(this.#options.maxFile);
     const descriptor = openSync(path, 'wx');
     try {
       ftruncateSync(descriptor, size);
@@ -249,6 +250,8 @@ class Builder {
   /** Owner, attributes, mode, time, in the order in which none undoes another. */
   #dress(path: Buffer): void {
     const stat = lstatSync(path);
+    if (this.#dressed.has(stat.ino)) return; // Another name of the same file, which may be read-only by now.
+    this.#dressed.add(stat.ino);
     const plain = stat.isFile() || stat.isDirectory();
     if (this.#options.owners && this.#random.chance(0.5)) {
       this.#commands.push(
