@@ -173,7 +173,6 @@ describe('ls and extract', () => {
     expect(await paths('work', 'docs/note.txt')).toEqual(['docs/note.txt']);
     expect(await paths('work', 'new\\x0aline')).toEqual(['new\\x0aline']);
     expect(await paths('work', '-r')).toEqual([
-      '',
       'docs',
       'docs/deep',
       'docs/deep/more.txt',

@@ -32,6 +32,7 @@ export function tampered(
   let magicSeen = false;
   let index = 0;
   let state: 'open' | 'end' | 'stall' = 'open';
+  const killed = Promise.withResolvers<undefined>();
   const takeFrames = () => {
     if (!magicSeen && pending.length >= MAGIC.length) {
       ready = Buffer.concat([ready, pending.subarray(0, MAGIC.length)]);
@@ -59,7 +60,7 @@ export function tampered(
         while (ready.length === 0) {
           if (state === 'end') return 0;
           if (state === 'stall') {
-            await call.exited;
+            await killed.promise;
             return 0;
           }
           const count = await call.io.read(piece);
@@ -75,6 +76,9 @@ export function tampered(
     },
     stderr: () => call.stderr(),
     hangUp: () => call.hangUp(),
-    kill: () => call.kill(),
+    kill() {
+      killed.resolve(undefined);
+      call.kill();
+    },
   };
 }
