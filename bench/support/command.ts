@@ -16,12 +16,16 @@ export class Stopped extends Error {}
 let stopped: NodeJS.Signals | undefined;
 let forward: ((signal: NodeJS.Signals) => void) | undefined;
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    stopped = signal;
-    forward?.(signal);
-  });
+function stop(signal: NodeJS.Signals): void {
+  stopped = signal;
+  forward?.(signal);
 }
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+// Whoever read our output went away: `npm run demo | head`.
+process.stdout.on('error', () => {
+  stop('SIGTERM');
+});
 
 /** Runs `program` and collects what it writes. Its own process group, so that it gets each signal once. */
 export async function run(program: string, args: readonly string[], cwd?: string): Promise<Ended> {

@@ -65,6 +65,15 @@ describe('npm run demo', () => {
     expect(readdirSync(temporary)).toEqual([]);
   });
 
+  test('whose reader goes away leaves nothing behind', async () => {
+    const [source, temporary] = [tempFolder(), tempFolder()];
+    generateTree(source, { seed: 5, entries: 60, closed: false });
+    const demo = startDemo(source, temporary);
+    demo.stdout.once('data', () => demo.stdout.destroy());
+    expect((await exited(demo)).code).toBe(130);
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
   test('refuses what is no folder, and a folder that holds its own work', async () => {
     const temporary = tempFolder();
     expect((await outcome(startDemo(DEMO, temporary))).code).toBe(2);
