@@ -1,8 +1,9 @@
 /** One run of the command line: configuration, VMs, storage, and the repository once it is open. */
 
 import { BackupError, messageOf } from '../shared/errors.ts';
+import type { VmName } from '../shared/ids.ts';
 import type { Config } from './config.ts';
-import type { Domains } from './domains/domains.ts';
+import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
 import type { Secret } from './keys/secret.ts';
 import type { Output } from './output.ts';
 import { openRepository } from './repository/open.ts';
@@ -87,6 +88,22 @@ export class App {
   warn(text: string): void {
     this.warnings += 1;
     this.warnOnly(text);
+  }
+
+  /** Runs `work` over one call of `service` in a disposable of its own, which is gone afterwards, however it ended. */
+  async withDisposable<T>(
+    vm: VmName,
+    attachment: Attachment,
+    service: string,
+    work: (call: ServiceCall, folder: string) => Promise<T>,
+  ): Promise<T> {
+    const disposable = await this.domains.startDisposable(vm, attachment);
+    try {
+      return await work(await disposable.call(service), disposable.folder);
+    } finally {
+      this.output.endProgress();
+      await disposable.destroy();
+    }
   }
 
   /** Shows progress and notes of a session under `title`. */

@@ -44,7 +44,7 @@ function readLine(terminal: ReadStream): Promise<string> {
         if (ENTER.test(character)) resolve(line);
         else if (character === INTERRUPT || (character === END && line === '')) {
           reject(new BackupError('usage', 'no passphrase was entered'));
-        } else if (ERASE.test(character)) line = [...line].slice(0, -1).join('');
+        } else if (ERASE.test(character)) line = Array.from(line).slice(0, -1).join('');
         else if (line.length < 4 * MAX_PASSPHRASE) line += character;
       }
     });

@@ -96,27 +96,25 @@ async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void
 
 async function scanVm(app: App, repository: Repository, vm: Vm): Promise<ScanResult> {
   const volume = await app.domains.snapshotVolume(vm.name);
+  const { takenAt, capacity } = volume;
   try {
-    const [disposable, config] = await Promise.all([
-      app.domains.startDisposable(vm.name, { kind: 'snapshot', snapshot: volume }),
-      app.domains.readConfig(vm.name),
-    ]);
-    try {
-      const call = await disposable.call(scan.service);
-      const writer = await VmWriter.open(repository, await historyOf(repository, vm), config, Date.now);
-      const { takenAt, capacity } = volume;
-      const job = {
-        folder: disposable.folder,
-        takenAt,
-        capacity,
-        ...app.config.backup(vm.name),
-        recheckFrom: randomInt(2 ** 32),
-      };
-      return await new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
-    } finally {
-      app.output.endProgress();
-      await disposable.destroy();
-    }
+    const config = await app.domains.readConfig(vm.name);
+    return await app.withDisposable(
+      vm.name,
+      { kind: 'snapshot', snapshot: volume },
+      scan.service,
+      async (call, folder) => {
+        const writer = await VmWriter.open(repository, await historyOf(repository, vm), config, Date.now);
+        const job = {
+          folder,
+          takenAt,
+          capacity,
+          ...app.config.backup(vm.name),
+          recheckFrom: randomInt(2 ** 32),
+        };
+        return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
+      },
+    );
   } finally {
     await volume.release();
   }

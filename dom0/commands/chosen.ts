@@ -14,7 +14,7 @@ export interface Chosen {
   readonly history: VmHistory;
   readonly snapshot: Snapshot;
   /** All blobs of this snapshot, or only its trees. */
-  access(treesOnly: boolean): Promise<BlobAccess>;
+  readonly access: (treesOnly: boolean) => Promise<BlobAccess>;
 }
 
 /** Opens the repository and finds `target`. */
@@ -30,7 +30,7 @@ export async function choose(app: App, target: string): Promise<Chosen> {
     repository,
     history,
     snapshot,
-    async access(treesOnly) {
+    access: async (treesOnly) => {
       const numbers = await history.liveAt(snapshot.number);
       return { store: repository.store, history, grant: { numbers, treesOnly } };
     },

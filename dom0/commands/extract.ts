@@ -35,45 +35,34 @@ export async function extract(
   if (folder !== undefined) mkdirSync(folder, { recursive: true });
   const attachment =
     folder === undefined ? ({ kind: 'nothing' } as const) : ({ kind: 'folder', folder } as const);
-  const disposable = await app.domains.startDisposable(history.name, attachment);
+  const granted = await access(false);
   const sink = tar === undefined ? undefined : openSink(app, tar, overwrite);
   try {
-    const job = {
-      top: snapshot.top,
-      paths: wanted,
-      folder: folder === undefined ? undefined : disposable.folder,
-      overwrite,
-    };
-    const call = await disposable.call(exportPaths.service);
-    const result = await runExport(
-      call,
-      await access(false),
-      job,
-      (piece) => sink?.write(piece) ?? Promise.resolve(),
-      app.listener('extract'),
-    );
+    const result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, inside) => {
+      const job = {
+        top: snapshot.top,
+        paths: wanted,
+        folder: folder === undefined ? undefined : inside,
+        overwrite,
+      };
+      const write = (piece: Uint8Array) => sink?.write(piece) ?? Promise.resolve();
+      return runExport(call, granted, job, write, app.listener('extract'));
+    });
     sink?.finish();
     await app.closeStorage();
+    const { entries, files, bytes } = result;
+    if (tar !== '-')
+      app.output.line(`Extracted ${formatCount(files)} files, ${formatBytes(bytes)}, to ${to ?? tar ?? ''}.`);
+    app.output.event('extracted', { vm: history.name, snapshot: snapshot.number, entries, files, bytes });
     const missing = result.missing.map((index) => paths[index] ?? '?');
     if (missing.length > 0) {
       throw new BackupError(
         'unknown-path',
-        `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}; what was found is extracted`,
+        `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}`,
       );
     }
-    const text = `Extracted ${formatCount(result.files)} files, ${formatBytes(result.bytes)}, to ${to ?? tar ?? ''}.`;
-    if (tar !== '-') app.output.line(text);
-    app.output.event('extracted', {
-      vm: history.name,
-      snapshot: snapshot.number,
-      entries: result.entries,
-      files: result.files,
-      bytes: result.bytes,
-    });
   } finally {
-    app.output.endProgress();
     sink?.abandon();
-    await disposable.destroy();
   }
 }
 
@@ -88,7 +77,10 @@ interface Sink {
 function openSink(app: App, file: string, overwrite: boolean): Sink {
   if (file === '-') {
     return {
-      write: (piece) => Promise.resolve(app.output.raw(piece)),
+      write(piece) {
+        app.output.raw(piece);
+        return Promise.resolve();
+      },
       finish: () => undefined,
       abandon: () => undefined,
     };

@@ -12,26 +12,24 @@ import { choose } from './chosen.ts';
 export async function ls(app: App, target: string, path: string, recursive: boolean): Promise<void> {
   const bytes = bytesOf(unescapeText(trimSlashes(path)));
   const { snapshot, history, access } = await choose(app, target);
-  const disposable = await app.domains.startDisposable(history.name, { kind: 'nothing' });
-  try {
-    const show = (entries: readonly ListEntry[]) => {
-      for (const entry of entries) {
-        app.output.line(lineOf(entry));
-        const { mtime, beforeEpoch, ...fields } = entry;
-        app.output.event('entry', { ...fields, mtime: beforeEpoch ? -mtime : mtime });
-      }
-      return Promise.resolve();
-    };
-    const job = { top: snapshot.top, path: bytes, recursive };
-    const call = await disposable.call(browse.service);
-    const found = await runBrowse(call, await access(true), job, show, app.listener(history.name));
-    if (!found)
-      throw new BackupError(
-        'unknown-path',
-        `${path} is not in snapshot ${snapshot.number} of ${history.name}; list its folder to see what is`,
-      );
-  } finally {
-    await disposable.destroy();
+  const show = (entries: readonly ListEntry[]) => {
+    for (const entry of entries) {
+      app.output.line(lineOf(entry));
+      const { mtime, beforeEpoch, ...fields } = entry;
+      app.output.event('entry', { ...fields, mtime: beforeEpoch ? -mtime : mtime });
+    }
+    return Promise.resolve();
+  };
+  const granted = await access(true);
+  const job = { top: snapshot.top, path: bytes, recursive };
+  const found = await app.withDisposable(history.name, { kind: 'nothing' }, browse.service, (call) =>
+    runBrowse(call, granted, job, show, app.listener(history.name)),
+  );
+  if (!found) {
+    throw new BackupError(
+      'unknown-path',
+      `${path} is not in snapshot ${snapshot.number} of ${history.name}; list its folder to see what is`,
+    );
   }
   await app.closeStorage();
 }

@@ -48,7 +48,6 @@ export async function restore(app: App, target: string, as: string | undefined):
     promoted = true;
     report(app, chosen, name, restored);
   } finally {
-    app.output.endProgress();
     if (!promoted) await app.domains.removeTemporary(temporary);
   }
   await linkHistory(app, chosen, name);
@@ -56,47 +55,23 @@ export async function restore(app: App, target: string, as: string | undefined):
 }
 
 async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): Promise<Restored> {
-  const disposable = await app.domains.startDisposable(temporary, {
-    kind: 'volume',
-    vm: temporary,
-    writable: true,
-  });
-  try {
-    const call = await disposable.call(restoreProtocol.service);
-    return await runRestore(
-      call,
-      await access(false),
-      { folder: disposable.folder, top: snapshot.top },
-      app.listener('restore'),
-    );
-  } finally {
-    app.output.endProgress();
-    await disposable.destroy();
-  }
+  const attachment = { kind: 'volume', vm: temporary, writable: true } as const;
+  const granted = await access(false);
+  return app.withDisposable(temporary, attachment, restoreProtocol.service, (call, folder) =>
+    runRestore(call, granted, { folder, top: snapshot.top }, app.listener('restore')),
+  );
 }
 
 async function prove(app: App, { snapshot, history }: Chosen, temporary: VmName): Promise<void> {
-  const disposable = await app.domains.startDisposable(temporary, {
-    kind: 'volume',
-    vm: temporary,
-    writable: false,
-  });
-  try {
-    const call = await disposable.call(verify.service);
-    const { digest } = await runVerify(
-      call,
-      { folder: disposable.folder, owners: snapshot.ownersKnown },
-      app.listener('verify'),
-    );
-    if (digest === snapshot.digest) return;
-    throw new BackupError(
-      'verify-failed',
-      `what was restored is not snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
-    );
-  } finally {
-    app.output.endProgress();
-    await disposable.destroy();
-  }
+  const attachment = { kind: 'volume', vm: temporary, writable: false } as const;
+  const { digest } = await app.withDisposable(temporary, attachment, verify.service, (call, folder) =>
+    runVerify(call, { folder, owners: snapshot.ownersKnown }, app.listener('verify')),
+  );
+  if (digest === snapshot.digest) return;
+  throw new BackupError(
+    'verify-failed',
+    `what was restored is not snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
+  );
 }
 
 function report(

@@ -3,7 +3,7 @@
  * and answers what the disposable reported, checked by schema. They grant the blobs of one snapshot, nothing else.
  */
 
-import { BackupError, isBackupError } from '../../shared/errors.ts';
+import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { browse, exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
@@ -152,9 +152,11 @@ async function withCall<ToService extends FrameTable, ToCaller extends FrameTabl
   work: (call: Call<ToService, ToCaller>, fail: (error: unknown) => void) => Promise<T>,
 ): Promise<T> {
   const call = new Call(serviceCall, protocol, { window: DOM0_DOWNLOAD_SHARE });
-  let failure: unknown;
+  let failure: Error | undefined;
   const fail = (error: unknown) => {
-    if (!isBackupError(error, 'refused')) failure ??= error;
+    // What the storage VM did, or dom0 could not do, is not the disposable's fault: it is reported as it was.
+    if (!isBackupError(error, 'refused'))
+      failure ??= error instanceof Error ? error : new Error(messageOf(error));
     call.session.fail(error);
   };
   const deadline = setTimeout(

@@ -87,7 +87,7 @@ export class ScanSession {
       const snapshot = await this.#commit(done.top, live, done);
       return { snapshot, warnings: snapshot.warnings, done };
     } catch (error) {
-      throw this.#isPeers(error) ? this.#call.session.fail(error) : error;
+      throw isPeers(error) ? this.#call.blame(error) : error;
     }
   }
 
@@ -236,13 +236,15 @@ export class ScanSession {
   /** A failure outside the receive loop: every wait of the session gets it. */
   #fail(error: unknown): void {
     // What the storage VM did, or dom0 could not do, is not the disposable's fault: it is reported as it was.
-    if (!this.#isPeers(error)) {
-      this.#failure ??= isBackupError(error) ? error : new BackupError('internal', messageOf(error), { cause: error });
+    if (!isPeers(error)) {
+      this.#failure ??= isBackupError(error)
+        ? error
+        : new BackupError('internal', messageOf(error), { cause: error });
     }
     this.#call.session.fail(error);
   }
+}
 
-  #isPeers(error: unknown): boolean {
-    return isBackupError(error, 'refused');
-  }
+function isPeers(error: unknown): error is BackupError {
+  return isBackupError(error, 'refused');
 }

@@ -41,6 +41,11 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
     }
   }
 
+  /** `error`, found after the conversation was over, as what this peer did. */
+  blame(error: BackupError): BackupError {
+    return new BackupError(error.code, `${this.#call.peer} ${error.message}`, { cause: error });
+  }
+
   /** Ends the call at once. Safe to call in any state, any number of times. */
   abort(): void {
     this.session.fail(new BackupError('internal', 'was given up'));

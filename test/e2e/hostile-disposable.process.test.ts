@@ -15,7 +15,7 @@ import {
   restoreCopy,
 } from '../support/lies.ts';
 import type { Lie } from '../support/lies.ts';
-import { frameBytes } from '../support/tamper.ts';
+import { Consistent, frameBytes } from '../support/tamper.ts';
 import { removeTree } from '../support/temp.ts';
 
 describe('a lying disposable', () => {
@@ -27,7 +27,7 @@ describe('a lying disposable', () => {
 
   describe('qubes.BackupScan', () => {
     const [GET, CONTENT, TREE, LIVE, DONE] = [0x10, 0x80, 0x81, 0x82, 0x14];
-    const live = (set: NumberSet) => onType(LIVE, () => frameBytes(LIVE, set.encode()));
+    const live = (set: NumberSet) => onType(LIVE, () => new Consistent(LIVE, set.encode()));
     it.each([
       ...generalLies(CONTENT),
       WRONG_END,
@@ -55,7 +55,7 @@ describe('a lying disposable', () => {
       ['sends no live set', onType(LIVE, () => new Uint8Array(0)), ['protocol']],
       [
         'puts its tree as content',
-        onType(TREE, ({ payload }) => frameBytes(CONTENT, payload), 1),
+        onType(TREE, ({ payload }) => new Consistent(CONTENT, payload), 1),
         ['refused'],
       ],
       [
@@ -97,8 +97,10 @@ describe('a lying disposable', () => {
       WRONG_END,
       [
         'answers another digest',
-        onType(DONE, () =>
-          frameBytes(DONE, encodeCbor({ digest: new Uint8Array(32), entries: 1, files: 1, bytes: 1 })),
+        onType(
+          DONE,
+          () =>
+            new Consistent(DONE, encodeCbor({ digest: new Uint8Array(32), entries: 1, files: 1, bytes: 1 })),
         ),
         ['verify-failed'],
       ],

@@ -1,7 +1,8 @@
 /** A hand between a service and dom0 that alters one frame of what the service says. */
 
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
-import { HEADER_SIZE, MAGIC } from '../../shared/wire/frame.ts';
+import { decodeWith, encodeCbor } from '../../shared/cbor.ts';
+import { COMMON, HEADER_SIZE, MAGIC } from '../../shared/wire/frame.ts';
 
 /** One frame as bytes. */
 export interface Frame {
@@ -16,8 +17,17 @@ export function frameBytes(type: number, payload: Uint8Array, length = payload.l
   return Buffer.concat([header, payload]);
 }
 
+/** One frame for another in a peer that lies well: the counts of its final frame fit what it sent. */
+export class Consistent {
+  readonly bytes: Uint8Array;
+
+  constructor(type: number, payload: Uint8Array) {
+    this.bytes = frameBytes(type, payload);
+  }
+}
+
 /** What to send instead of a frame; `end` ends the stream there, `stall` says nothing any more. */
-export type Instead = Uint8Array | 'end' | 'stall';
+export type Instead = Uint8Array | Consistent | 'end' | 'stall';
 
 /**
  * `call` whose frames pass through `alter` on their way to dom0. `alter` gets each frame and its index, and answers
@@ -31,6 +41,7 @@ export function tampered(
   let ready = Buffer.alloc(0);
   let magicSeen = false;
   let index = 0;
+  let added = 0;
   let state: 'open' | 'end' | 'stall' = 'open';
   const killed = Promise.withResolvers<undefined>();
   const takeFrames = () => {
@@ -49,7 +60,16 @@ export function tampered(
         index++,
       );
       if (instead === 'end' || instead === 'stall') state = instead;
-      else ready = Buffer.concat([ready, instead ?? whole]);
+      else if (instead instanceof Consistent) {
+        added += instead.bytes.length - whole.length;
+        ready = Buffer.concat([ready, instead.bytes]);
+      } else if (instead === undefined && whole[0] === COMMON.end.type) {
+        const { frames, bytes } = decodeWith(COMMON.end.schema, whole.subarray(HEADER_SIZE));
+        ready = Buffer.concat([
+          ready,
+          frameBytes(COMMON.end.type, encodeCbor({ frames, bytes: bytes + added })),
+        ]);
+      } else ready = Buffer.concat([ready, instead ?? whole]);
     }
   };
   return {
