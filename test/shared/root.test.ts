@@ -1,13 +1,15 @@
 import { getPublicKey, sign } from '@noble/ed25519';
 import { createPublicKey, verify as nativeVerify } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { concat, u32, utf8 } from '../../shared/bytes.ts';
+import { z } from 'zod';
+import { concat, hex, u32, utf8 } from '../../shared/bytes.ts';
 import { encodeCbor } from '../../shared/cbor.ts';
 import { NO_ROOT, newRepositoryId, objectIdOf, rootHashOf } from '../../shared/ids.ts';
 import { MAX_ROOT } from '../../shared/limits.ts';
 import { decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
 import { failure } from '../support/failure.ts';
+import { readVectors } from '../support/vectors.ts';
 
 const SEED = new Uint8Array(32).fill(7);
 const OTHER_SEED = new Uint8Array(32).fill(8);
@@ -81,6 +83,31 @@ test('another implementation of Ed25519 (OpenSSL) accepts the signature over the
   const spki = concat([Buffer.from('302a300506032b6570032100', 'hex'), body.publicKey]);
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   expect(nativeVerify(null, message, key, root.bytes.subarray(-64))).toBe(true);
+});
+
+test('vector: the root, its hash, what is signed, and the signature', () => {
+  const vector = readVectors(
+    'root',
+    z.strictObject({
+      section: z.string(),
+      seed: z.string(),
+      body: z.record(z.string(), z.unknown()),
+      bytes: z.string(),
+      hash: z.string(),
+      message: z.string(),
+      signature: z.string(),
+    }),
+  );
+  const bytes = Buffer.from(vector.bytes, 'hex');
+  const read = decodeRoot(bytes);
+  const asJson: unknown = JSON.parse(
+    JSON.stringify(read.body, (_key, value: unknown) => (value instanceof Uint8Array ? hex(value) : value)),
+  );
+  expect(asJson).toEqual(vector.body);
+  expect(read.hash).toBe(vector.hash);
+  const seed = Buffer.from(vector.seed, 'hex');
+  expect(hex(sign(Buffer.from(vector.message, 'hex'), seed))).toBe(vector.signature);
+  expect(hex(encodeRoot(read.body, (message) => sign(message, seed)).bytes)).toBe(vector.bytes);
 });
 
 describe('R05: a root is damaged if', () => {

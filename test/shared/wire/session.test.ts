@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { hex } from '../../../shared/bytes.ts';
 import { FRAME_COST, MAX_CONTROL_QUEUED } from '../../../shared/limits.ts';
 import { MAGIC, bulk, control, creditFor } from '../../../shared/wire/frame.ts';
 import type { Protocol } from '../../../shared/wire/frame.ts';
@@ -10,6 +11,7 @@ import { Session } from '../../../shared/wire/session.ts';
 import type { SessionOptions } from '../../../shared/wire/session.ts';
 import { rejection } from '../../support/failure.ts';
 import { waitFor } from '../../support/processes.ts';
+import { readVectors } from '../../support/vectors.ts';
 import {
   RawPeer,
   byteByByte,
@@ -104,6 +106,43 @@ describe('a whole conversation', () => {
       expect(failed.code).toBe('service-died');
       expect(failed.message).toContain(PEER);
     }
+  });
+});
+
+describe('vectors', () => {
+  const vectors = readVectors(
+    'wire',
+    z.strictObject({
+      section: z.string(),
+      magic: z.string(),
+      frames: z.array(z.strictObject({ title: z.string(), type: z.int(), bytes: z.string() })),
+      direction: z.string(),
+    }),
+  );
+  const bytesOf = (text: string) => Buffer.from(text, 'hex');
+
+  test('a whole direction is read', async () => {
+    expect(hex(MAGIC)).toBe(vectors.magic);
+    const session = caller(new RawPeer().say(bytesOf(vectors.direction)).io);
+    expect((await session.receive())?.value).toEqual(Buffer.from('bulk'));
+    expect(await session.receive()).toBeUndefined();
+  });
+
+  test('the same direction is written', async () => {
+    const peer = new RawPeer().say(MAGIC, credit(1000));
+    const session = caller(peer.io, { window: 32 * MiB });
+    await session.send('data', Buffer.from('bulk'));
+    await session.finish();
+    const frames = [...vectors.frames.filter(({ type }) => type === 0x03 || type === 0x80)];
+    const written = Buffer.concat(frames.map(({ bytes }) => bytesOf(bytes)));
+    expect(hex(peer.written)).toBe(vectors.magic + hex(written) + hex(end(2, written.length)));
+  });
+
+  test.each(vectors.frames)('$title', ({ type, bytes }) => {
+    const read = framesOf(Buffer.concat([MAGIC, bytesOf(bytes)]));
+    expect(read).toHaveLength(1);
+    expect(read[0]?.type).toBe(type);
+    expect(hex(frame(type, read[0]?.payload ?? Buffer.alloc(0)))).toBe(bytes);
   });
 });
 
