@@ -125,6 +125,16 @@ export function backEndContract(name: string, newStore: () => TestStore): void {
       );
     });
 
+    test('a listing is sorted also where many names start alike', async () => {
+      const store = newStore();
+      const names = Array.from({ length: 30 }, (_, index) => {
+        return `ab${'0'.repeat(60)}${(index * 7).toString(16).padStart(2, '0')}` as ObjectId;
+      });
+      await Promise.all(names.map((id) => store.open().write(id, randomBytes(10))));
+      const found = (await listed(store.open())).map(({ id }) => id);
+      expect(found).toEqual([...names].sort());
+    });
+
     test('what is read or listed belongs to the caller', async () => {
       const backEnd = newStore().open();
       const [first, second] = objects(2);

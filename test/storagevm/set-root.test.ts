@@ -51,6 +51,7 @@ describe('R41: setRoot', () => {
     await setAll([first!, second!]);
     expect(await set(second!)).toBe(second!.hash);
     expect(await set(second!, NO_ROOT)).toBe(second!.hash);
+    expect(await set(second!, second!.hash)).toBe(second!.hash);
   });
 
   test('answers the current root in a conflict', async () => {
