@@ -7,6 +7,7 @@ import { fstatSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { Presets, SingleBar } from 'cli-progress';
 import { systemCode } from '../shared/errors.ts';
+import { formatBytes, formatCount } from './format.ts';
 import type { Progress } from './session/report.ts';
 
 const STDOUT = 1;
@@ -104,41 +105,4 @@ function waitForReader(): void {
 
 function isRegularFile(descriptor: number): boolean {
   return fstatSync(descriptor).isFile();
-}
-
-/** `1234567` as `1,234,567`. */
-export function formatCount(count: number): string {
-  return count.toLocaleString('en-US');
-}
-
-/** Bytes in the unit a person reads: `0 B`, `12.3 KiB`, `4.00 GiB`. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? Math.round(value) : value.toPrecision(value >= 1000 ? 4 : 3)} ${units[unit] ?? ''}`;
-}
-
-/** Milliseconds since 1970 as local `YYYY-MM-DD HH:MM:SS`. */
-export function formatTime(milliseconds: number): string {
-  const date = new Date(milliseconds);
-  const two = (value: number) => String(value).padStart(2, '0');
-  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-}
-
-/** Rows as aligned columns, two spaces between; the columns of `right` are right-aligned. */
-export function formatTable(rows: readonly (readonly string[])[], right: readonly number[] = []): string[] {
-  const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => (right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
-      .join('  ')
-      .trimEnd(),
-  );
 }

@@ -8,7 +8,7 @@ import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { Vm } from '../domains/domains.ts';
 import { nearest } from '../nearest.ts';
-import { formatBytes, formatCount } from '../output.ts';
+import { formatBytes, formatCount } from '../format.ts';
 import { historyOf } from '../repository/find-vm.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VmWriter } from '../repository/vm-writer.ts';

@@ -10,7 +10,7 @@ import { MAX_OBJECT } from '../../shared/limits.ts';
 import type { NumberSet } from '../../shared/numbers.ts';
 import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount } from '../output.ts';
+import { formatBytes, formatCount } from '../format.ts';
 import type { CatalogEntry, Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VmHistory, liveBefore } from '../repository/vm-history.ts';

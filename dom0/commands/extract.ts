@@ -7,7 +7,7 @@ import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 import { exportPaths } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount } from '../output.ts';
+import { formatBytes, formatCount } from '../format.ts';
 import { runExport } from '../session/read-sessions.ts';
 import { choose } from './chosen.ts';
 import { trimSlashes } from './ls.ts';

@@ -4,7 +4,7 @@ import { BackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
 import { nearest } from '../nearest.ts';
-import { formatBytes, formatCount, formatTable, formatTime } from '../output.ts';
+import { formatBytes, formatCount, formatTable, formatTime } from '../format.ts';
 import { VmHistory } from '../repository/vm-history.ts';
 
 export async function list(app: App, name: string | undefined): Promise<void> {

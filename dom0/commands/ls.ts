@@ -5,7 +5,7 @@ import { BackupError } from '../../shared/errors.ts';
 import { browse } from '../../shared/protocol/disposable.ts';
 import type { ListEntry } from '../../shared/protocol/disposable.ts';
 import type { App } from '../app.ts';
-import { formatTime } from '../output.ts';
+import { formatTime } from '../format.ts';
 import { runBrowse } from '../session/read-sessions.ts';
 import { choose } from './chosen.ts';
 

@@ -8,7 +8,7 @@ import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { restore as restoreProtocol, verify } from '../../shared/protocol/disposable.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount, formatTime } from '../output.ts';
+import { formatBytes, formatCount, formatTime } from '../format.ts';
 import { runRestore, runVerify } from '../session/read-sessions.ts';
 import type { Restored } from '../session/read-sessions.ts';
 import { choose } from './chosen.ts';

@@ -13,7 +13,7 @@ import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
 import type { VmHistory } from '../repository/vm-history.ts';
-import { Call } from '../storage/call.ts';
+import { Call } from '../call.ts';
 import { BlobServer } from './blob-server.ts';
 import type { Grant } from './blob-server.ts';
 import { NoteCounter } from './report.ts';

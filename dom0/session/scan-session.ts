@@ -16,7 +16,7 @@ import type { Snapshot } from '../repository/records.ts';
 import type { VmWriter } from '../repository/vm-writer.ts';
 import { KIND } from '../seal/object.ts';
 import type { BlobKind } from '../seal/object.ts';
-import { Call } from '../storage/call.ts';
+import { Call } from '../call.ts';
 import { BlobServer } from './blob-server.ts';
 import { NoteCounter } from './report.ts';
 import type { Listener } from './report.ts';

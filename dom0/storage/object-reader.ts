@@ -5,7 +5,7 @@ import type { ObjectId } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { get } from '../../shared/protocol/storage.ts';
 import type { ServiceCall } from '../domains/domains.ts';
-import { Call } from './call.ts';
+import { Call } from '../call.ts';
 
 export class ObjectReader {
   readonly #call: Call<typeof get.toService, typeof get.toCaller>;

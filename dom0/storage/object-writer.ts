@@ -5,7 +5,7 @@ import type { ObjectId } from '../../shared/ids.ts';
 import { put } from '../../shared/protocol/storage.ts';
 import type { SealedObject } from '../seal/object.ts';
 import type { ServiceCall } from '../domains/domains.ts';
-import { Call } from './call.ts';
+import { Call } from '../call.ts';
 
 interface Waiting {
   readonly resolve: () => void;

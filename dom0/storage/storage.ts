@@ -12,7 +12,7 @@ import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage
 import type { Root } from '../../shared/root.ts';
 import type { Domains } from '../domains/domains.ts';
 import type { SealedObject } from '../seal/object.ts';
-import { Call } from './call.ts';
+import { Call } from '../call.ts';
 import { ObjectReader } from './object-reader.ts';
 import { ObjectWriter } from './object-writer.ts';
 
@@ -74,16 +74,16 @@ export class Storage {
     });
     try {
       await call.session.send('start', {});
-      await call.session.finish();
       for (;;) {
         const page = await call.session.receive();
-        if (page === undefined) return;
+        if (page === undefined) break;
         if (page.value.length % LIST_ROW !== 0)
           throw new BackupError('protocol', 'sent a listing cut in a row');
         for (let at = 0; at < page.value.length; at += LIST_ROW) {
           yield { id: objectIdFromBytes(page.value.slice(at, at + 32)), size: readU32(page.value, at + 32) };
         }
       }
+      await call.finish(); // Not before: credit for a listing above the window would be cut off.
     } catch (error) {
       throw await call.explain(call.session.fail(error));
     } finally {

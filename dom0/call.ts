@@ -1,12 +1,12 @@
 /** A session with a service, from dom0's side: opens it over a call, ends it properly, explains how it failed. */
 
-import { BackupError, isBackupError } from '../../shared/errors.ts';
-import { IDLE_TIMEOUT, START_TIMEOUT } from '../../shared/limits.ts';
-import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
-import { Session } from '../../shared/wire/session.ts';
-import type { SessionOptions } from '../../shared/wire/session.ts';
-import { within } from '../timeout.ts';
-import type { ServiceCall } from '../domains/domains.ts';
+import { BackupError, isBackupError } from '../shared/errors.ts';
+import { IDLE_TIMEOUT, START_TIMEOUT } from '../shared/limits.ts';
+import type { FrameTable, Protocol } from '../shared/wire/frame.ts';
+import { Session } from '../shared/wire/session.ts';
+import type { SessionOptions } from '../shared/wire/session.ts';
+import { within } from './timeout.ts';
+import type { ServiceCall } from './domains/domains.ts';
 
 export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
   readonly session: Session<ToCaller, ToService>;
