@@ -126,7 +126,9 @@ export class VmWriter {
   async commit(made: NewSnapshot, end: number): Promise<Snapshot> {
     const { record, recordId, table, epoch, name } = this.#history;
     await this.#check(made, this.baseLive.union(NumberSet.range(this.#firstOfRun, end)));
-    const number = record.nextSnapshot;
+    const kept = record.head.filter((earlier) => !earlier.partial);
+    const replaced = record.head.find((earlier) => earlier.partial);
+    const number = replaced?.number ?? record.nextSnapshot;
     const born = NumberSet.range(this.#firstNumber, end);
     // A checkpoint keeps what the run put but does not use yet; the final snapshot keeps what it uses.
     const unused = made.partial ? NumberSet.empty : born.minus(made.live);
@@ -151,7 +153,6 @@ export class VmWriter {
     const sealer = this.#history.sealer(KIND.snapshot, number, epoch);
     const object = await this.#repository.store.putRecord(sealer, snapshotSchema, snapshot);
     const entry: SnapshotEntry = { number, object, epoch, takenAt: made.takenAt, partial: made.partial };
-    const kept = record.head.filter((earlier) => !earlier.partial);
     const { head, segments } = await this.#closeSegments([...kept, entry], record.segments);
     const next: VmRecord = {
       ...record,
