@@ -43,7 +43,12 @@ describe('primitives against published vectors', () => {
 
   it('Argon2id: native and reference agree at the floor', async () => {
     const [passphrase, salt] = [utf8('correct horse'), Buffer.alloc(16, 7)];
-    const reference = nobleArgon2id(passphrase, salt, { m: FLOOR.memory, t: FLOOR.passes, p: FLOOR.lanes, dkLen: 32 });
+    const reference = nobleArgon2id(passphrase, salt, {
+      m: FLOOR.memory,
+      t: FLOOR.passes,
+      p: FLOOR.lanes,
+      dkLen: 32,
+    });
     expect(hex(await argon2id(passphrase, salt, FLOOR))).toBe(hex(reference));
   }, 60_000);
 });
@@ -107,7 +112,10 @@ describe('key slots', () => {
 
   it('any slot opens the same keys', async () => {
     const keyring = Keyring.create(newRepositoryId());
-    const slots = [await createSlot(keyring, passphrase, 'a', FLOOR), await createSlot(keyring, keyFile, 'b')];
+    const slots = [
+      await createSlot(keyring, passphrase, 'a', FLOOR),
+      await createSlot(keyring, keyFile, 'b'),
+    ];
     const vm = newVmId();
     const wrapped = keyring.wrapVmKey(vm, 1, Buffer.alloc(32, 9));
     for (const secret of [passphrase, keyFile]) {
@@ -122,7 +130,9 @@ describe('key slots', () => {
   it('R51: a wrong passphrase is told apart from damage', async () => {
     const keyring = Keyring.create(newRepositoryId());
     const slot = await createSlot(keyring, passphrase, 'a', FLOOR);
-    await expect(openKeyring(bodyOf(keyring, [slot]), passphraseOf('wrong'))).rejects.toThrow(withCode('wrong-secret'));
+    await expect(openKeyring(bodyOf(keyring, [slot]), passphraseOf('wrong'))).rejects.toThrow(
+      withCode('wrong-secret'),
+    );
     await expect(openKeyring(bodyOf(keyring, [slot]), keyFile)).rejects.toThrow(withCode('wrong-secret'));
     const foreign = Keyring.create(newRepositoryId());
     const swapped = bodyOf(keyring, [slot], { publicKey: foreign.publicKey });
@@ -133,7 +143,9 @@ describe('key slots', () => {
     const keyring = Keyring.create(newRepositoryId());
     const good = await createSlot(keyring, keyFile, 'b');
     const weak = { ...(await createSlot(keyring, passphrase, 'a', FLOOR)), passes: 1 } as KeySlot;
-    await expect(openKeyring(bodyOf(keyring, [good, weak]), keyFile)).rejects.toThrow(withCode('store-damaged'));
+    await expect(openKeyring(bodyOf(keyring, [good, weak]), keyFile)).rejects.toThrow(
+      withCode('store-damaged'),
+    );
   });
 
   it('R10: close() zeroes the keys', () => {

@@ -1,0 +1,152 @@
+/** A repository in the test's own process: dom0's real code against the storage VM's real code, over in-memory pipes. */
+
+import { join } from 'node:path';
+import type { Domains, ServiceCall } from '../../dom0/domains/domains.ts';
+import { Keyring } from '../../dom0/keys/keyring.ts';
+import type { Secret } from '../../dom0/keys/secret.ts';
+import { createSlot } from '../../dom0/keys/slots.ts';
+import { createRepository, openRepository } from '../../dom0/repository/open.ts';
+import type { Repository } from '../../dom0/repository/repository.ts';
+import { VmHistory } from '../../dom0/repository/vm-history.ts';
+import { VmWriter, newVmRecord } from '../../dom0/repository/vm-writer.ts';
+import { KIND } from '../../dom0/seal/object.ts';
+import { PinFile } from '../../dom0/state/pin.ts';
+import { Storage } from '../../dom0/storage/storage.ts';
+import { utf8 } from '../../shared/bytes.ts';
+import { newRepositoryId, parseVmName } from '../../shared/ids.ts';
+import { NumberSet } from '../../shared/numbers.ts';
+import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
+import type { Protocol } from '../../shared/wire/frame.ts';
+import { Session } from '../../shared/wire/session.ts';
+import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { serveGet } from '../../storagevm/get.ts';
+import { serveList } from '../../storagevm/list.ts';
+import { servePut } from '../../storagevm/put.ts';
+import { serveSetRoot } from '../../storagevm/set-root.ts';
+import { connectedPair } from './peers.ts';
+import { tempFolder } from './temp.ts';
+
+const SECRET: Secret = { kind: 'keyFile', bytes: new Uint8Array(32).fill(7) };
+
+/** Serves one call of a storage service here. */
+function inProcessCall(service: string, folder: string): ServiceCall {
+  const [ours, theirs] = connectedPair();
+  const backEnd = new DirectoryBackEnd(folder);
+  const start = <P extends Protocol>(protocol: P) =>
+    new Session<P['toService'], P['toCaller']>(
+      theirs,
+      { incoming: protocol.toService, outgoing: protocol.toCaller },
+      { peer: 'dom0', window: 2 ** 25 },
+    );
+  const work = async (
+    session: { finish(): Promise<void>; drained(): Promise<void> },
+    serving: Promise<void>,
+  ) => {
+    await serving;
+    await session.finish();
+    await session.drained();
+  };
+  const serving = (): Promise<void> => {
+    switch (service) {
+      case put.service: {
+        const session = start(put);
+        return work(session, servePut(session, backEnd));
+      }
+      case get.service: {
+        const session = start(get);
+        return work(session, serveGet(session, backEnd));
+      }
+      case list.service: {
+        const session = start(list);
+        return work(session, serveList(session, backEnd));
+      }
+      case setRoot.service: {
+        const session = start(setRoot);
+        return work(session, serveSetRoot(session, backEnd));
+      }
+      default:
+        throw new Error(`no storage service ${service}`);
+    }
+  };
+  const exited = serving().then(
+    () => ({ code: 0, signal: null }),
+    () => ({ code: 1, signal: null }),
+  );
+  return {
+    peer: `vault: ${service}`,
+    io: ours,
+    exited,
+    stderr: () => '',
+    hangUp: () => undefined,
+    kill: () => undefined,
+  };
+}
+
+/** One machine (a state folder) that uses the store in `storeFolder`. */
+export class Machine {
+  readonly pin: PinFile;
+  readonly storage: Storage;
+  readonly #options: { storage: Storage; pin: PinFile; stateFolder: string; cacheSize: number };
+
+  constructor(storeFolder: string, stateFolder = tempFolder()) {
+    const callStorage = (_vm: string, service: string) =>
+      Promise.resolve(inProcessCall(service, storeFolder));
+    this.storage = new Storage({ callStorage } as Pick<Domains, 'callStorage'> as Domains, 'vault');
+    this.pin = new PinFile(stateFolder, 'vault');
+    this.#options = { storage: this.storage, pin: this.pin, stateFolder, cacheSize: 2 ** 26 };
+  }
+
+  create(): Promise<Repository> {
+    const keyring = Keyring.create(newRepositoryId());
+    return createRepository(this.#options, keyring, async () => [
+      await createSlot(keyring, SECRET, 'key file'),
+    ]);
+  }
+
+  open(acceptRoot?: string): Promise<Repository> {
+    return openRepository({ ...this.#options, secret: () => Promise.resolve(SECRET), acceptRoot });
+  }
+}
+
+/** A folder for a store that is removed when the test finishes. */
+export function storeFolder(): string {
+  return join(tempFolder(), 'qubes-backup');
+}
+
+/** The history of the VM `name`, new if there is none. */
+export async function historyFor(repository: Repository, name = 'work'): Promise<VmHistory> {
+  const entry = repository.vms.find((vm) => vm.name === name);
+  if (entry !== undefined) return VmHistory.read(repository, entry);
+  const vm = parseVmName(name);
+  return new VmHistory(repository, vm, newVmRecord(repository, vm, `uuid of ${name}`), undefined);
+}
+
+export async function writerFor(repository: Repository, name = 'work'): Promise<VmWriter> {
+  return VmWriter.open(repository, await historyFor(repository, name), utf8('{}'), () => 1_000);
+}
+
+/** Appends a blob whose text is `text`; answers its number, durable. */
+export async function appendBlob(
+  writer: VmWriter,
+  text: string,
+  kind: 'content' | 'tree' = 'content',
+): Promise<number> {
+  const { number, durable } = await writer.append(KIND[kind], utf8(text));
+  await durable;
+  return number;
+}
+
+/** A snapshot of `live` with the tree `top`. */
+export function snapshotOf(top: number, live: Iterable<number>, partial = false) {
+  const counts = { entries: 1, files: 1, bytes: 1, changedFiles: 1, readBytes: 1, storedBytes: 1 };
+  return {
+    takenAt: 1_000,
+    partial,
+    top,
+    live: NumberSet.of(live),
+    digest: null,
+    ownersKnown: true,
+    warnings: 0,
+    counts,
+  };
+}
