@@ -264,7 +264,9 @@ class Builder {
     }
     if (!stat.isSymbolicLink()) this.#chmod(path, stat.isDirectory());
     if (this.#options.attributes && plain && isInstalled('setfacl') && this.#random.chance(0.1)) {
-      this.#commands.push(command(`setfacl -m u:${this.#random.below(1000)}:rwx --`, path));
+      // In a user namespace only a mapped user may be named.
+      const user = this.#options.owners ? this.#random.below(1000) : (process.getuid?.() ?? 0);
+      this.#commands.push(command(`setfacl -m u:${user}:rwx --`, path));
     }
     const nanoseconds = String(this.#random.below(10 ** 9)).padStart(9, '0');
     const seconds = this.#random.chance(0.5)
