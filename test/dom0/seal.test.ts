@@ -194,15 +194,19 @@ describe('sealed objects', () => {
   });
 
   it('opens the vectors of docs/format.md, section 2', () => {
-    const vectors = JSON.parse(readFileSync(new URL('../vectors/objects.json', import.meta.url), 'utf8')) as {
-      title: string;
-      key: string;
-      place: { kind: Kind; repository: RepositoryId; vm: VmId | null; number: number; epoch: number };
-      payload: string;
-      associated: string;
-      id: ObjectId;
-      object: string;
-    }[];
+    const { accepted: vectors } = JSON.parse(
+      readFileSync(new URL('../vectors/objects.json', import.meta.url), 'utf8'),
+    ) as {
+      accepted: {
+        title: string;
+        key: string;
+        place: { kind: Kind; repository: RepositoryId; vm: VmId | null; number: number; epoch: number };
+        payload: string;
+        associated: string;
+        id: ObjectId;
+        object: string;
+      }[];
+    };
     expect(vectors.length).toBeGreaterThanOrEqual(4);
     for (const { title, key: vectorKey, place: at, payload, associated, id, object } of vectors) {
       const where: Place = { ...at, vm: at.vm ?? undefined };

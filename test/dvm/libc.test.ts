@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ByteString } from '../../shared/bytes.ts';
 import * as libc from '../../dvm/libc.ts';
+import { root as needsRoot, testNeeding } from '../support/needs.ts';
 
 let folder: string;
 let root: number;
@@ -101,7 +102,7 @@ test('R20: extended attributes of files, directories and the root', () => {
   }
 });
 
-test.runIf(process.getuid?.() === 0)(
+testNeeding(needsRoot)(
   'R20: attributes and owners of a symlink are its own; device nodes keep their numbers',
   () => {
     writeFileSync(join(folder, 'f'), '');

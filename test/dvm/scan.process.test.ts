@@ -28,6 +28,7 @@ import * as libc from '../../dvm/libc.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { tempFolder } from '../support/temp.ts';
 import { ScanDom0, verifyFolder } from './scan-dom0.ts';
+import { root, testNeeding } from '../support/needs.ts';
 
 const MiB = 2 ** 20;
 const isRoot = process.getuid?.() === 0;
@@ -250,7 +251,7 @@ describe('R20, R31: the digest is that of the content', () => {
     expect((await verifyFolder(folder)).done.digest).not.toBe(before);
   });
 
-  test.runIf(isRoot)('the ownerless digest ignores owners, the other does not', async () => {
+  testNeeding(root)('the ownerless digest ignores owners, the other does not', async () => {
     const folder = tempFolder();
     populate(folder);
     const before = [
@@ -315,7 +316,7 @@ test('R20: a sparse file of a terabyte takes no time and keeps its islands', asy
 });
 
 describe('R26: what could not be read is named', () => {
-  test.runIf(isRoot)('owners that cannot be mapped are unknown, never 65534', async () => {
+  testNeeding(root)('owners that cannot be mapped are unknown, never 65534', async () => {
     const folder = tempFolder();
     put(folder, 'mine', 'x');
     put(folder, 'foreign', 'y');
@@ -357,7 +358,7 @@ describe('R26: what could not be read is named', () => {
     expect((await dom0.files()).get('secret')?.content.toString()).toBe('hidden');
   });
 
-  test.runIf(isRoot)('another file system mounted inside is left out', async () => {
+  testNeeding(root)('another file system mounted inside is left out', async () => {
     const folder = tempFolder();
     put(folder, 'a', 'x');
     mkdirSync(join(folder, 'mnt'));
