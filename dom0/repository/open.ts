@@ -49,7 +49,7 @@ export async function openRepository(options: OpenOptions): Promise<Repository> 
   const store = openStore(options, root.body.repository);
   const repository = await Repository.open(keyring, store, pin, root);
   if (pinned !== undefined && !accepted) await checkDescent(storage.vm, repository, pinned);
-  pin.write(root);
+  pin.write(root, accepted);
   return repository;
 }
 

@@ -55,22 +55,19 @@ export class PinFile {
     }
   }
 
-  /** Remembers `root` as the newest; a pending root that it settles is forgotten. */
-  write(root: Root): void {
-    const highestCounter = Math.max(
-      root.body.counter,
-      this.read()?.highestCounter ?? 0,
-      this.pending()?.body.counter ?? 0,
-    );
-    const pin: Pin = {
-      repository: root.body.repository,
-      publicKey: hex(root.body.publicKey),
-      counter: root.body.counter,
-      hash: root.hash,
-      highestCounter,
-    };
+  /**
+   * Remembers `root` as the newest. A newer pin, which another run may have written meanwhile, is kept, unless `lower`
+   * says that a person accepted the older root. A pending root that is not newer than `root` is settled and forgotten.
+   */
+  write(root: Root, lower = false): void {
+    const { repository, publicKey, counter } = root.body;
+    const [before, pending] = [this.read(), this.pending()];
+    if (!lower && before !== undefined && before.repository === repository && before.counter > counter)
+      return;
+    const highestCounter = Math.max(counter, before?.highestCounter ?? 0, pending?.body.counter ?? 0);
+    const pin: Pin = { repository, publicKey: hex(publicKey), counter, hash: root.hash, highestCounter };
     replaceFile(this.#pin, utf8(`${JSON.stringify(pin)}\n`));
-    removeFile(this.#pending);
+    if (pending !== undefined && pending.body.counter <= counter) removeFile(this.#pending);
   }
 
   /** Keeps `root` before it is sent, so that after a crash the same bytes are sent again. */

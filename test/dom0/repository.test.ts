@@ -230,6 +230,20 @@ describe('the pin', () => {
     expect(again.vms.map(({ name }) => name)).toEqual(['work']);
   });
 
+  it('R06: is not lowered by a run that looked before another one published', async () => {
+    const [store, state] = [storeFolder(), tempFolder()];
+    const machine = new Machine(store, state);
+    const repository = await machine.create();
+    const seen = repository.root;
+    await commitOne(await writerFor(repository), 'one');
+    machine.pin.writePending(repository.root);
+    machine.pin.write(seen);
+    expect(machine.pin.read()?.counter).toBe(2);
+    expect(machine.pin.pending()?.hash).toBe(repository.root.hash);
+    machine.pin.write(seen, true);
+    expect(machine.pin.read()).toMatchObject({ counter: 1, highestCounter: 2 });
+  });
+
   it('is refused if it is damaged, not ignored', async () => {
     const state = tempFolder();
     const machine = new Machine(storeFolder(), state);
