@@ -4,6 +4,7 @@
  * dead packs is stored again, so that those can go.
  */
 
+import { equalBytes } from '../shared/bytes.ts';
 import { REPACK_BUDGET } from '../shared/limits.ts';
 import { ChunkTable } from './chunk-table.ts';
 import type { ContentReader } from './content.ts';
@@ -21,6 +22,7 @@ import type { TreeEntry } from './tree.ts';
 import type { Found, Noter } from './walk.ts';
 
 export interface FileCounts {
+  /** New ones, and those whose content or times differ from the base; one that was only read again is none. */
   changedFiles: number;
   readBytes: number;
   recheckedBytes: number;
@@ -70,11 +72,12 @@ export class FileScanner {
       const entry = chunks && describer.describe(found, known.entry);
       if (chunks !== undefined && entry !== undefined) return { entry, chunks };
     }
-    return this.#read(found);
+    const read = await this.#read(found);
+    if (read !== undefined && !isSame(known, read)) this.#counts.changedFiles += 1;
+    return read;
   }
 
   async #read(found: Found): Promise<TreeEntry | undefined> {
-    this.#counts.changedFiles += 1;
     const { stat } = found;
     const isLinked = stat.links > 1;
     const seen = isLinked ? this.#linked.get(stat.inode) : undefined;
@@ -179,4 +182,15 @@ export class FileScanner {
       'its content is not what was stored, though its times are: read again',
     );
   }
+}
+
+/** True if a file that was read again is what the base has: it was only too young to be trusted unread. */
+function isSame(known: TreeEntry | undefined, read: TreeEntry): boolean {
+  if (
+    known === undefined ||
+    !sameState(known.entry, read.entry) ||
+    known.chunks.length !== read.chunks.length
+  )
+    return false;
+  return known.chunks.every((chunk, i) => equalBytes(chunk.hash, read.chunks[i]?.hash ?? new Uint8Array(0)));
 }
