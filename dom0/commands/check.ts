@@ -101,7 +101,10 @@ class Checker {
     let done = 0;
     for (const number of needed ?? []) {
       const hit = () =>
-        snapshots.filter(({ live }) => live.has(number)).map(({ snapshot }) => snapshot.number);
+        snapshots
+          .filter(({ live }) => live.has(number))
+          .map(({ snapshot }) => snapshot.number)
+          .reverse();
       await this.#guard(() => this.#checkBlob(history, number, hit));
       done += 1;
       this.#app.output.progress(`check ${history.name}`, {
