@@ -127,11 +127,13 @@ describe('killed at any step', () => {
       ]);
     const whole = await die(new Home({ template }), 1e9);
     expect(whole.code, whole.stderr).toBe(0);
-    // The number of steps varies a little: the last tenth may not come.
-    const steps = Math.floor(Number(whole.stdout.toString()) * 0.9);
+    const steps = Number(whole.stdout.toString());
+    expect(steps).toBeGreaterThan(10);
     for (const [i, at] of spread(steps).entries()) {
       const home = new Home({ template });
-      expect((await die(home, at)).signal).toBe('SIGKILL');
+      const { signal, code } = await die(home, at);
+      // Credit may be given in fewer frames than in the run that was counted: then the very last step does not come.
+      if (code !== 0 || i < POINTS - 1) expect(signal).toBe('SIGKILL');
       await expectWhole(home);
       if (i === 1) await expectExact(home);
     }

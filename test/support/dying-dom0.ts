@@ -1,7 +1,7 @@
 /**
  * A dom0 that dies: `dying-dom0.ts HOME backup|restore STEP` runs the command on HOME and kills itself with SIGKILL
- * right before that read or write of any service's stdio. With a STEP beyond the last it ends in order and prints the
- * number of steps.
+ * right before that write to any service's stdin (reads merge and split from run to run). With a STEP beyond the last
+ * it ends in order and prints the number of steps.
  */
 
 import { writeSync } from 'node:fs';
@@ -14,8 +14,8 @@ import { WrappedDomains, withSteps } from './wrapped-domains.ts';
 const [folder = '', command = '', last = ''] = process.argv.slice(2);
 const home = new Home({ folder, existing: true });
 let steps = 0;
-const count = () => {
-  if (++steps > Number(last)) process.kill(process.pid, 'SIGKILL');
+const count = (doing: 'read' | 'write') => {
+  if (doing === 'write' && ++steps > Number(last)) process.kill(process.pid, 'SIGKILL');
 };
 await runInProcess(
   home,
