@@ -1,7 +1,7 @@
 /** A session with a service, from dom0's side: opens it over a call, ends it properly, explains how it failed. */
 
 import { BackupError, isBackupError } from '../shared/errors.ts';
-import { IDLE_TIMEOUT, START_TIMEOUT } from '../shared/limits.ts';
+import { IDLE_TIMEOUT, EXIT_TIMEOUT } from '../shared/limits.ts';
 import type { FrameTable, Protocol } from '../shared/wire/frame.ts';
 import { Session } from '../shared/wire/session.ts';
 import type { SessionOptions } from '../shared/wire/session.ts';
@@ -30,7 +30,7 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
     await this.session.finish();
     await this.session.drained();
     this.#call.hangUp();
-    const { code, signal } = await within(START_TIMEOUT, this.#call.exited, () => {
+    const { code, signal } = await within(EXIT_TIMEOUT, this.#call.exited, () => {
       return new BackupError('timeout', `${this.#call.peer} answered, but does not exit`);
     });
     if (code !== 0) {

@@ -6,7 +6,7 @@ import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
 
-export const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
+const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
 const MiB = 1024 * 1024;
 

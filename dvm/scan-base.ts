@@ -107,7 +107,7 @@ export class Base {
 }
 
 /** Walks the base's entries beside the volume's. */
-export class BaseCursor {
+class BaseCursor {
   readonly #entries: AsyncIterator<TreeEntry, undefined>;
   #next: TreeEntry | undefined;
   #started = false;

@@ -63,15 +63,13 @@ export const IDLE_TIMEOUT = 60_000;
 export const SERVICE_IDLE_TIMEOUT = 10 * 60_000;
 /** Longest session: shorter than the store's 7 days in which a fresh object is never marked dead. */
 export const SESSION_TIMEOUT = 3 * 24 * 3600_000;
-/** Time a service has to answer the first byte after it was called. */
-export const START_TIMEOUT = 60_000;
+/** Time a service has to exit after its last frame. */
+export const EXIT_TIMEOUT = 60_000;
 
 // ---- Records -------------------------------------------------------------------------------------------
 
 /** Largest encoded root: 16 key slots and a live list's names fit many times. */
 export const MAX_ROOT = 64 * KiB;
-/** Largest encoded catalog, VM record or snapshot record. */
-export const MAX_RECORD = MAX_BLOB;
 /** Rows of one blob-table leaf. */
 export const TABLE_LEAF_ROWS = 1024;
 /** Snapshots in one closed segment of a VM record. */

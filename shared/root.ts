@@ -12,26 +12,20 @@ import { BackupError } from './errors.ts';
 import { objectIdCodec, repositoryIdCodec, rootHashCodec, rootHashOf } from './ids.ts';
 import type { RootHash } from './ids.ts';
 import { MAX_ROOT, MAX_SLOTS } from './limits.ts';
-import { printable } from './wire/frame.ts';
+import { bytesOfLength, printable } from './schema.ts';
 
 hashes.sha512 = sha512;
 
 /** The format version this program writes, and the only one it reads. */
 export const FORMAT_VERSION = 1;
 
-const bytes = (length: number) =>
-  z.custom<Uint8Array>(
-    (value) => value instanceof Uint8Array && value.length === length,
-    `must be ${length} bytes`,
-  );
-
 /** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
-export const wrappedKey = bytes(72);
+export const wrappedKey = bytesOfLength(72);
 
 const passphraseSlot = z.strictObject({
   kind: z.literal('passphrase'),
   label: printable(64),
-  salt: bytes(16),
+  salt: bytesOfLength(16),
   /** Argon2id: memory in KiB, passes, lanes. Bounds are dom0's business: it refuses before it runs. */
   memory: z.int().min(1),
   passes: z.int().min(1),
@@ -42,12 +36,12 @@ const passphraseSlot = z.strictObject({
 const keyFileSlot = z.strictObject({
   kind: z.literal('keyFile'),
   label: printable(64),
-  salt: bytes(16),
+  salt: bytesOfLength(16),
   wrapped: wrappedKey,
 });
 
 /** One way to the master key. */
-export const keySlot = z.discriminatedUnion('kind', [passphraseSlot, keyFileSlot]);
+const keySlot = z.discriminatedUnion('kind', [passphraseSlot, keyFileSlot]);
 
 const rootBody = z.strictObject({
   version: z.literal(FORMAT_VERSION),
@@ -56,7 +50,7 @@ const rootBody = z.strictObject({
   /** Milliseconds since 1970, dom0's clock. */
   time: z.int().min(0),
   previous: rootHashCodec,
-  publicKey: bytes(32),
+  publicKey: bytesOfLength(32),
   /** The Ed25519 seed, sealed under the master key. */
   signingSeed: wrappedKey,
   slots: z.array(keySlot).min(1).max(MAX_SLOTS),

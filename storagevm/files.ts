@@ -29,7 +29,7 @@ export async function syncFolder(folder: string): Promise<void> {
  * Writes `bytes` to a new file in `folder`, read-only, content durable, and answers its path. A failure removes
  * it again.
  */
-export async function writeTemporary(folder: string, bytes: Uint8Array): Promise<string> {
+async function writeTemporary(folder: string, bytes: Uint8Array): Promise<string> {
   const path = join(folder, randomBytes(16).toString('hex'));
   const handle = await open(path, 'wx', 0o400); // The mode binds later opens, not this one.
   try {

@@ -16,7 +16,10 @@ export async function init(app: App, secrets: () => Promise<readonly Secret[]>):
   const keyring = Keyring.create(newRepositoryId());
   const repository = await createRepository(app.repositoryOptions, keyring, async () => {
     const slots = [];
-    for (const secret of await secrets()) slots.push(await createSlot(keyring, secret, labelOf(secret)));
+    for (const secret of await secrets()) {
+      slots.push(await createSlot(keyring, secret, labelOf(secret)));
+      secret.bytes.fill(0);
+    }
     return slots;
   });
   await app.closeStorage();

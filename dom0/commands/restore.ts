@@ -64,7 +64,7 @@ async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): 
 
 async function prove(app: App, { snapshot, history }: Chosen, temporary: VmName): Promise<void> {
   const attachment = { kind: 'volume', vm: temporary, writable: false } as const;
-  const { digest } = await app.withDisposable(temporary, attachment, verify.service, (call, folder) =>
+  const digest = await app.withDisposable(temporary, attachment, verify.service, (call, folder) =>
     runVerify(call, { folder, owners: snapshot.ownersKnown }, app.listener('verify')),
   );
   if (digest === snapshot.digest) return;

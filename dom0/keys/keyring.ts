@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { getPublicKey, hashes, sign } from '@noble/ed25519';
 import { sha512 } from '@noble/hashes/sha2.js';
-import { concat, equalBytes, u32, utf8 } from '../../shared/bytes.ts';
+import { concat, equalBytes, hex, u32, utf8 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { idBytes } from '../../shared/ids.ts';
 import type { RepositoryId, VmId } from '../../shared/ids.ts';
@@ -23,6 +23,8 @@ export class Keyring {
   readonly #master: Uint8Array;
   readonly #wrappingKey: Uint8Array;
   readonly #seed: Uint8Array;
+  /** Unwrapped VM data keys by their wrapped form: one copy of each, which close() can zero. */
+  readonly #vmKeys = new Map<string, Uint8Array>();
 
   private constructor(repository: RepositoryId, master: Uint8Array, seed: Uint8Array) {
     this.repository = repository;
@@ -70,8 +72,14 @@ export class Keyring {
     return wrapKey(this.#wrappingKey, 'vm', this.#vmContext(vm, epoch), key);
   }
 
+  /** The VM's data key; the caller must not keep or alter it. */
   unwrapVmKey(vm: VmId, epoch: number, wrapped: Uint8Array): Uint8Array {
-    return unwrapKey(this.#wrappingKey, 'vm', this.#vmContext(vm, epoch), wrapped);
+    const name = `${vm} ${epoch} ${hex(wrapped)}`;
+    const known = this.#vmKeys.get(name);
+    if (known !== undefined) return known;
+    const key = unwrapKey(this.#wrappingKey, 'vm', this.#vmContext(vm, epoch), wrapped);
+    this.#vmKeys.set(name, key);
+    return key;
   }
 
   sign(message: Uint8Array): Uint8Array {
@@ -79,7 +87,9 @@ export class Keyring {
   }
 
   close(): void {
-    for (const key of [this.#master, this.#seed, this.#wrappingKey, this.catalogKey]) key.fill(0);
+    const keys = [this.#master, this.#seed, this.#wrappingKey, this.catalogKey, ...this.#vmKeys.values()];
+    for (const key of keys) key.fill(0);
+    this.#vmKeys.clear();
   }
 
   #vmContext(vm: VmId, epoch: number): Uint8Array {

@@ -2,9 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { concat, utf8 } from '../../shared/bytes.ts';
-import { KEY_SIZE, NONCE_SIZE, TAG_SIZE, decrypt, encrypt } from '../seal/xchacha.ts';
-
-export const WRAPPED_SIZE = NONCE_SIZE + KEY_SIZE + TAG_SIZE;
+import { NONCE_SIZE, decrypt, encrypt } from '../seal/xchacha.ts';
 
 export type WrapPurpose = 'master' | 'signing seed' | 'vm';
 

@@ -26,7 +26,7 @@ export interface OpenOptions {
   readonly stateFolder: string;
   /** Bytes of sealed records and trees kept in dom0. */
   readonly cacheSize: number;
-  /** Asked only after the root proved authentic. */
+  /** Asked only after the root proved authentic; its bytes are zeroed after use. */
   readonly secret: () => Promise<Secret>;
   /** Fingerprint of a root to accept although it is older, forked, or of another repository. */
   readonly acceptRoot: string | undefined;
@@ -45,7 +45,7 @@ export async function openRepository(options: OpenOptions): Promise<Repository> 
     );
   }
   if (pinned !== undefined && !accepted) checkAgainstPin(storage.vm, root, pinned);
-  const keyring = await openKeyring(root.body, await options.secret());
+  const keyring = await unlock(root, await options.secret());
   const store = openStore(options, root.body.repository);
   const repository = await Repository.open(keyring, store, pin, root);
   if (pinned !== undefined && !accepted) await checkDescent(storage.vm, repository, pinned);
@@ -106,6 +106,15 @@ async function settlePending(storage: Storage, pin: PinFile, offered: Root): Pro
   await storage.setRoot(pending, offered.hash);
   pin.write(pending);
   return pending;
+}
+
+/** Opens the keys with `secret`, which is zeroed: it has served. */
+async function unlock(root: Root, secret: Secret): Promise<Keyring> {
+  try {
+    return await openKeyring(root.body, secret);
+  } finally {
+    secret.bytes.fill(0);
+  }
 }
 
 /** Compares with the pin what needs no key. */

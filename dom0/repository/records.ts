@@ -4,7 +4,6 @@ import { z } from 'zod';
 import { contentDigestCodec, isVmName, objectIdCodec, rootHashCodec, vmIdCodec } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import {
-  MAX_BLOB_NUMBER,
   MAX_NUMBER_SET,
   MAX_VMS,
   ROOT_SEGMENT,
@@ -13,16 +12,12 @@ import {
 } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { FORMAT_VERSION, wrappedKey } from '../../shared/root.ts';
-import { printable } from '../../shared/wire/frame.ts';
+import { blobNumber, bytesUpTo, count, printable } from '../../shared/schema.ts';
 
-const count = z.int().min(0);
-const blobNumber = z.int().min(0).max(MAX_BLOB_NUMBER);
 const vmName = z.custom<VmName>((value) => typeof value === 'string' && isVmName(value));
-const byteArray = (max: number) =>
-  z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= max);
 
 const numberSet = z.codec(
-  byteArray(MAX_NUMBER_SET),
+  bytesUpTo(MAX_NUMBER_SET),
   z.custom<NumberSet>((value) => value instanceof NumberSet),
   {
     decode: (bytes) => NumberSet.decode(bytes),
@@ -74,9 +69,9 @@ export const snapshotSegmentSchema = z.strictObject({
 });
 
 export const tableLeafSchema = z.strictObject({
-  ids: byteArray(32 * TABLE_LEAF_ROWS),
-  kinds: byteArray(TABLE_LEAF_ROWS),
-  epochs: byteArray(4 * TABLE_LEAF_ROWS),
+  ids: bytesUpTo(32 * TABLE_LEAF_ROWS),
+  kinds: bytesUpTo(TABLE_LEAF_ROWS),
+  epochs: bytesUpTo(4 * TABLE_LEAF_ROWS),
 });
 
 export const snapshotSchema = z.strictObject({

@@ -27,7 +27,7 @@ export interface BlobAccess {
 }
 
 export type Restored = ValueOf<typeof restore.toCaller.done> & { readonly warnings: number };
-export type Exported = ValueOf<typeof exportPaths.toCaller.done> & { readonly warnings: number };
+export type Exported = ValueOf<typeof exportPaths.toCaller.done>;
 
 /** Writes the tree `top` to the empty volume at `folder`. */
 export async function runRestore(
@@ -54,13 +54,13 @@ export async function runVerify(
   call: ServiceCall,
   job: { folder: string; owners: boolean },
   listener: Listener,
-): Promise<{ digest: ContentDigest; warnings: number }> {
+): Promise<ContentDigest> {
   return withCall(call, verify, async ({ session }) => {
     const notes = new NoteCounter(listener);
     await session.send('job', { volume: { folder: job.folder }, owners: job.owners });
     for (;;) {
       const message = expectMessage(await session.receive());
-      if (message.name === 'done') return { digest: message.value.digest, warnings: notes.warnings };
+      if (message.name === 'done') return message.value.digest;
       takeCommon(message, listener, notes);
     }
   });
@@ -75,13 +75,14 @@ export async function runBrowse(
   listener: Listener,
 ): Promise<boolean> {
   return withCall(call, browse, async ({ session }, fail) => {
+    const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
     await session.send('job', job);
     for (;;) {
       const message = expectMessage(await session.receive());
       if (message.name === 'done') return message.value.found;
       if (message.name === 'entries') await show(message.value.entries);
-      else takeCommon(message, listener, new NoteCounter(listener), server);
+      else takeCommon(message, listener, notes, server);
     }
   });
 }
@@ -101,7 +102,7 @@ export async function runExport(
     await session.send('job', { top: job.top, paths: job.paths, folder, overwrite: job.overwrite });
     for (;;) {
       const message = expectMessage(await session.receive());
-      if (message.name === 'done') return { ...message.value, warnings: notes.warnings };
+      if (message.name === 'done') return message.value;
       if (message.name === 'data') await write(message.value);
       else takeCommon(message, listener, notes, server);
     }

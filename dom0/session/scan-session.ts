@@ -37,7 +37,6 @@ export interface ScanJob {
 
 export interface ScanResult {
   readonly snapshot: Snapshot;
-  readonly warnings: number;
   readonly done: Done;
 }
 
@@ -85,7 +84,7 @@ export class ScanSession {
     const { done, live } = await this.#converse();
     try {
       const snapshot = await this.#commit(done.top, live, done);
-      return { snapshot, warnings: snapshot.warnings, done };
+      return { snapshot, done };
     } catch (error) {
       throw isPeers(error) ? this.#call.blame(error) : error;
     }

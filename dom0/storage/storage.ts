@@ -18,11 +18,11 @@ import { ObjectWriter } from './object-writer.ts';
 
 export class Storage {
   readonly vm: string;
-  readonly #domains: Domains;
+  readonly #domains: Pick<Domains, 'callStorage'>;
   #reader: Promise<ObjectReader> | undefined;
   #writer: Promise<ObjectWriter> | undefined;
 
-  constructor(domains: Domains, vm: string) {
+  constructor(domains: Pick<Domains, 'callStorage'>, vm: string) {
     this.#domains = domains;
     this.vm = vm;
   }

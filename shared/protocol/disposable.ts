@@ -6,25 +6,13 @@
 
 import { z } from 'zod';
 import { contentDigestCodec } from '../ids.ts';
-import {
-  MAX_BLOB,
-  MAX_BLOB_NUMBER,
-  MAX_CONTROL,
-  MAX_NUMBER_SET,
-  MAX_PATH,
-  MAX_REQUEST,
-  MAX_TEXT,
-} from '../limits.ts';
-import { bulk, control, printable } from '../wire/frame.ts';
+import { MAX_BLOB, MAX_CONTROL, MAX_NUMBER_SET, MAX_PATH, MAX_REQUEST, MAX_TEXT } from '../limits.ts';
+import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
+import { bulk, control } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
 
-const count = z.int().min(0);
-const blobNumber = z.int().min(0).max(MAX_BLOB_NUMBER);
-const milliseconds = z.int().min(0);
-const path = z.custom<Uint8Array>(
-  (value) => value instanceof Uint8Array && value.length <= MAX_PATH,
-  'no path, or too long',
-);
+const milliseconds = count;
+const path = bytesUpTo(MAX_PATH);
 
 /** Where the volume is inside the disposable, as its driver attached it. */
 const volume = z.strictObject({
@@ -46,7 +34,7 @@ const progress = control(
 );
 
 /** What kind of thing a note is about. Every one but `skipped-*` makes the run end with warnings (R26). */
-export const NOTE_CODES = [
+const NOTE_CODES = [
   'changed', // a file changed while it was read
   'vanished', // an entry disappeared while it was read
   'unreadable', // content or metadata could not be read

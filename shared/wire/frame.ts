@@ -9,6 +9,7 @@ import { encodeWith, decodeWith } from '../cbor.ts';
 import { readU32 } from '../bytes.ts';
 import { BackupError } from '../errors.ts';
 import { FRAME_COST, MAX_CONTROL, MAX_TEXT } from '../limits.ts';
+import { printable } from '../schema.ts';
 import type { ByteIo } from './io.ts';
 
 /** First bytes of both directions: a login profile that prints to stdout, or a newer peer, is noticed here. */
@@ -44,13 +45,6 @@ export function control<S extends z.ZodType>(type: number, schema: S, max = MAX_
 export function bulk(type: number, max: number): BulkSpec {
   return { form: 'bulk', type, max };
 }
-
-/** Text that may reach a terminal or a log: printable ASCII only, whoever sent it. */
-export const printable = (max: number) =>
-  z
-    .string()
-    .max(max)
-    .regex(/^[\x20-\x7e]*$/);
 
 /** Frames that every session has in both directions. */
 export const COMMON = {

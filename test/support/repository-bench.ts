@@ -1,7 +1,7 @@
 /** A repository in the test's own process: dom0's real code against the storage VM's real code, over in-memory pipes. */
 
 import { join } from 'node:path';
-import type { Domains, ServiceCall } from '../../dom0/domains/domains.ts';
+import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
 import { createSlot } from '../../dom0/keys/slots.ts';
@@ -26,7 +26,8 @@ import { serveSetRoot } from '../../storagevm/set-root.ts';
 import { connectedPair } from './peers.ts';
 import { tempFolder } from './temp.ts';
 
-const SECRET: Secret = { kind: 'keyFile', bytes: new Uint8Array(32).fill(7) };
+/** A fresh copy each time: who is given it zeroes it. */
+const secret = (): Secret => ({ kind: 'keyFile', bytes: new Uint8Array(32).fill(7) });
 
 /** Serves one call of a storage service here. */
 function inProcessCall(service: string, folder: string): ServiceCall {
@@ -91,7 +92,7 @@ export class Machine {
   constructor(storeFolder: string, stateFolder = tempFolder()) {
     const callStorage = (_vm: string, service: string) =>
       Promise.resolve(inProcessCall(service, storeFolder));
-    this.storage = new Storage({ callStorage } as Pick<Domains, 'callStorage'> as Domains, 'vault');
+    this.storage = new Storage({ callStorage }, 'vault');
     this.pin = new PinFile(stateFolder, 'vault');
     this.#options = { storage: this.storage, pin: this.pin, stateFolder, cacheSize: 2 ** 26 };
   }
@@ -99,12 +100,12 @@ export class Machine {
   create(): Promise<Repository> {
     const keyring = Keyring.create(newRepositoryId());
     return createRepository(this.#options, keyring, async () => [
-      await createSlot(keyring, SECRET, 'key file'),
+      await createSlot(keyring, secret(), 'key file'),
     ]);
   }
 
   open(acceptRoot?: string): Promise<Repository> {
-    return openRepository({ ...this.#options, secret: () => Promise.resolve(SECRET), acceptRoot });
+    return openRepository({ ...this.#options, secret: () => Promise.resolve(secret()), acceptRoot });
   }
 }
 
