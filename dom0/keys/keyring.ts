@@ -17,20 +17,20 @@ const NO_SALT = new Uint8Array(0);
 
 export class Keyring {
   readonly repository: RepositoryId;
-  /** Seals catalog, root segments and VM records. */
-  readonly catalogKey: Uint8Array;
   readonly publicKey: Uint8Array;
   readonly #master: Uint8Array;
+  readonly #catalogKey: Uint8Array;
   readonly #wrappingKey: Uint8Array;
   readonly #seed: Uint8Array;
   /** Unwrapped VM data keys by their wrapped form: one copy of each, which close() can zero. */
   readonly #vmKeys = new Map<string, Uint8Array>();
+  #closed = false;
 
   private constructor(repository: RepositoryId, master: Uint8Array, seed: Uint8Array) {
     this.repository = repository;
     this.#master = master;
     this.#seed = seed;
-    this.catalogKey = subkey(master, repository, 'catalog');
+    this.#catalogKey = subkey(master, repository, 'catalog');
     this.#wrappingKey = subkey(master, repository, 'wrapping');
     this.publicKey = getPublicKey(seed);
   }
@@ -57,6 +57,12 @@ export class Keyring {
     );
   }
 
+  /** Seals catalog, root segments and VM records. */
+  get catalogKey(): Uint8Array {
+    this.#requireOpen();
+    return this.#catalogKey;
+  }
+
   /** The signing seed, sealed for a root. */
   wrapSeed(): Uint8Array {
     const under = subkey(this.#master, this.repository, 'signing seed');
@@ -74,6 +80,7 @@ export class Keyring {
 
   /** The VM's data key; the caller must not keep or alter it. */
   unwrapVmKey(vm: VmId, epoch: number, wrapped: Uint8Array): Uint8Array {
+    this.#requireOpen();
     const name = `${vm} ${epoch} ${hex(wrapped)}`;
     const known = this.#vmKeys.get(name);
     if (known !== undefined) return known;
@@ -83,13 +90,20 @@ export class Keyring {
   }
 
   sign(message: Uint8Array): Uint8Array {
+    this.#requireOpen();
     return sign(message, this.#seed);
   }
 
   close(): void {
-    const keys = [this.#master, this.#seed, this.#wrappingKey, this.catalogKey, ...this.#vmKeys.values()];
+    const keys = [this.#master, this.#seed, this.#wrappingKey, this.#catalogKey, ...this.#vmKeys.values()];
     for (const key of keys) key.fill(0);
     this.#vmKeys.clear();
+    this.#closed = true;
+  }
+
+  /** Work that outlived its run must fail, not seal under a key of zeros. */
+  #requireOpen(): void {
+    if (this.#closed) throw new BackupError('internal', 'the keys are closed');
   }
 
   #vmContext(vm: VmId, epoch: number): Uint8Array {

@@ -110,6 +110,7 @@ export class ScanSession {
     } finally {
       clearTimeout(deadline);
       this.#call.abort();
+      await this.#committing; // Nothing of this session outlives it; a failure was taken by #fail().
     }
   }
 

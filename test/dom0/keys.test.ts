@@ -151,8 +151,16 @@ describe('key slots', () => {
   it('R10: close() zeroes the keys', () => {
     const keyring = Keyring.create(newRepositoryId());
     const key = keyring.catalogKey;
+    const vm = newVmId();
+    const wrapped = keyring.wrapVmKey(vm, 1, randomBytes(32));
+    const vmKey = keyring.unwrapVmKey(vm, 1, wrapped);
     keyring.close();
     expect(hex(key)).toBe('00'.repeat(32));
+    expect(hex(vmKey)).toBe('00'.repeat(32));
+    // Work that outlived its run must fail, not seal or sign with zeros.
+    expect(() => keyring.catalogKey).toThrow(withCode('internal'));
+    expect(() => keyring.unwrapVmKey(vm, 1, wrapped)).toThrow(withCode('internal'));
+    expect(() => keyring.sign(key)).toThrow(withCode('internal'));
   });
 });
 
