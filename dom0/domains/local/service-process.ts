@@ -55,6 +55,7 @@ export async function startService(
       killGroup(child);
       stdin.destroy();
       stdout.destroy();
+      stderr.destroy(); // Nobody else who may hold its other end keeps the call.
     },
   };
 }
