@@ -7,12 +7,15 @@ import { fchmodSync, fchownSync } from 'node:fs';
 import { escapeText } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { BackupError, systemCode } from '../shared/errors.ts';
-import type { Entry } from './entry.ts';
+import type { Attribute, Entry } from './entry.ts';
 import { chmodAt, chownAt, isLibcError, setAttributeAt, utimesAt } from './libc.ts';
 import type { Report } from './restore-report.ts';
 
 /** After these nothing can be restored properly: the job ends. */
 const FATAL = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'ENOMEM', 'EMFILE', 'ENFILE', 'EBADF']);
+
+/** Of the two attributes that hold POSIX access control lists (acl(5)). */
+const ACL_PREFIX = 'system.posix_acl_';
 
 /** Setuid and setgid: not for a file that got another owner than it should have. */
 const SET_ID = 0o6000;
@@ -84,8 +87,10 @@ function setOwner(report: Report, entry: Entry, set: () => void): boolean {
   return attempt(report, entry.path, `setting owner ${uid ?? 'unknown'}:${gid ?? 'unknown'}`, set);
 }
 
+/** Access control lists come last: like a mode, one may deny the owner the writing that other attributes need. */
 function setAttributes(report: Report, entry: Entry, directory: number, name: ByteString): void {
-  for (const attribute of entry.attributes) {
+  const isAcl = ({ name: key }: Attribute) => key.startsWith(ACL_PREFIX);
+  for (const attribute of [...entry.attributes].sort((a, b) => Number(isAcl(a)) - Number(isAcl(b)))) {
     const what = `setting attribute ${escapeText(attribute.name)}`;
     attempt(report, entry.path, what, () => setAttributeAt(directory, name, attribute.name, attribute.value));
   }

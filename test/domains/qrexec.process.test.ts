@@ -15,7 +15,7 @@ import { tempFolder } from '../support/temp.ts';
 import { askProbe, makeHome, makeProgram, readAll } from './program.ts';
 
 const work = parseVmName('work');
-const SERVICES = { 'test.Probe': 'probe.ts', 'test.Flood': 'flood.ts', 'test.Idle': 'idle.ts' };
+const SERVICES = { 'test.Probe': 'probe.ts', 'test.Flood': 'flood.ts', 'test.Wait': 'wait.ts' };
 /** Where the program and the home are in a sandbox; elsewhere they are where they are. */
 const sandboxed = testNeeding(namespaces());
 
@@ -245,12 +245,12 @@ describe.each(['none', SANDBOX] as const)('the end of a call, sandbox %s', (sand
   test('stopAll() ends every service, and a destroyed disposable starts no other', async () => {
     const { home, domains } = setUp(sandbox);
     const disposable = await domains.startDisposable(work, { kind: 'nothing' });
-    const calls = [await disposable.call('test.Idle'), await domains.callStorage('main', 'test.Idle')];
-    const starting = disposable.call('test.Idle');
+    const calls = [await disposable.call('test.Wait'), await domains.callStorage('main', 'test.Wait')];
+    const starting = disposable.call('test.Wait');
     await domains.stopAll();
     for (const call of [...calls, await starting])
       expect(await call.exited).toEqual({ code: null, signal: 'SIGKILL' });
-    await expect(disposable.call('test.Idle')).rejects.toMatchObject({ code: 'internal' });
+    await expect(disposable.call('test.Wait')).rejects.toMatchObject({ code: 'internal' });
     expect(readdirSync(join(home, 'state', 'local', 'volatile'))).toEqual([]);
   });
 });

@@ -17,11 +17,15 @@ import { bytesOf, concat } from '../../shared/bytes.ts';
 import { restore } from '../../shared/protocol/disposable.ts';
 import { TYPE } from '../../dvm/entry.ts';
 import type { Entry } from '../../dvm/entry.ts';
+import { close, getAttributeAt, openDirectory } from '../../dvm/libc.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
-import { program, root, testNeeding } from '../support/needs.ts';
+import { notRoot, program, root, testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
+import { supportsAttributes } from '../support/tree-generator.ts';
 import type { Answer } from './tree-kit.ts';
 import { MemoryStore, callService, directory, entryOf, symlink } from './tree-kit.ts';
+
+const attributesHere = supportsAttributes('/var/tmp') ? undefined : 'no extended attributes here';
 
 let folder = '';
 let store = new MemoryStore();
@@ -115,6 +119,36 @@ test('R20: files, folders, symlinks, FIFOs, sparse files, odd names, modes and t
   expect(lstatSync(join(folder, 'sparse')).blocks * 512).toBeLessThan(1024 * 1024);
   expect(lstatSync(join(folder, 'only-hole')).blocks).toBe(0);
 });
+
+/** As acl(5) and linux/posix_acl_xattr.h have it: owner r, user 12345 r, group nothing, mask r, others nothing. */
+const READ_ONLY_LIST = Buffer.from(
+  '02000000 01000400ffffffff 0200040039300000 04000000ffffffff 10000400ffffffff 20000000ffffffff'.replaceAll(
+    ' ',
+    '',
+  ),
+  'hex',
+);
+
+testNeeding(attributesHere, notRoot)(
+  'an access list that makes a file read-only does not keep its other attributes out',
+  async () => {
+    const listed = store.file('listed', ['text'], {
+      mode: 0o440,
+      attributes: [
+        { name: 'system.posix_acl_access' as ByteString, value: READ_ONLY_LIST },
+        { name: 'user.note' as ByteString, value: Buffer.from('kept') },
+      ],
+    });
+    const answer = await restoreTree([directory(''), listed]);
+    expect(answer).toMatchObject({ failure: undefined, code: 0 });
+    expect(answer.said.filter(({ name }) => name === 'note')).toEqual([]);
+    const at = openDirectory(folder);
+    onTestFinished(() => close(at));
+    for (const { name, value } of listed.entry.attributes) {
+      expect(Buffer.from(getAttributeAt(at, 'listed' as ByteString, name))).toEqual(Buffer.from(value));
+    }
+  },
+);
 
 test('hard links become one file again, also between folders and of symlinks', async () => {
   const shared = { inode: 4711, linked: true };

@@ -1,0 +1,3 @@
+/** A service that never ends by itself. */
+
+setInterval(() => undefined, 1000);
