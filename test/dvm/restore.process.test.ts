@@ -19,13 +19,10 @@ import { TYPE } from '../../dvm/entry.ts';
 import type { Entry } from '../../dvm/entry.ts';
 import { close, getAttributeAt, openDirectory } from '../../dvm/libc.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
-import { notRoot, program, root, testNeeding } from '../support/needs.ts';
+import { attributes, notRoot, program, root, testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
-import { supportsAttributes } from '../support/tree-generator.ts';
 import type { Answer } from './tree-kit.ts';
 import { MemoryStore, callService, directory, entryOf, symlink } from './tree-kit.ts';
-
-const attributesHere = supportsAttributes('/var/tmp') ? undefined : 'no extended attributes here';
 
 let folder = '';
 let store = new MemoryStore();
@@ -129,7 +126,7 @@ const READ_ONLY_LIST = Buffer.from(
   'hex',
 );
 
-testNeeding(attributesHere, notRoot)(
+testNeeding(attributes(), notRoot)(
   'an access list that makes a file read-only does not keep its other attributes out',
   async () => {
     const listed = store.file('listed', ['text'], {

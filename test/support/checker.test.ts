@@ -16,10 +16,10 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { rsyncDifferences, walkDifferences } from './checker.ts';
-import { program, root, testNeeding } from './needs.ts';
+import { attributes, program, root, testNeeding } from './needs.ts';
 import type { Missing } from './needs.ts';
 import { tempFolder } from './temp.ts';
-import { generateTree, supportsAttributes } from './tree-generator.ts';
+import { generateTree } from './tree-generator.ts';
 
 /** Runs a program that must succeed. */
 function shell(name: string, ...args: string[]): void {
@@ -58,7 +58,7 @@ interface Difference {
   readonly walkOnly?: true;
 }
 
-const attributesHere = (() => (supportsAttributes('/var/tmp') ? undefined : 'no extended attributes here'))();
+const attributesHere = attributes();
 
 const planted: readonly Difference[] = [
   {

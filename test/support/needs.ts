@@ -8,6 +8,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { test } from 'vitest';
 import type { TestContext } from 'vitest';
+import { makeTemp, removeTree } from './temp.ts';
 
 /** Why a need is not met, or undefined if it is. */
 export type Missing = string | undefined;
@@ -40,6 +41,24 @@ export function namespaces(): Missing {
       : ['--user', '--net', '--pid', '--fork', '--mount'];
   const tried = spawnSync('unshare', [...flags, 'true'], { stdio: 'ignore' });
   return tried.status === 0 ? undefined : 'namespaces are forbidden here';
+}
+
+/** Whether user attributes can be set in `folder`, which is the caller's own. */
+export function supportsAttributes(folder: string): boolean {
+  if (!isInstalled('setfattr')) return false;
+  const set = spawnSync('setfattr', ['-n', 'user.qib-probe', '-v', '1', '--', folder], { stdio: 'ignore' });
+  if (set.status !== 0) return false;
+  return spawnSync('setfattr', ['-x', 'user.qib-probe', '--', folder], { stdio: 'ignore' }).status === 0;
+}
+
+/** Whether they can be set in temporary folders. */
+export function attributes(): Missing {
+  const folder = makeTemp();
+  try {
+    return supportsAttributes(folder) ? undefined : 'no extended attributes here';
+  } finally {
+    removeTree(folder);
+  }
 }
 
 /** `test`, skipped with the first reason of `needs` that is missing. */

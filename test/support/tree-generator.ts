@@ -15,7 +15,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { isInstalled } from './needs.ts';
+import { isInstalled, supportsAttributes } from './needs.ts';
 import { Random } from './random.ts';
 
 export interface TreeOptions {
@@ -299,12 +299,4 @@ function join(folder: Buffer, name: string): Buffer {
 function command(words: string, path: Buffer): Buffer {
   const quoted = path.toString('latin1').replaceAll("'", `'\\''`);
   return Buffer.from(`${words} '${quoted}'\n`, 'latin1');
-}
-
-/** Whether user attributes can be set in `folder`. */
-export function supportsAttributes(folder: string): boolean {
-  if (!isInstalled('setfattr')) return false;
-  const set = spawnSync('setfattr', ['-n', 'user.qib-probe', '-v', '1', '--', folder], { stdio: 'ignore' });
-  if (set.status !== 0) return false;
-  return spawnSync('setfattr', ['-x', 'user.qib-probe', '--', folder], { stdio: 'ignore' }).status === 0;
 }
