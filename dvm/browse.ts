@@ -28,6 +28,7 @@ const TYPE_NAMES = {
   [TYPE.socket]: 'socket',
   [TYPE.characterDevice]: 'character-device',
   [TYPE.blockDevice]: 'block-device',
+  [TYPE.skipped]: 'skipped',
 } as const;
 
 /** Serves one `browse` session: a directory's children (or, recursively, all below it), or the entry itself. */
@@ -75,6 +76,7 @@ export async function* listEntries(
       for (const record of records) {
         if (record.kind === 'chunk') continue;
         const { entry } = record;
+        if (entry.type === TYPE.skipped) continue;
         if (!found) {
           if (comparePaths(entry.path, path) < 0) continue;
           if (entry.path !== path) return;

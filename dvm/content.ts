@@ -3,14 +3,13 @@
  */
 
 import { hash } from 'node:crypto';
-import { readSync } from 'node:fs';
 import { messageOf } from '../shared/errors.ts';
 import { MAX_CHUNK } from '../shared/limits.ts';
 import { Chunker } from './chunker.ts';
-import type { Source } from './chunker.ts';
 import type { ChunkContent } from './digest.ts';
 import { sameState } from './describe.ts';
-import { close, isLibcError, openFileAt, seekData, statDescriptor } from './libc.ts';
+import type { OpenFile } from './access.ts';
+import { isLibcError } from './libc.ts';
 import type { Stat } from './libc.ts';
 import type { Found, Noter } from './walk.ts';
 
@@ -20,6 +19,8 @@ export type Content<T> =
       readonly kind: 'read';
       /** The file's metadata just before it was read. */
       readonly stat: Stat;
+      /** Its portable chattr flags. */
+      readonly flags: number;
       readonly chunks: readonly T[];
       /** It changed while it was read, twice. */
       readonly doubtful: boolean;
@@ -69,28 +70,28 @@ export class ContentReader {
     found: Found,
     keep: (chunk: ChunkContent, bytes: Uint8Array) => T | Promise<T>,
   ): Promise<Content<T>> {
-    let descriptor: number | undefined;
+    let file: OpenFile | undefined;
     try {
-      descriptor = openFileAt(found.directory, found.name);
-      const stat = statDescriptor(descriptor);
+      file = found.access.open();
+      const stat = file.stat();
       if (stat.inode !== found.stat.inode || stat.mode >> 12 !== found.stat.mode >> 12)
         return this.#vanished(found);
       const chunks: T[] = [];
-      for (const { gap, bytes } of this.#chunker.chunks(sourceOf(descriptor), stat.size)) {
+      for (const { gap, bytes } of this.#chunker.chunks(file, stat.size)) {
         const chunk = { gap, length: bytes.length, hash: sha256(bytes) };
         const kept = keep(chunk, bytes);
         chunks.push(kept instanceof Promise ? await kept : kept);
         const turn = this.#tick();
         if (turn !== undefined) await turn;
       }
-      return { kind: 'read', stat, chunks, doubtful: !sameState(stat, statDescriptor(descriptor)) };
+      return { kind: 'read', stat, flags: file.flags(), chunks, doubtful: !sameState(stat, file.stat()) };
     } catch (error) {
       if (isLibcError(error, 'ENOENT', 'ESTALE', 'ELOOP')) return this.#vanished(found);
       if (!isSystemError(error)) throw error;
       this.#note('unreadable', found.path, messageOf(error));
       return { kind: 'unreadable' };
     } finally {
-      if (descriptor !== undefined) close(descriptor);
+      file?.close();
     }
   }
 
@@ -100,9 +101,9 @@ export class ContentReader {
   }
 
   /** Opens a file for {@link reread}; undefined if that fails. */
-  reopen(found: Found): number | undefined {
+  reopen(found: Found): OpenFile | undefined {
     try {
-      return openFileAt(found.directory, found.name);
+      return found.access.open();
     } catch (error) {
       if (isLibcError(error)) return undefined; // A full read follows, which names the reason.
       throw error;
@@ -110,11 +111,11 @@ export class ContentReader {
   }
 
   /** The bytes at `position`, as a view good until the next call, if they still have the chunk's hash. */
-  reread(descriptor: number, position: number, chunk: ChunkContent): Uint8Array | undefined {
+  reread(file: OpenFile, position: number, chunk: ChunkContent): Uint8Array | undefined {
     const bytes = this.#piece.subarray(0, chunk.length);
     try {
       for (let filled = 0; filled < bytes.length;) {
-        const count = readSync(descriptor, bytes, filled, bytes.length - filled, position + filled);
+        const count = file.read(bytes.subarray(filled), position + filled);
         if (count === 0) return undefined;
         filled += count;
         this.#bytesRead += count;
@@ -129,23 +130,6 @@ export class ContentReader {
 
 function sha256(bytes: Uint8Array): Uint8Array {
   return hash('sha256', bytes, 'buffer');
-}
-
-function sourceOf(descriptor: number): Source {
-  let holes = true;
-  return {
-    read: (target, position) => readSync(descriptor, target, 0, target.length, position),
-    seekData: (position) => {
-      if (!holes) return position;
-      try {
-        return seekData(descriptor, position);
-      } catch (error) {
-        if (!isLibcError(error, 'EINVAL', 'EOPNOTSUPP')) throw error;
-        holes = false; // A file system that cannot tell: everything is read.
-        return position;
-      }
-    },
-  };
 }
 
 /** True for a failed system call, of libc or of Node. */

@@ -2,18 +2,14 @@
  * From what the walk found to an entry: owners as far as they can be mapped, link targets, attributes.
  */
 
+import { equalBytes } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { TYPE } from './entry.ts';
-import type { Attribute, Entry } from './entry.ts';
-import { LibcError, OVERFLOW_ID, getAttributeAt, isLibcError } from './libc.ts';
-import { listAttributesAt, overflowIdMapped, readLinkAt } from './libc.ts';
+import type { Entry } from './entry.ts';
+import { OVERFLOW_ID, overflowIdMapped } from './libc.ts';
 import type { Stat } from './libc.ts';
 import { attempt } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
-
-/** Attributes of one entry that are kept, in bytes: below the tree's MAX_LEAF_RECORD with room for a path. */
-const MAX_ATTRIBUTES = 2 * 1024 * 1024;
-const E2BIG = 7;
 
 /** True if `a` and `b` are the same content of the same file: nothing that a write changes differs. */
 export function sameState(a: Pick<Entry, 'size' | 'inode' | 'mtime' | 'ctime'>, b: typeof a): boolean {
@@ -27,12 +23,29 @@ export function sameState(a: Pick<Entry, 'size' | 'inode' | 'mtime' | 'ctime'>, 
   );
 }
 
+/** True if nothing but times and content can differ between two entries of one path. */
+export function hasSameMetadata(a: Entry, b: Entry): boolean {
+  return (
+    a.mode === b.mode &&
+    a.uid === b.uid &&
+    a.gid === b.gid &&
+    a.linked === b.linked &&
+    a.flags === b.flags &&
+    a.attributes.length === b.attributes.length &&
+    a.attributes.every(({ name, value }, i) => {
+      const other = b.attributes[i];
+      return name === other?.name && equalBytes(value, other.value);
+    })
+  );
+}
+
 /** Makes entries, and counts the owners that this machine cannot map. */
 export class Describer {
   readonly #note: Noter;
   readonly #mapped = overflowIdMapped();
   #unmapped = 0;
   #firstUnmapped: ByteString | undefined;
+  #lastUnmapped: ByteString | undefined;
 
   constructor(note: Noter) {
     this.#note = note;
@@ -54,9 +67,10 @@ export class Describer {
     if (details === undefined) return undefined;
     const uid = stat.uid === OVERFLOW_ID && !this.#mapped.user ? undefined : stat.uid;
     const gid = stat.gid === OVERFLOW_ID && !this.#mapped.group ? undefined : stat.gid;
-    if (uid === undefined || gid === undefined) {
+    if ((uid === undefined || gid === undefined) && path !== this.#lastUnmapped) {
       this.#unmapped += 1;
       this.#firstUnmapped ??= path;
+      this.#lastUnmapped = path; // An entry that is read again is described again.
     }
     return {
       path,
@@ -74,6 +88,7 @@ export class Describer {
       size: type === TYPE.file ? stat.size : 0,
       target: details.target,
       device: type === TYPE.characterDevice || type === TYPE.blockDevice ? stat.device : [0, 0],
+      flags: details.flags,
     };
   }
 
@@ -89,34 +104,23 @@ export class Describer {
   }
 
   /** Doubtful means here: attributes are missing, so the next run asks again. */
-  #readDetails(found: Found): Pick<Entry, 'attributes' | 'target' | 'doubtful'> | undefined {
-    const { path, directory, name } = found;
+  #readDetails(found: Found): Pick<Entry, 'attributes' | 'target' | 'flags' | 'doubtful'> | undefined {
+    const { path, type, access } = found;
     let target: ByteString | undefined = '' as ByteString;
-    if (found.type === TYPE.symlink) target = attempt(() => readLinkAt(directory, name), path, this.#note);
+    if (type === TYPE.symlink) target = attempt(() => access.readLink(), path, this.#note);
     if (target === undefined) return undefined;
-    const attributes = attempt(() => readAttributes(directory, name), path, this.#note);
-    return { attributes: attributes ?? [], target, doubtful: attributes === undefined };
+    const attributes = attempt(() => access.attributes(), path, this.#note);
+    const mayHaveFlags = type === TYPE.file || type === TYPE.directory;
+    const flags = mayHaveFlags ? (found.flags ?? attempt(() => access.flags(), path, this.#note)) : 0;
+    return {
+      attributes: attributes ?? [],
+      target,
+      flags: flags ?? 0,
+      doubtful: attributes === undefined || flags === undefined,
+    };
   }
 }
 
 function isLinked(stat: Stat, type: Entry['type']): boolean {
   return stat.links > 1 && type !== TYPE.directory;
-}
-
-/** All extended attributes, sorted by name. Throws LibcError E2BIG above what one entry may hold. */
-function readAttributes(directory: number, name: ByteString): Attribute[] {
-  let names: ByteString[];
-  try {
-    names = listAttributesAt(directory, name);
-  } catch (error) {
-    if (isLibcError(error, 'EOPNOTSUPP')) return []; // A file system without attributes.
-    throw error;
-  }
-  let size = 0;
-  return names.map((attribute) => {
-    const value = getAttributeAt(directory, name, attribute);
-    size += attribute.length + value.length;
-    if (size > MAX_ATTRIBUTES) throw new LibcError('lgetxattr', E2BIG);
-    return { name: attribute, value };
-  });
 }

@@ -14,7 +14,7 @@ import type { Chunk, Entry } from './entry.ts';
 /** The part of a chunk that content consists of: not where it is stored. */
 export type ChunkContent = Pick<Chunk, 'gap' | 'length' | 'hash'>;
 
-const LABEL = Buffer.from('qubes-incremental-backup content 1\0', 'latin1');
+const LABEL = Buffer.from('qubes-incremental-backup content 2\0', 'latin1');
 /** What symlinks count as: Linux shows it for all of them, other systems do not. */
 const SYMLINK_MODE = 0o777;
 
@@ -30,9 +30,10 @@ export class DigestWriter {
     return this.#leaders.has(inode);
   }
 
-  /** Adds one entry with all its chunks. Sockets and files that could not be read do not count. */
+  /** Adds one entry with all its chunks. Sockets, skipped paths and files that could not be read do not count. */
   add(entry: Entry, chunks: readonly ChunkContent[]): void {
-    if (entry.type === TYPE.socket || (entry.type === TYPE.file && entry.unreadable)) return;
+    if (entry.type === TYPE.socket || entry.type === TYPE.skipped) return;
+    if (entry.type === TYPE.file && entry.unreadable) return;
     const leader = entry.linked ? this.#leaders.get(entry.inode) : undefined;
     if (entry.linked && leader === undefined) this.#leaders.set(entry.inode, entry.path);
     addTo(this.#owned, entry, chunks, leader, true);
@@ -60,6 +61,7 @@ function addTo(
   }
   out.i64(entry.mtime.seconds);
   out.u32(entry.mtime.nanoseconds);
+  out.u8(entry.flags);
   out.u32(entry.attributes.length);
   for (const { name, value } of entry.attributes) {
     out.text(name);

@@ -14,8 +14,20 @@ export const TYPE = {
   socket: 5,
   characterDevice: 6,
   blockDevice: 7,
+  /** Left out of the backup: only the path is kept, and as `target` the reason. */
+  skipped: 8,
 } as const;
 export type EntryType = (typeof TYPE)[keyof typeof TYPE];
+
+/** The chattr(1) flags that ext4, xfs and btrfs all have, as in linux/fs.h. */
+export const FILE_FLAGS = {
+  synchronous: 0x08,
+  immutable: 0x10,
+  appendOnly: 0x20,
+  noDump: 0x40,
+  noAccessTime: 0x80,
+} as const;
+export const ALL_FILE_FLAGS = 0xf8;
 
 /** A piece of a file's content: where it is in the file and in a pack, and its SHA-256. */
 export interface Chunk {
@@ -72,10 +84,12 @@ export interface Entry {
   readonly attributes: readonly Attribute[];
   /** Regular files: size in bytes; else 0. */
   readonly size: number;
-  /** Symlinks: the target; else empty. */
+  /** Symlinks: the target; skipped: the reason; else empty. */
   readonly target: ByteString;
   /** Devices: [major, minor]; else [0, 0]. */
   readonly device: readonly [number, number];
+  /** Portable chattr flags of regular files and directories (FILE_FLAGS); else 0. */
+  readonly flags: number;
 }
 
 /** Sort key of path order: bytewise with `/` as 0x00, so that a directory's subtree follows it. */

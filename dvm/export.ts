@@ -27,7 +27,7 @@ type Records = AsyncIterable<readonly TreeRecord[]>;
 export async function exportSnapshot(session: ServiceSession<typeof exportPaths>): Promise<void> {
   const job = expect(await session.receive(), 'job').value;
   const report = new Report(session);
-  const root = job.folder === null ? undefined : openVolume(job.folder.folder);
+  const root = job.folder === null ? undefined : openVolume(job.folder);
   let missing: number[];
   try {
     const blobs = receiveBlobs(session);
@@ -98,6 +98,7 @@ class TarExporter {
 
   async entry(entry: Entry): Promise<void> {
     await this.#endFile();
+    if (entry.type === TYPE.skipped) return;
     const refusal = tarRefuses(entry);
     if (refusal !== undefined) {
       this.#report.note(entry.type === TYPE.socket ? 'skipped-socket' : 'not-restored', entry.path, refusal);

@@ -14,7 +14,7 @@ import {
   MAX_SEGMENT,
   MAX_SEGMENTS,
 } from '../shared/limits.ts';
-import { TYPE } from './entry.ts';
+import { ALL_FILE_FLAGS, TYPE } from './entry.ts';
 import type { Attribute, Chunk, Entry, EntryType, Timestamp } from './entry.ts';
 import {
   ALL_FLAGS,
@@ -97,7 +97,7 @@ class LeafDecoder {
     const reader = this.#reader;
     const path = this.#readPath();
     const type = reader.u8();
-    if (type < TYPE.file || type > TYPE.blockDevice) throw damagedTree('an entry has an unknown type');
+    if (type < TYPE.file || type > TYPE.skipped) throw damagedTree('an entry has an unknown type');
     const flags = bounded(reader.varint(), ALL_FLAGS, 'flags');
     if ((flags & FLAG.linked) !== 0 && type === TYPE.directory)
       throw damagedTree('a directory is marked as hard-linked');
@@ -110,9 +110,10 @@ class LeafDecoder {
     const size = type === TYPE.file ? reader.varint() : 0;
     const chunkCount = type === TYPE.file ? reader.varint() : 0;
     if (chunkCount > size) throw damagedTree('a file has more chunks than bytes');
-    const target = type === TYPE.symlink ? this.#target() : NO_TARGET;
+    const target = type === TYPE.symlink || type === TYPE.skipped ? this.#target() : NO_TARGET;
     const device = type === TYPE.characterDevice || type === TYPE.blockDevice ? this.#device() : NO_DEVICE;
     const attributes = (flags & FLAG.attributes) === 0 ? NO_ATTRIBUTES : this.#attributes();
+    const fileFlags = (flags & FLAG.fileFlags) === 0 ? 0 : this.#fileFlags(type);
     this.#chunksLeft = chunkCount;
     const entry: Entry = {
       path,
@@ -130,7 +131,9 @@ class LeafDecoder {
       size,
       target,
       device,
+      flags: fileFlags,
     };
+    if (type === TYPE.skipped) checkSkipped(entry, flags);
     return { kind: 'entry', entry, chunkCount };
   }
 
@@ -177,6 +180,14 @@ class LeafDecoder {
   #device(): readonly [number, number] {
     const major = bounded(this.#reader.varint(), MAX_U32, 'a device');
     return [major, bounded(this.#reader.varint(), MAX_U32, 'a device')];
+  }
+
+  #fileFlags(type: number): number {
+    if (type !== TYPE.file && type !== TYPE.directory) throw damagedTree('an entry has flags it cannot have');
+    const flags = this.#reader.varint();
+    if (flags === 0 || (flags & ~ALL_FILE_FLAGS) !== 0 || flags > ALL_FILE_FLAGS)
+      throw damagedTree('file flags are out of range');
+    return flags;
   }
 
   #attributes(): readonly Attribute[] {
@@ -237,6 +248,24 @@ function readPacks(reader: ByteReader): Pack[] {
     packs.push({ number, size });
   }
   return packs;
+}
+
+/** Of a skipped path nothing is kept but the reason. */
+function checkSkipped(entry: Entry, flags: number): void {
+  const { mode, uid, gid, mtime, ctime, inode, target } = entry;
+  const numbers = [
+    flags,
+    mode,
+    uid,
+    gid,
+    mtime.seconds,
+    mtime.nanoseconds,
+    ctime.seconds,
+    ctime.nanoseconds,
+    inode,
+  ];
+  if (target === '' || numbers.some((number) => number !== 0))
+    throw damagedTree('a skipped path has no reason, or more than that');
 }
 
 /** A signed integer: 2n for n >= 0, else -2n - 1. */

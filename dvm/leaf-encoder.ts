@@ -143,13 +143,14 @@ export class LeafEncoder {
     if (entry.type === TYPE.file) {
       out.varint(entry.size);
       out.varint(chunkCount);
-    } else if (entry.type === TYPE.symlink) {
+    } else if (entry.type === TYPE.symlink || entry.type === TYPE.skipped) {
       out.text(entry.target);
     } else if (entry.type === TYPE.characterDevice || entry.type === TYPE.blockDevice) {
       out.varint(entry.device[0]);
       out.varint(entry.device[1]);
     }
     if (entry.attributes.length > 0) this.#addAttributes(entry);
+    if (entry.flags !== 0) out.varint(entry.flags);
     if (out.length - before > MAX_LEAF_RECORD) {
       throw new BackupError(
         'limit',
@@ -203,6 +204,7 @@ function flagsOf(entry: Entry): number {
     (entry.gid === undefined ? FLAG.groupUnknown : 0) |
     (entry.doubtful ? FLAG.doubtful : 0) |
     (entry.unreadable ? FLAG.unreadable : 0) |
-    (entry.attributes.length > 0 ? FLAG.attributes : 0)
+    (entry.attributes.length > 0 ? FLAG.attributes : 0) |
+    (entry.flags !== 0 ? FLAG.fileFlags : 0)
   );
 }

@@ -22,8 +22,9 @@ export const FLAG = {
   doubtful: 8,
   unreadable: 16,
   attributes: 32,
+  fileFlags: 64,
 } as const;
-export const ALL_FLAGS = 63;
+export const ALL_FLAGS = 127;
 
 /** Largest user, group and device number. */
 export const MAX_U32 = 2 ** 32 - 1;

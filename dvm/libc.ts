@@ -10,6 +10,7 @@ import { createHash } from 'node:crypto';
 import koffi from 'koffi';
 import { byteString } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
+import { ALL_FILE_FLAGS, FILE_FLAGS } from './entry.ts';
 import type { Timestamp } from './entry.ts';
 
 const libc = koffi.load('libc.so.6');
@@ -41,6 +42,7 @@ const calls = {
   lseek: bind('int64_t lseek(int, int64_t, int)'),
   memfd_create: bind('int memfd_create(void *, uint32_t)'),
   fchown: bind('int fchown(int, uint32_t, uint32_t)'),
+  ioctl: bind('int ioctl(int, unsigned long, void *)'),
 };
 
 /** Linux x86-64 constants (asm-generic fcntl.h, stat.h). */
@@ -58,6 +60,9 @@ const O_NOATIME = 0o1000000;
 const O_CLOEXEC = 0o2000000;
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_ATTR_MOUNT_ROOT = 0x2000;
+/** linux/fs.h. */
+const FS_IOC_GETFLAGS = 0x80086601;
+const FS_IOC_SETFLAGS = 0x40086602;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const EINVAL = 22;
@@ -194,6 +199,8 @@ export interface Stat {
   readonly device: readonly [number, number];
   /** The root of a mount (Linux 5.8 and later; false before). */
   readonly mountRoot: boolean;
+  /** STATX_ATTR_* bits that the file system knows. */
+  readonly attributes: number;
 }
 
 const statBuffer = Buffer.alloc(256);
@@ -236,6 +243,7 @@ function readStat(b: Buffer): Stat {
     device: [b.readUInt32LE(128), b.readUInt32LE(132)],
     fileSystem: `${b.readUInt32LE(136)}:${b.readUInt32LE(140)}`,
     mountRoot: (attributes & STATX_ATTR_MOUNT_ROOT) !== 0,
+    attributes,
   };
 }
 
@@ -305,6 +313,27 @@ export function getAttributeAt(directory: number, name: ByteString, attribute: B
   return new Uint8Array(grown(1024, (buffer) => run('lgetxattr', path, key, buffer, buffer.length)));
 }
 
+/** The FILE_FLAGS that statx(2) tells as well, as the same bits. */
+export const STAT_FLAGS = FILE_FLAGS.immutable | FILE_FLAGS.appendOnly | FILE_FLAGS.noDump;
+
+const flagsBuffer = Buffer.alloc(8);
+
+/** All flags of an open file or directory, as the file system has them; 0 where it has none. */
+function readFlags(descriptor: number): number {
+  try {
+    run('ioctl', descriptor, FS_IOC_GETFLAGS, flagsBuffer);
+  } catch (error) {
+    if (isLibcError(error, 'ENOTTY', 'EOPNOTSUPP', 'EINVAL', 'ENOSYS')) return 0;
+    throw error;
+  }
+  return flagsBuffer.readUInt32LE(0);
+}
+
+/** The portable flags of an open file or directory. */
+export function getFlags(descriptor: number): number {
+  return readFlags(descriptor) & ALL_FILE_FLAGS;
+}
+
 // ---- Writing -------------------------------------------------------------------------------------------
 
 export function setAttributeAt(
@@ -320,6 +349,22 @@ export function setAttributeAt(
 export function removeAttributeAt(directory: number, name: ByteString, attribute: ByteString): void {
   run('fchdir', directory);
   run('lremovexattr', cString(name), cString(attribute));
+}
+
+/** {@link setFlags} of the regular file `name`. */
+export function setFlagsAt(directory: number, name: ByteString, flags: number): void {
+  const descriptor = openFileAt(directory, name);
+  try {
+    setFlags(descriptor, flags);
+  } finally {
+    close(descriptor);
+  }
+}
+
+/** Sets the portable flags of an open file or directory and leaves its others (extents, …) alone. */
+export function setFlags(descriptor: number, flags: number): void {
+  flagsBuffer.writeUInt32LE(((readFlags(descriptor) & ~ALL_FILE_FLAGS) | flags) >>> 0, 0);
+  run('ioctl', descriptor, FS_IOC_SETFLAGS, flagsBuffer);
 }
 
 export function makeDirectoryAt(directory: number, name: ByteString, mode: number): void {

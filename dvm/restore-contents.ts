@@ -28,7 +28,9 @@ interface FileJob {
   /** Not known yet. */
   chunksLeft: number;
   descriptor: number | undefined;
+  /** Bytes of the file that are known, and the end of what was written of them: zeros are left out. */
   position: number;
+  written: number;
   /** Refused by the system, and noted. */
   failed: boolean;
 }
@@ -37,14 +39,17 @@ export class ContentWriter {
   readonly #directories: Directories;
   readonly #packs: PackReader;
   readonly #report: Report;
+  readonly #flags: boolean;
   #jobs: FileJob[] = [];
   /** The file that the next chunks belong to. */
   #current: FileJob | undefined;
 
-  constructor(directories: Directories, packs: PackReader, report: Report) {
+  /** `flags`: whether chattr flags are restored as well; those of hard-linked files are left to the caller. */
+  constructor(directories: Directories, packs: PackReader, report: Report, flags: boolean) {
     this.#directories = directories;
     this.#packs = packs;
     this.#report = report;
+    this.#flags = flags;
   }
 
   /** A file that will have `chunkCount` chunks. */
@@ -56,6 +61,7 @@ export class ContentWriter {
       chunksLeft: chunkCount,
       descriptor: undefined,
       position: 0,
+      written: 0,
       failed: false,
     };
     this.#jobs.push(this.#current);
@@ -116,9 +122,7 @@ export class ContentWriter {
   #writeChunk(job: FileJob, descriptor: number, gap: number, bytes: Uint8Array): void {
     const start = job.position + gap;
     const written = attempt(this.#report, job.entry.path, 'writing its content', () => {
-      let done = 0;
-      while (done < bytes.length)
-        done += writeSync(descriptor, bytes, done, bytes.length - done, start + done);
+      job.written = writeSparse(descriptor, bytes, start) ?? job.written;
     });
     if (!written) {
       job.failed = true;
@@ -134,7 +138,7 @@ export class ContentWriter {
     const rest = entry.size - job.position;
     // A hole, not zeros, up to the end.
     if (
-      rest > 0 &&
+      entry.size > job.written &&
       !attempt(this.#report, entry.path, 'setting its size', () => ftruncateSync(descriptor, entry.size))
     ) {
       this.#discard(job, true);
@@ -142,7 +146,8 @@ export class ContentWriter {
     }
     const { temporary } = slot;
     const directory = this.#directories.open(slot.directory);
-    setOpenMetadata(this.#report, entry, descriptor, directory, temporary ?? slot.name);
+    const flags = this.#flags && !entry.linked;
+    setOpenMetadata(this.#report, entry, descriptor, directory, temporary ?? slot.name, flags);
     if (temporary !== undefined) {
       const replaced = attempt(this.#report, entry.path, 'replacing what was there', () =>
         renameAt(directory, temporary, directory, slot.name),
@@ -165,6 +170,33 @@ export class ContentWriter {
     job.descriptor = undefined;
     if (remove) unlinkAt(this.#directories.open(job.slot.directory), job.slot.temporary ?? job.slot.name);
   }
+}
+
+/** The unit in which file systems keep holes, in bytes. */
+const BLOCK = 4096;
+const ZEROS = new Uint8Array(BLOCK);
+
+/**
+ * Writes `bytes` at `start` of a file without content there, except for blocks of zeros: they read the same as holes, and a
+ * volume full of sparse images would not fit otherwise. Answers the end of what was written.
+ */
+function writeSparse(descriptor: number, bytes: Uint8Array, start: number): number | undefined {
+  let end: number | undefined;
+  for (let at = 0; at < bytes.length;) {
+    let to = at;
+    while (to < bytes.length && !isZero(bytes, to, blockEnd(to))) to = blockEnd(to);
+    for (; at < to; end = start + at) at += writeSync(descriptor, bytes, at, to - at, start + at);
+    while (at < bytes.length && isZero(bytes, at, blockEnd(at))) at = blockEnd(at);
+  }
+  return end;
+
+  function blockEnd(offset: number): number {
+    return Math.min(bytes.length, offset + BLOCK - ((start + offset) % BLOCK));
+  }
+}
+
+function isZero(bytes: Uint8Array, from: number, to: number): boolean {
+  return bytes[from] === 0 && Buffer.compare(bytes.subarray(from, to), ZEROS.subarray(0, to - from)) === 0;
 }
 
 /**

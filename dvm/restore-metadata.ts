@@ -8,7 +8,7 @@ import { escapeText } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { BackupError, systemCode } from '../shared/errors.ts';
 import type { Attribute, Entry } from './entry.ts';
-import { chmodAt, chownAt, isLibcError, setAttributeAt, utimesAt } from './libc.ts';
+import { chmodAt, chownAt, isLibcError, setAttributeAt, setFlags, utimesAt } from './libc.ts';
 import type { Report } from './restore-report.ts';
 
 /** After these nothing can be restored properly: the job ends. */
@@ -48,18 +48,24 @@ export function refused(report: Report, path: ByteString, what: string, error: u
   report.note('not-restored', path, `${what} failed (${code})`);
 }
 
-/** Owner, attributes, mode and time of the open file or directory `descriptor`, which is `name` below `directory`. */
+/**
+ * Owner, attributes, time and mode of the open file or directory `descriptor`, which is `name` below `directory`, and
+ * its chattr flags where `flags` asks for them: last, because an immutable file takes nothing else.
+ */
 export function setOpenMetadata(
   report: Report,
   entry: Entry,
   descriptor: number,
   directory: number,
   name: ByteString,
+  flags: boolean,
 ): void {
   const owned = setOwner(report, entry, () => fchownSync(descriptor, entry.uid ?? -1, entry.gid ?? -1));
   setAttributes(report, entry, directory, name);
   setTime(report, entry, directory, name);
   attempt(report, entry.path, 'setting the mode', () => fchmodSync(descriptor, modeFor(entry, owned)));
+  if (flags && entry.flags !== 0)
+    attempt(report, entry.path, 'setting its flags', () => setFlags(descriptor, entry.flags));
 }
 
 /** The same of a FIFO or device node. */

@@ -19,6 +19,7 @@ import {
   makeDirectoryAt,
   makeNodeAt,
   renameAt,
+  setFlagsAt,
   statAt,
   symlinkAt,
   unlinkAt,
@@ -57,13 +58,15 @@ export class FolderWriter {
   readonly #linked = new Map<number, { readonly type: number; readonly path: ByteString }>();
   /** A directory that could not be made: everything below it was noted with it. */
   #blocked: ByteString | undefined;
+  /** Hard-linked files that must not change any more once all their names are made. */
+  readonly #sealLast: Entry[] = [];
   #links: { readonly entry: Entry; readonly target: ByteString }[] = [];
   #complete: OpenDirectory[] = [];
 
   /** `root` is an open descriptor of the folder; the caller closes it after close(). */
   constructor(root: number, packs: PackReader, report: Report, existing: Existing) {
     this.#directories = new Directories(root);
-    this.#contents = new ContentWriter(this.#directories, packs, report);
+    this.#contents = new ContentWriter(this.#directories, packs, report, existing === 'none');
     this.#report = report;
     this.#existing = existing;
     process.umask(0); // Modes are the snapshot's, not this process's.
@@ -88,6 +91,13 @@ export class FolderWriter {
   async finish(): Promise<void> {
     while (this.#stack.length > 0) this.#leave();
     await this.#completeDirectories();
+    for (const { path, flags } of this.#sealLast) {
+      attempt(this.#report, path, 'setting its flags', () => {
+        const directory = this.#directories.open(parentOf(path) ?? ('' as ByteString));
+        setFlagsAt(directory, nameOf(path), flags);
+      });
+      await this.#report.tick();
+    }
   }
 
   /** Closes descriptors; after a failure, removes the temporary file that was being written. */
@@ -107,6 +117,7 @@ export class FolderWriter {
       this.#directory(entry);
       return;
     }
+    if (entry.type === TYPE.skipped) return;
     if (entry.type === TYPE.socket) {
       this.#report.note('skipped-socket', entry.path, 'sockets are made by the programs that use them');
       return;
@@ -126,6 +137,7 @@ export class FolderWriter {
     const slot = this.#claim(entry);
     if (slot === undefined) return;
     if (entry.linked) this.#linked.set(entry.inode, { type: entry.type, path: entry.path });
+    if (entry.linked && entry.flags !== 0 && this.#existing === 'none') this.#sealLast.push(entry);
     if (entry.type === TYPE.file) this.#contents.begin(entry, slot, chunkCount);
     else this.#special(entry, slot);
   }
@@ -252,7 +264,14 @@ export class FolderWriter {
     for (const { entry } of this.#complete) {
       attempt(this.#report, entry.path, 'opening the directory', () => {
         const directory = this.#directories.open(entry.path);
-        setOpenMetadata(this.#report, entry, directory, directory, '.' as ByteString);
+        setOpenMetadata(
+          this.#report,
+          entry,
+          directory,
+          directory,
+          '.' as ByteString,
+          this.#existing === 'none',
+        );
       });
       this.#directories.release(entry.path);
       await this.#report.tick();

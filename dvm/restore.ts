@@ -32,7 +32,7 @@ const LOST_AND_FOUND = 'lost+found' as ByteString;
 export async function restoreVolume(session: ServiceSession<typeof restore>): Promise<void> {
   const { volume, top: topNumber } = expect(await session.receive(), 'job').value;
   const report = new Report(session);
-  const root = openVolume(volume.folder);
+  const root = openVolume(volume.path);
   try {
     requireEmpty(root);
     const blobs = receiveBlobs(session);

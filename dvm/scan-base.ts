@@ -51,9 +51,19 @@ export class Base {
    * nor attributes need reading.
    */
   isUnchanged(found: Found, entry: Entry): boolean {
-    if (entry.type !== found.type || entry.doubtful || entry.unreadable || this.isRacy(entry)) return false;
+    if (!this.#canTell(found, entry)) return false;
     const { stat } = found;
     return sameState(entry, entry.type === TYPE.file ? stat : { ...stat, size: 0 });
+  }
+
+  /** True if the regular file `found` has the content that `entry` describes unless its mtime was set back after a write. */
+  hasContentOf(found: Found, entry: Entry): boolean {
+    const { size, inode, mtime } = found.stat;
+    return this.#canTell(found, entry) && sameState({ ...entry, size, inode, mtime }, entry);
+  }
+
+  #canTell(found: Found, entry: Entry): boolean {
+    return entry.type === found.type && !entry.doubtful && !entry.unreadable && !this.isRacy(entry);
   }
 
   /** True if `entry` may have been written again, after it was read, without a new ctime. */

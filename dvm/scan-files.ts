@@ -6,13 +6,13 @@
 
 import { equalBytes } from '../shared/bytes.ts';
 import { REPACK_BUDGET } from '../shared/limits.ts';
+import type { OpenFile } from './access.ts';
 import { ChunkTable } from './chunk-table.ts';
 import type { ContentReader } from './content.ts';
 import type { Describer } from './describe.ts';
-import { sameState } from './describe.ts';
+import { hasSameMetadata, sameState } from './describe.ts';
 import type { ChunkContent } from './digest.ts';
 import type { Chunk } from './entry.ts';
-import { close } from './libc.ts';
 import type { Stat } from './libc.ts';
 import type { PackWriter } from './pack-writer.ts';
 import type { SegmentPlace } from './place.ts';
@@ -72,9 +72,25 @@ export class FileScanner {
       const entry = chunks && describer.describe(found, known.entry);
       if (chunks !== undefined && entry !== undefined) return { entry, chunks };
     }
+    const touched = known && this.#describedAnew(found, known);
+    if (touched !== undefined) {
+      this.#counts.changedFiles += 1;
+      return touched;
+    }
     const read = await this.#read(found);
     if (read !== undefined && !isSame(known, read)) this.#counts.changedFiles += 1;
     return read;
+  }
+
+  /**
+   * The entry of a file of which only metadata changed. Its ctime alone cannot tell that from a write whose mtime was set
+   * back; a mode, owner, attribute or link that differs explains it, else the content is read.
+   */
+  #describedAnew(found: Found, known: TreeEntry): TreeEntry | undefined {
+    if (this.#parts.base?.hasContentOf(found, known.entry) !== true) return undefined;
+    const entry = this.#parts.describer.describe(found);
+    if (entry === undefined || hasSameMetadata(entry, known.entry)) return undefined;
+    return { entry, chunks: known.chunks };
   }
 
   async #read(found: Found): Promise<TreeEntry | undefined> {
@@ -87,7 +103,7 @@ export class FileScanner {
     if (content.kind === 'unreadable') return this.#described({ ...found, unreadable: true }, []);
     const { chunks, doubtful } = content;
     if (isLinked && !doubtful) this.#linked.set(stat.inode, { stat: content.stat, chunks });
-    const read = this.#described({ ...found, stat: content.stat }, chunks);
+    const read = this.#described({ ...found, stat: content.stat, flags: content.flags }, chunks);
     return read && doubtful ? { ...read, entry: { ...read.entry, doubtful } } : read;
   }
 
@@ -135,15 +151,15 @@ export class FileScanner {
     const isSparse = (chunk: Chunk) => sparse?.has(chunk.place.blob) === true;
     const somethingMoves = sparse !== undefined && sparse.size > 0 && known.chunks.some(isSparse);
     if (!somethingMoves && !window.overlaps(start, found.stat.size)) return known.chunks;
-    const descriptor = reader.reopen(found);
-    if (descriptor === undefined) return undefined;
+    const file = reader.reopen(found);
+    if (file === undefined) return undefined;
     try {
       const chunks: Chunk[] = [];
       let position = 0;
       for (const chunk of known.chunks) {
         position += chunk.gap;
         const visited = await this.#visit(
-          descriptor,
+          file,
           chunk,
           position,
           window.overlaps(start + position, chunk.length),
@@ -158,17 +174,17 @@ export class FileScanner {
       }
       return chunks;
     } finally {
-      close(descriptor);
+      file.close();
     }
   }
 
-  async #visit(descriptor: number, chunk: Chunk, position: number, due: boolean): Promise<Chunk | undefined> {
+  async #visit(file: OpenFile, chunk: Chunk, position: number, due: boolean): Promise<Chunk | undefined> {
     const table = this.#chunks?.table;
     const current = this.#chunks?.sparse.has(chunk.place.blob) === true ? table?.get(chunk.hash) : undefined;
     const moves = current !== undefined && this.#shallMove(current, chunk.length);
     const moved = current !== undefined && !this.#isSparse(current) ? { ...chunk, place: current } : chunk;
     if (!due && !moves) return moved;
-    const bytes = this.#parts.reader.reread(descriptor, position, chunk);
+    const bytes = this.#parts.reader.reread(file, position, chunk);
     if (due) this.#counts.recheckedBytes += chunk.length;
     if (bytes === undefined) return undefined;
     return moves && table !== undefined ? { ...chunk, place: await this.#store(table, chunk, bytes) } : moved;

@@ -19,7 +19,7 @@ import { Base } from './scan-base.ts';
 import { FileScanner } from './scan-files.ts';
 import { ScanOutput } from './scan-output.ts';
 import type { TreeEntry } from './tree.ts';
-import { walk } from './walk.ts';
+import { entriesOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 type Session = ServiceSession<typeof scan>;
@@ -122,7 +122,7 @@ class Scan {
 
   async run(): Promise<void> {
     const cursor = this.#base?.cursor();
-    for (const found of walk(this.#job.volume.folder, this.#note)) {
+    for (const found of entriesOf(this.#job.volume, this.#note)) {
       const turn = this.#report.tick();
       if (turn !== undefined) await turn;
       const known = await cursor?.find(found.path);

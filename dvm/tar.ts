@@ -44,6 +44,7 @@ type Record = readonly [key: string, value: Uint8Array];
 /** Why `entry` has no place in a tar stream, or undefined. */
 export function tarRefuses(entry: Entry): string | undefined {
   if (entry.type === TYPE.socket) return 'tar has no sockets';
+  if (entry.type === TYPE.skipped) return 'it was left out of the backup';
   if (Math.max(...entry.device) > MAX_OCTAL_ID) return 'tar has no device numbers as large';
   return undefined;
 }
@@ -151,7 +152,8 @@ export class TarWriter {
 }
 
 function headerOf(entry: Entry, linkTo: ByteString | undefined): Headers {
-  if (entry.type === TYPE.socket) throw new BackupError('internal', 'tar has no sockets');
+  if (entry.type === TYPE.socket || entry.type === TYPE.skipped)
+    throw new BackupError('internal', 'an entry that tar cannot hold');
   const target = linkTo ?? (entry.type === TYPE.symlink ? entry.target : undefined);
   const { seconds } = entry.mtime;
   const known = entry.uid !== undefined && entry.gid !== undefined;

@@ -11,7 +11,7 @@ import { damagedTree } from './leaf.ts';
 
 const compressAsync = promisify(zstdCompress);
 
-const VERSION = 1;
+const VERSION = 2;
 const CODEC = { raw: 0, zstd: 1 } as const;
 const HEADER_SIZE = 6;
 /** Base-2 logarithm of the largest window: a frame may not make the decoder allocate more than the largest tree. */

@@ -12,7 +12,7 @@ import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Report } from './restore-report.ts';
-import { walk } from './walk.ts';
+import { entriesOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** Serves one session: takes the job, reads the volume, sends its digest. */
@@ -23,7 +23,7 @@ export async function verifyVolume(session: ServiceSession<typeof verify>): Prom
   const describer = new Describer(note);
   const reader = new ContentReader(note, () => report.tick());
   const digest = new DigestWriter();
-  for (const found of walk(job.volume.folder, note)) {
+  for (const found of entriesOf(job.volume, note)) {
     await report.tick();
     const item = await readEntry(found, describer, reader);
     if (item === undefined) continue;
@@ -54,7 +54,7 @@ async function readEntry(
     const content = await reader.read(found, (chunk) => chunk);
     if (content.kind === 'vanished') return undefined;
     if (content.kind === 'read') {
-      described = { ...found, stat: content.stat };
+      described = { ...found, stat: content.stat, flags: content.flags };
       chunks = content.chunks;
     } else described = { ...found, unreadable: true };
   }

@@ -6,6 +6,8 @@
 import type { ByteString } from '../shared/bytes.ts';
 import { MAX_PATH } from '../shared/limits.ts';
 import type { NoteCode } from '../shared/protocol/disposable.ts';
+import { MountedAccess } from './access.ts';
+import type { Access } from './access.ts';
 import { TYPE } from './entry.ts';
 import type { EntryType } from './entry.ts';
 import {
@@ -29,9 +31,9 @@ export interface Found {
   readonly stat: Stat;
   /** A directory whose names could not be read. */
   readonly unreadable: boolean;
-  /** An open directory and the entry's name in it (`.` for the root). */
-  readonly directory: number;
-  readonly name: ByteString;
+  /** Its portable chattr flags, where they are known already. */
+  readonly flags?: number;
+  readonly access: Access;
 }
 
 /** Takes what a person should know about a path. */
@@ -73,7 +75,7 @@ export function* walk(folder: string, note: Noter): Generator<Found, void, undef
     levels.push(root);
     const descriptor = root.descriptor ?? -1;
     const rest = { path: root.path, type: TYPE.directory, stat: root.stat, unreadable: false };
-    yield { ...rest, directory: descriptor, name: DOT };
+    yield { ...rest, access: new MountedAccess(descriptor, DOT, root.stat, true) };
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const name = level.names.pop();
       if (name === undefined || level.descriptor === undefined) leave(levels, note);
@@ -120,13 +122,14 @@ function* visit(
   const mounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);
   if (mounted)
     note('mount-skipped', path, 'another file system is mounted here: it is not part of this volume');
+  const access = new MountedAccess(directory, name, stat, type === TYPE.directory);
   if (type !== TYPE.directory) {
-    if (!mounted) yield { path, type, stat, unreadable: false, directory, name };
+    if (!mounted) yield { path, type, stat, unreadable: false, access };
     return;
   }
   const inside = mounted ? undefined : enter(levels, directory, name, path, stat, note);
   if (inside !== undefined) levels.push(inside); // Before the yield: an abandoned walk closes what is listed.
-  yield { path, type, stat, unreadable: !mounted && inside === undefined, directory, name };
+  yield { path, type, stat, unreadable: !mounted && inside === undefined, access };
 }
 
 /** Opens a directory and reads its names, or notes why not. */

@@ -50,6 +50,7 @@ const LETTERS: Readonly<Record<ListEntry['type'], string>> = {
   socket: 's',
   'character-device': 'c',
   'block-device': 'b',
+  skipped: 'x',
 };
 
 function lineOf(entry: ListEntry): string {

@@ -40,7 +40,7 @@ export async function runRestore(
     const { session } = open;
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
-    await session.send('job', { volume: { folder: job.folder }, top: job.top });
+    await session.send('job', { volume: { kind: 'folder', path: job.folder }, top: job.top });
     for (;;) {
       const message = expectMessage(await session.receive());
       if (message.name === 'done') return { ...message.value, warnings: notes.warnings };
@@ -57,7 +57,7 @@ export async function runVerify(
 ): Promise<ContentDigest> {
   return withCall(call, verify, async ({ session }) => {
     const notes = new NoteCounter(listener);
-    await session.send('job', { volume: { folder: job.folder }, owners: job.owners });
+    await session.send('job', { volume: { kind: 'folder', path: job.folder }, owners: job.owners });
     for (;;) {
       const message = expectMessage(await session.receive());
       if (message.name === 'done') return message.value.digest;
@@ -98,7 +98,7 @@ export async function runExport(
   return withCall(call, exportPaths, async ({ session }, fail) => {
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
-    const folder = job.folder === undefined ? null : { folder: job.folder };
+    const folder = job.folder ?? null;
     await session.send('job', { top: job.top, paths: job.paths, folder, overwrite: job.overwrite });
     for (;;) {
       const message = expectMessage(await session.receive());

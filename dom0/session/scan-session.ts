@@ -118,7 +118,7 @@ export class ScanSession {
     const { folder, takenAt, compress, checkpointEvery, recheckBytes, recheckFrom } = this.#job;
     const base = this.#writer.base;
     return {
-      volume: { folder },
+      volume: { kind: 'folder', path: folder },
       takenAt,
       base: base === undefined ? null : { top: base.top, takenAt: base.takenAt },
       firstNumber: this.#writer.history.table.next,

@@ -14,11 +14,12 @@ import type { Protocol } from '../wire/frame.ts';
 const milliseconds = count;
 const path = bytesUpTo(MAX_PATH);
 
-/** Where the volume is inside the disposable, as its driver attached it. */
-const volume = z.strictObject({
-  /** An absolute path: the root folder of the mounted file system. */
-  folder: z.string().startsWith('/').max(4096),
-});
+/** Where the volume is inside the disposable, as its driver attached it: an absolute path. */
+const place = z.string().startsWith('/').max(4096);
+const volume = z.discriminatedUnion('kind', [
+  /** The root folder of a mounted file system. */
+  z.strictObject({ kind: z.literal('folder'), path: place }),
+]);
 
 /** Frames of every job that reads blobs. */
 const reading = {
@@ -161,7 +162,16 @@ const userId = z
 /** One line of a listing. `path`, `target` escaped. */
 const listEntry = z.strictObject({
   path: printable(MAX_TEXT),
-  type: z.enum(['file', 'directory', 'symlink', 'fifo', 'socket', 'character-device', 'block-device']),
+  type: z.enum([
+    'file',
+    'directory',
+    'symlink',
+    'fifo',
+    'socket',
+    'character-device',
+    'block-device',
+    'skipped',
+  ]),
   mode: z.int().min(0).max(0o7777),
   /** Null where the owner could not be mapped when it was backed up. */
   uid: z.nullable(userId),
@@ -214,7 +224,7 @@ export const exportPaths = {
         top: blobNumber,
         paths: z.array(path).min(1).max(MAX_REQUEST),
         /** Extract below this folder, or null for a pax tar stream as `data`. */
-        folder: z.nullable(volume),
+        folder: z.nullable(place),
         overwrite: z.boolean(),
       }),
       MAX_CONTROL + 4 * MAX_PATH,
@@ -238,5 +248,6 @@ export const exportPaths = {
   },
 } as const satisfies Protocol;
 
+export type Volume = z.output<typeof volume>;
 export type ListEntry = z.output<typeof listEntry>;
 export type NoteCode = (typeof NOTE_CODES)[number];

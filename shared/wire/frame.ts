@@ -13,7 +13,7 @@ import { printable } from '../schema.ts';
 import type { ByteIo } from './io.ts';
 
 /** First bytes of both directions: a login profile that prints to stdout, or a newer peer, is noticed here. */
-export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x01', 'latin1');
+export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x02', 'latin1');
 
 /** A message of strict CBOR under a schema. Costs no credit; its size is capped by `max`. */
 export interface ControlSpec<S extends z.ZodType = z.ZodType> {
@@ -148,7 +148,7 @@ export class FrameReader {
     throw new BackupError(
       'protocol',
       start
-        ? `speaks version ${magic[7] ?? 0} of the protocol; this program speaks version 1: update both`
+        ? `speaks version ${magic[7] ?? 0} of the protocol; this program speaks version 2: update both`
         : 'did not start with the protocol’s magic: does a login profile of that VM print to stdout?',
     );
   }

@@ -31,6 +31,7 @@ const BIT = {
   fsetid: 4,
   mknod: 27,
   setfcap: 31,
+  linux_immutable: 9,
 } as const;
 
 function capabilitySet(...names: readonly (keyof typeof BIT)[]): string {
@@ -174,7 +175,7 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
     await disposable.destroy();
     const writer = ['chown', 'dac_override', 'fowner', 'fsetid', 'mknod'] as const;
     expect(answers.status['CapEff']).toBe(
-      IS_ROOT ? capabilitySet(...writer, 'setfcap') : capabilitySet(...writer),
+      IS_ROOT ? capabilitySet(...writer, 'setfcap', 'linux_immutable') : capabilitySet(...writer),
     );
     expect(answers.write['/mnt/volume/new']).toBe('ok');
     expect(readFileSync(join(folder, 'new'), 'utf8')).toBe('written');

@@ -23,6 +23,7 @@ function entry(path: string, fields: Partial<Entry> = {}): Entry {
     size: 0,
     target: '' as ByteString,
     device: [0, 0],
+    flags: 0,
     ...fields,
   };
 }
@@ -39,7 +40,7 @@ const u16 = (value: number) => value.toString(16).padStart(4, '0');
 const u32 = (value: number) => value.toString(16).padStart(8, '0');
 const i64 = (value: bigint) => BigInt.asUintN(64, value).toString(16).padStart(16, '0');
 const raw = (text: string) => u32(text.length) + Buffer.from(text, 'latin1').toString('hex');
-const START = Buffer.from('qubes-incremental-backup content 1\0').toString('hex');
+const START = Buffer.from('qubes-incremental-backup content 2\0').toString('hex');
 const sha = (...fields: string[]) =>
   createHash('sha256')
     .update(Buffer.from(START + fields.join(''), 'hex'))
@@ -64,17 +65,21 @@ test('format, section 10: every field of every type', () => {
     [entry('e', { type: TYPE.fifo, uid: undefined })],
     [entry('f', { type: TYPE.socket })],
     [entry('g', { unreadable: true, size: 5 })],
+    [entry('h', { flags: 0x50 })],
+    [entry('i', { type: TYPE.skipped, target: 'nodump' as ByteString })],
   ];
   const time = i64(1_700_000_000n) + u32(5);
   const fields = (o: (uid: number, gid: number) => string) => [
-    raw('') + u8(2) + u16(0o755) + o(1000, 1001) + time + u32(0) + raw(''),
-    raw('a\xff') + u8(1) + u16(0o644) + o(1000, 1001) + i64(-1n) + u32(999_999_999),
+    raw('') + u8(2) + u16(0o755) + o(1000, 1001) + time + u8(0) + u32(0) + raw(''),
+    raw('a\xff') + u8(1) + u16(0o644) + o(1000, 1001) + i64(-1n) + u32(999_999_999) + u8(0),
     u32(1) + raw('user.x') + u32(2) + '0102' + raw('') + i64(2n ** 40n) + u32(1),
     i64(2n ** 36n) + u32(3) + 'ab'.repeat(32),
-    raw('b') + u8(1) + u16(0o644) + o(1000, 1001) + time + u32(0) + raw('a\xff'),
-    raw('c') + u8(3) + u16(0o777) + o(1000, 1001) + time + u32(0) + raw('') + raw('to'),
-    raw('d') + u8(7) + u16(0o644) + o(1000, 1001) + time + u32(0) + raw('') + u32(8) + u32(300),
-    raw('e') + u8(4) + u16(0o644) + o(0, 1001) + time + u32(0) + raw(''),
+    raw('b') + u8(1) + u16(0o644) + o(1000, 1001) + time + u8(0) + u32(0) + raw('a\xff'),
+    raw('c') + u8(3) + u16(0o777) + o(1000, 1001) + time + u8(0) + u32(0) + raw('') + raw('to'),
+    raw('d') + u8(7) + u16(0o644) + o(1000, 1001) + time + u8(0) + u32(0) + raw('') + u32(8) + u32(300),
+    raw('e') + u8(4) + u16(0o644) + o(0, 1001) + time + u8(0) + u32(0) + raw(''),
+    raw('h') + u8(1) + u16(0o644) + o(1000, 1001) + time + u8(0x50) + u32(0) + raw(''),
+    i64(0n) + u32(0),
   ];
   expect(digest(items)).toEqual({
     digest: sha(...fields((uid, gid) => u32(uid) + u32(gid))),
@@ -96,7 +101,16 @@ test('fields larger than the staging buffer are hashed in order', () => {
   const long = 'p'.repeat(70_000);
   const { digest: found } = digest([[entry(long, { attributes: [{ name: 'n' as ByteString, value }] })]]);
   const expected =
-    raw(long) + u8(1) + u16(0o644) + u32(1000) + u32(1001) + i64(1_700_000_000n) + u32(5) + u32(1) + raw('n');
+    raw(long) +
+    u8(1) +
+    u16(0o644) +
+    u32(1000) +
+    u32(1001) +
+    i64(1_700_000_000n) +
+    u32(5) +
+    u8(0) +
+    u32(1) +
+    raw('n');
   expect(found).toBe(
     sha(expected, u32(value.length), Buffer.from(value).toString('hex'), raw(''), i64(0n), u32(0)),
   );

@@ -47,7 +47,7 @@ async function exportTree(
   const job = {
     top,
     paths: paths.map(utf8),
-    folder: options.tar === true ? null : { folder: options.into ?? folder },
+    folder: options.tar === true ? null : (options.into ?? folder),
     overwrite: options.overwrite ?? false,
   };
   const answer = await callService(exportPaths, job, store);

@@ -62,7 +62,7 @@ const attributes = fc
   .map((list) => list.sort((a, b) => (a.name < b.name ? -1 : 1)));
 
 const entryWithout = fc.record({
-  type: fc.constantFrom<EntryType>(1, 2, 3, 4, 5, 6, 7),
+  type: fc.constantFrom<EntryType>(1, 2, 3, 4, 5, 6, 7, 8),
   mode: fc.integer({ min: 0, max: 0o7777 }),
   uid: id,
   gid: id,
@@ -75,8 +75,33 @@ const entryWithout = fc.record({
   attributes,
   size: fc.oneof(fc.nat(), fc.maxSafeNat()),
   target: byteText(30),
+  flags: fc.nat(31).map((bits) => bits << 3),
   device: fc.tuple(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.integer({ min: 0, max: 2 ** 32 - 1 })),
 });
+
+const NEVER = { seconds: 0, nanoseconds: 0 };
+
+function skippedRecord(path: ByteString, reason: ByteString): TreeRecord {
+  const entry: Entry = {
+    path,
+    type: TYPE.skipped,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    mtime: NEVER,
+    ctime: NEVER,
+    inode: 0,
+    linked: false,
+    doubtful: false,
+    unreadable: false,
+    attributes: [],
+    size: 0,
+    target: reason === '' ? ('nodump' as ByteString) : reason,
+    device: [0, 0],
+    flags: 0,
+  };
+  return { kind: 'entry', entry, chunkCount: 0 };
+}
 
 /** Packs of fixed size, so that chunks agree about it. */
 const chunkList = fc.array(
@@ -106,6 +131,8 @@ const recordList = fc
         const { type } = fields;
         const isFile = type === TYPE.file;
         const isDevice = type === TYPE.characterDevice || type === TYPE.blockDevice;
+        const hasFlags = isFile || type === TYPE.directory;
+        if (type === TYPE.skipped) return [skippedRecord(path, fields.target)];
         const entry: Entry = {
           path,
           ...fields,
@@ -113,6 +140,7 @@ const recordList = fc
           size: isFile ? Math.max(fields.size, chunks.length) : 0,
           target: type === TYPE.symlink ? fields.target : ('' as ByteString),
           device: isDevice ? fields.device : [0, 0],
+          flags: hasFlags ? fields.flags : 0,
         };
         const records: TreeRecord[] = [{ kind: 'entry', entry, chunkCount: isFile ? chunks.length : 0 }];
         return isFile

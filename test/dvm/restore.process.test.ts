@@ -19,7 +19,7 @@ import { TYPE } from '../../dvm/entry.ts';
 import type { Entry } from '../../dvm/entry.ts';
 import { close, getAttributeAt, openDirectory } from '../../dvm/libc.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
-import { attributes, notRoot, program, root, testNeeding } from '../support/needs.ts';
+import { attributes, fileFlags, notRoot, program, root, testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
 import type { Answer } from './tree-kit.ts';
 import { MemoryStore, callService, directory, entryOf, symlink } from './tree-kit.ts';
@@ -38,7 +38,7 @@ async function restoreTree(entries: readonly TreeEntry[]): Promise<Answer<typeof
 }
 
 function restoreTop(top: number, volume = folder): Promise<Answer<typeof restore>> {
-  return callService(restore, { volume: { folder: volume }, top }, store);
+  return callService(restore, { volume: { kind: 'folder', path: volume }, top }, store);
 }
 
 const pathOf = (path: ByteString): Buffer => Buffer.concat([Buffer.from(`${folder}/`), bytesOf(path)]);
@@ -125,6 +125,64 @@ const READ_ONLY_LIST = Buffer.from(
   ),
   'hex',
 );
+
+testNeeding(root, fileFlags())(
+  'R20: chattr flags come back, last, also of hard links and of folders with content',
+  async () => {
+    onTestFinished(() => void execFileSync('chattr', ['-R', '-i', '-a', folder]));
+    const shared = { inode: 77, linked: true, flags: 0x50 };
+    const tree = [
+      directory('', { flags: 0x80 }),
+      directory('closed', { flags: 0x10 }),
+      store.file('closed/a', ['one'], shared),
+      store.file('log', ['two'], { flags: 0x20 }),
+      directory('other', {}),
+      { ...store.file('other/b', ['one'], shared) },
+    ];
+    const answer = await restoreTree(tree);
+    expect(answer).toMatchObject({ failure: undefined, code: 0 });
+    expect(answer.said.filter(({ name }) => name === 'note')).toEqual([]);
+    for (const item of tree) expectRestored(item);
+    const flagsOf = (path: string) =>
+      /^\S+/
+        .exec(execFileSync('lsattr', ['-d', join(folder, path)], { encoding: 'utf8' }))?.[0]
+        .replace(/[-e]/g, '');
+    expect(['', 'closed', 'closed/a', 'log', 'other', 'other/b'].map(flagsOf)).toEqual([
+      'A',
+      'i',
+      'id',
+      'a',
+      '',
+      'id',
+    ]);
+  },
+);
+
+test('zeros are holes in blocks of 4 KiB, wherever in a chunk, and at the end of a file', async () => {
+  const block = 4096;
+  const content = Buffer.alloc(9 * block + 100, 1)
+    .fill(0, block - 10, 3 * block)
+    .fill(0, 5 * block - 1, 6 * block + 1);
+  content.fill(0, 7 * block + 5);
+  const shifted = { ...store.file('shifted', [content]) };
+  const [only] = shifted.chunks;
+  const tree = [
+    directory(''),
+    store.file('file', [content]),
+    { entry: { ...shifted.entry, size: content.length + 70_000 }, chunks: [{ ...only!, gap: 65_536 }] },
+    store.file('zeros', [Buffer.alloc(2 * block)]),
+  ];
+  expect(await restoreTree(tree)).toMatchObject({ failure: undefined, code: 0 });
+  expect(readFileSync(join(folder, 'file')).equals(content)).toBe(true);
+  const moved = readFileSync(join(folder, 'shifted'));
+  expect(moved.length).toBe(content.length + 70_000);
+  expect(moved.subarray(65_536, 65_536 + content.length).equals(content)).toBe(true);
+  expect(readFileSync(join(folder, 'zeros')).equals(Buffer.alloc(2 * block))).toBe(true);
+  const blocksOf = (name: string) => (lstatSync(join(folder, name)).blocks * 512) / block;
+  expect(blocksOf('zeros')).toBe(0);
+  expect(blocksOf('file')).toBeLessThanOrEqual(6); // 0, 3, 4, 6, 7 and what attributes may take.
+  expect(blocksOf('shifted')).toBeLessThanOrEqual(6);
+});
 
 testNeeding(attributes(), notRoot)(
   'an access list that makes a file read-only does not keep its other attributes out',
@@ -303,7 +361,12 @@ testNeeding(root, program('setpriv'))(
     const wrapper = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     const parent = join(folder, '..');
     spawnSync('chmod', ['755', parent]);
-    const { said, failure } = await callService(restore, { volume: { folder }, top }, store, { wrapper });
+    const { said, failure } = await callService(
+      restore,
+      { volume: { kind: 'folder', path: folder }, top },
+      store,
+      { wrapper },
+    );
     expect(failure).toBeUndefined();
     const notes = said.flatMap((message) =>
       message.name === 'note' ? [`${message.value.code} ${message.value.path}`] : [],
@@ -398,7 +461,7 @@ describe('R03: a hostile snapshot is refused, and nothing outside of the volume 
     const number = tree[1]!.chunks[0]!.place.blob;
     const forged = Buffer.from(store.blobs.get(number)!);
     forged[forged.length - 1]! ^= 1;
-    const answer = await callService(restore, { volume: { folder }, top }, store, {
+    const answer = await callService(restore, { volume: { kind: 'folder', path: folder }, top }, store, {
       substitute: (wanted) => (wanted === number ? forged : undefined),
     });
     expect(answer.failure).toContain('another hash');
@@ -410,7 +473,7 @@ describe('R03: a hostile snapshot is refused, and nothing outside of the volume 
     expect(other).toBe(1);
     const forged = new MemoryStore();
     await forged.tree([directory('', { mode: 0o777 })]);
-    const answer = await callService(restore, { volume: { folder }, top }, store, {
+    const answer = await callService(restore, { volume: { kind: 'folder', path: folder }, top }, store, {
       substitute: (wanted) => (wanted === top ? undefined : forged.blobs.get(0)),
     });
     expect(answer.failure).toContain('store-damaged');

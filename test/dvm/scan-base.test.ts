@@ -27,6 +27,7 @@ function entry(path: string, type: EntryType = TYPE.file, fields: Partial<Entry>
     size: type === TYPE.file ? 10 : 0,
     target: (type === TYPE.symlink ? 'to' : '') as ByteString,
     device: [0, 0],
+    flags: 0,
     ...fields,
   };
 }

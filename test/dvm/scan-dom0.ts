@@ -90,7 +90,7 @@ export class ScanDom0 {
     const base = this.newest;
     const firstNumber = this.#next;
     const job: Job = {
-      volume: { folder },
+      volume: { kind: 'folder', path: folder },
       takenAt: Date.now() + 10_000,
       base: base === undefined ? null : { top: base.top, takenAt: base.takenAt },
       firstNumber,
@@ -230,7 +230,7 @@ export function verifyFolder(
   command: readonly string[] = [],
 ): Promise<{ done: ValueOf<typeof verify.toCaller.done>; notes: Note[] }> {
   const talk = async (session: Session<typeof verify.toCaller, typeof verify.toService>) => {
-    await session.send('job', { volume: { folder }, owners });
+    await session.send('job', { volume: { kind: 'folder', path: folder }, owners });
     const notes: Note[] = [];
     for (;;) {
       const message = await session.receive();

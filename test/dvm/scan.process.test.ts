@@ -22,13 +22,13 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { TYPE } from '../../dvm/entry.ts';
 import * as libc from '../../dvm/libc.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { tempFolder } from '../support/temp.ts';
 import { ScanDom0, verifyFolder } from './scan-dom0.ts';
-import { root, testNeeding } from '../support/needs.ts';
+import { fileFlags, root, testNeeding } from '../support/needs.ts';
 
 const MiB = 2 ** 20;
 const isRoot = process.getuid?.() === 0;
@@ -161,6 +161,28 @@ describe('R21: what did not change is not stored again', () => {
     expect(entries.get('c')?.type).toBe(TYPE.symlink);
   });
 
+  test('of what only got another mode, owner, link or attribute no content is read', async () => {
+    const folder = tempFolder();
+    for (const name of ['mode', 'attribute', 'linked']) put(folder, name, randomBytes(3000));
+    const dom0 = new ScanDom0();
+    await dom0.scan(folder);
+    const before = await dom0.files();
+    chmodSync(join(folder, 'mode'), 0o400);
+    linkSync(join(folder, 'linked'), join(folder, 'linked-too'));
+    const at = libc.openDirectory(folder);
+    libc.setAttributeAt(at, 'attribute' as ByteString, 'user.new' as ByteString, Uint8Array.of(1));
+    libc.close(at);
+    const second = await dom0.scan(folder);
+    expect(second.content).toBe(0);
+    expect(second.done.counts).toMatchObject({ changedFiles: 4, readBytes: 3000 }); // The new name has no base.
+    const after = await dom0.files();
+    expect(after.get('mode')?.entry.mode).toBe(0o400);
+    expect(after.get('attribute')?.entry.attributes).toHaveLength(1);
+    expect(after.get('linked')?.entry.linked).toBe(true);
+    for (const [path, { content }] of before) expect(after.get(path)?.content.equals(content)).toBe(true);
+    expect((await verifyFolder(folder)).done.digest).toBe(second.done.digest);
+  });
+
   test('a rewrite that restores size and mtime is caught by its ctime', async () => {
     const folder = tempFolder();
     put(folder, 'f', 'before');
@@ -250,6 +272,25 @@ describe('R20, R31: the digest is that of the content', () => {
     const before = (await verifyFolder(folder)).done.digest;
     change(folder);
     expect((await verifyFolder(folder)).done.digest).not.toBe(before);
+  });
+
+  testNeeding(root, fileFlags())('R20: chattr flags are read, and are part of the content', async () => {
+    const folder = tempFolder();
+    put(folder, 'kept', 'x');
+    put(folder, 'dir/log', 'y');
+    onTestFinished(() => void execFileSync('chattr', ['-R', '-i', '-a', folder]));
+    const dom0 = new ScanDom0();
+    const { done: before } = await dom0.scan(folder);
+    execFileSync('chattr', ['+idA', join(folder, 'kept')]);
+    execFileSync('chattr', ['+aS', join(folder, 'dir/log')]);
+    execFileSync('chattr', ['+d', join(folder, 'dir')]);
+    const { done, content } = await dom0.scan(folder);
+    expect(content).toBe(0);
+    expect(done.counts.readBytes).toBe(0);
+    const flags = Object.fromEntries((await dom0.entries()).map(({ entry }) => [entry.path, entry.flags]));
+    expect(flags).toEqual({ '': 0, dir: 0x40, 'dir/log': 0x28, kept: 0xd0 });
+    expect(done.digest).not.toBe(before.digest);
+    expect((await verifyFolder(folder)).done.digest).toBe(done.digest);
   });
 
   testNeeding(root)('the ownerless digest ignores owners, the other does not', async () => {

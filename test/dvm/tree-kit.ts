@@ -42,6 +42,7 @@ export function entryOf(path: string, type: Entry['type'], fields: Partial<Entry
     size: 0,
     target: '' as ByteString,
     device: [0, 0],
+    flags: 0,
     ...fields,
   };
 }

@@ -24,7 +24,7 @@ const owner = z.nullable(z.int()).transform((id) => id ?? undefined);
 
 const entry = z.strictObject({
   path: text,
-  type: z.literal([1, 2, 3, 4, 5, 6, 7]),
+  type: z.literal([1, 2, 3, 4, 5, 6, 7, 8]),
   mode: z.int(),
   uid: owner,
   gid: owner,
@@ -38,6 +38,7 @@ const entry = z.strictObject({
   size: z.int(),
   target: text,
   device: z.tuple([z.int(), z.int()]),
+  flags: z.int(),
 });
 const place = z.strictObject({ blob: z.int(), offset: z.int(), packSize: z.int() });
 const chunk = z.strictObject({ gap: z.int(), length: z.int(), hash: raw, place });

@@ -336,7 +336,7 @@ describe('a top', () => {
 describe('the envelope of a tree blob', () => {
   const raw = Buffer.from('compress me, compress me, compress me, compress me, compress me');
   const frame = zstdCompressSync(raw);
-  const blob = (codec: number, length: number, stored: Uint8Array, version = 1) =>
+  const blob = (codec: number, length: number, stored: Uint8Array, version = 2) =>
     concat([Uint8Array.of(version, codec), u32(length), stored]);
 
   test('round trips, compressed or not', async () => {
@@ -349,8 +349,8 @@ describe('the envelope of a tree blob', () => {
 
   const cases: [string, Uint8Array][] = [
     ['nothing', new Uint8Array()],
-    ['half a header', Uint8Array.of(1, 0, 0)],
-    ['another version', blob(1, raw.length, frame, 2)],
+    ['half a header', Uint8Array.of(2, 0, 0)],
+    ['another version', blob(1, raw.length, frame, 1)],
     ['an unknown codec', blob(2, raw.length, frame)],
     ['a raw length of 0', blob(0, 0, new Uint8Array())],
     ['a raw length above 64 MiB', blob(1, 64 * 1024 * 1024 + 1, frame)],

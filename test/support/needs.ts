@@ -61,6 +61,17 @@ export function attributes(): Missing {
   }
 }
 
+/** Whether chattr(1) works on temporary files. */
+export function fileFlags(): Missing {
+  const folder = makeTemp();
+  try {
+    const set = spawnSync('chattr', ['+d', '--', folder], { stdio: 'ignore' });
+    return set.status === 0 ? undefined : 'no chattr flags here';
+  } finally {
+    removeTree(folder);
+  }
+}
+
 /** `test`, skipped with the first reason of `needs` that is missing. */
 export function testNeeding(...needs: Missing[]) {
   const reason = needs.find((need) => need !== undefined);

@@ -61,13 +61,20 @@ export async function readText(path: string, limit: number): Promise<string | un
 
 /**
  * Removes a tree of any depth and any modes, never leaving its file system. By coreutils, which walk by descriptors:
- * a VM's volume may hold paths longer than the kernel takes in one piece.
+ * a VM's volume may hold paths longer than the kernel takes in one piece, and root's immutable files.
  */
 export async function removeTree(path: string): Promise<void> {
   const isRoot = process.getuid?.() === 0;
   if (!isRoot && (await statOf(path))?.isDirectory() === true)
     await runTool('chmod', ['-R', 'u+rwX', '--', path]);
-  await runTool('rm', ['-rf', '--one-file-system', '--', path]);
+  const remove = () => runTool('rm', ['-rf', '--one-file-system', '--', path]);
+  try {
+    await remove();
+  } catch (error) {
+    if (!isRoot) throw error;
+    await runTool('chattr', ['-R', '-f', '-i', '-a', '--', path]).catch(() => undefined); // rm says what is left.
+    await remove();
+  }
 }
 
 /** Runs a tool of the machine to its end; answers its output. Throws `io` with what the tool said. */

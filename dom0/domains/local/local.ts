@@ -216,9 +216,12 @@ function bindOf(mounted: MountedVolume, attachment: Attachment): Bind {
   return { source: mounted.source, target: VOLUME, writable: isWritable(attachment) };
 }
 
-/** A user's CAP_SETFCAP would write capabilities that hold in its namespace only: other bytes than were backed up. */
+/**
+ * A user's CAP_SETFCAP would write capabilities that hold in its namespace only: other bytes than were backed up. Its
+ * CAP_LINUX_IMMUTABLE is none at all.
+ */
 function writerCapabilities(): readonly Capability[] {
-  return process.getuid?.() === 0 ? [...WRITER, 'setfcap'] : WRITER;
+  return process.getuid?.() === 0 ? [...WRITER, 'setfcap', 'linux_immutable'] : WRITER;
 }
 
 function newId(prefix: string): string {

@@ -15,7 +15,8 @@ export type SandboxMode = 'bubblewrap' | 'unshare' | 'none';
  * open_by_handle_at(2) opens any file of a file system of which one folder is visible. CAP_DAC_OVERRIDE does not,
  * and on a read-only mount it gives no more.
  */
-export type Capability = 'chown' | 'dac_override' | 'fowner' | 'fsetid' | 'mknod' | 'setfcap';
+export type Capability =
+  'chown' | 'dac_override' | 'fowner' | 'fsetid' | 'linux_immutable' | 'mknod' | 'setfcap';
 
 /** Something of the machine, at a place in the sandbox. Absolute paths. */
 export interface Bind {

@@ -156,10 +156,10 @@ describe('start', () => {
 
   test('a newer protocol is named', async () => {
     const newer = Buffer.from(MAGIC);
-    newer[7] = 2;
+    newer[7] = 3;
     const failed = await rejection(caller(new RawPeer().say(newer).io).receive());
     expect(failed.code).toBe('protocol');
-    expect(failed.message).toContain('version 2');
+    expect(failed.message).toContain('version 3');
   });
 });
 

@@ -1,0 +1,140 @@
+/**
+ * How one entry of a volume is read beyond its metadata. A walk over a mounted file system answers by descriptors; other
+ * readers of volumes answer in their own way.
+ */
+
+import { readSync } from 'node:fs';
+import type { ByteString } from '../shared/bytes.ts';
+import type { Source } from './chunker.ts';
+import type { Attribute } from './entry.ts';
+import {
+  LibcError,
+  STAT_FLAGS,
+  close,
+  getAttributeAt,
+  getFlags,
+  isLibcError,
+  listAttributesAt,
+  openDirectoryAt,
+  openFileAt,
+  readLinkAt,
+  seekData,
+  statDescriptor,
+} from './libc.ts';
+import type { Stat } from './libc.ts';
+
+/** Good until the walk goes on. Every method throws LibcError. */
+export interface Access {
+  /** Opens a regular file; the caller closes it. */
+  open(): OpenFile;
+  /** The target of a symlink. */
+  readLink(): ByteString;
+  /** Extended attributes, sorted by name; none where the file system has none. */
+  attributes(): Attribute[];
+  /** The portable chattr flags (see FILE_FLAGS) of a regular file or directory. */
+  flags(): number;
+}
+
+export interface OpenFile extends Source {
+  stat(): Stat;
+  flags(): number;
+  close(): void;
+}
+
+/** Attributes of one entry that are kept, in bytes: below the tree's MAX_LEAF_RECORD with room for a path. */
+const MAX_ATTRIBUTES = 2 * 1024 * 1024;
+const E2BIG = 7;
+
+/** An entry of a mounted file system: `name` below the open `directory`, `.` for the directory itself. */
+export class MountedAccess implements Access {
+  readonly #directory: number;
+  readonly #name: ByteString;
+  readonly #stat: Stat;
+  readonly #isDirectory: boolean;
+
+  constructor(directory: number, name: ByteString, stat: Stat, isDirectory: boolean) {
+    this.#directory = directory;
+    this.#name = name;
+    this.#stat = stat;
+    this.#isDirectory = isDirectory;
+  }
+
+  open(): OpenFile {
+    return new MountedFile(openFileAt(this.#directory, this.#name));
+  }
+
+  readLink(): ByteString {
+    return readLinkAt(this.#directory, this.#name);
+  }
+
+  /** Throws LibcError E2BIG above what one entry may hold. */
+  attributes(): Attribute[] {
+    let names: ByteString[];
+    try {
+      names = listAttributesAt(this.#directory, this.#name);
+    } catch (error) {
+      if (isLibcError(error, 'EOPNOTSUPP')) return []; // A file system without attributes.
+      throw error;
+    }
+    let size = 0;
+    return names.map((name) => {
+      const value = getAttributeAt(this.#directory, this.#name, name);
+      size += name.length + value.length;
+      if (size > MAX_ATTRIBUTES) throw new LibcError('lgetxattr', E2BIG);
+      return { name, value };
+    });
+  }
+
+  flags(): number {
+    let descriptor: number;
+    try {
+      descriptor = (this.#isDirectory ? openDirectoryAt : openFileAt)(this.#directory, this.#name);
+    } catch (error) {
+      // Closed to this reader: what stat(2) tells is better than nothing, and that it is closed is noted elsewhere.
+      if (isLibcError(error, 'EACCES', 'EPERM')) return this.#stat.attributes & STAT_FLAGS;
+      throw error;
+    }
+    try {
+      return getFlags(descriptor);
+    } finally {
+      close(descriptor);
+    }
+  }
+}
+
+class MountedFile implements OpenFile {
+  readonly #descriptor: number;
+  /** False on a file system that cannot tell where data is: then everything is read. */
+  #tellsHoles = true;
+
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+  }
+
+  read(target: Uint8Array, position: number): number {
+    return readSync(this.#descriptor, target, 0, target.length, position);
+  }
+
+  seekData(position: number): number | undefined {
+    if (!this.#tellsHoles) return position;
+    try {
+      return seekData(this.#descriptor, position);
+    } catch (error) {
+      if (!isLibcError(error, 'EINVAL', 'EOPNOTSUPP')) throw error;
+      this.#tellsHoles = false;
+      return position;
+    }
+  }
+
+  stat(): Stat {
+    return statDescriptor(this.#descriptor);
+  }
+
+  flags(): number {
+    return getFlags(this.#descriptor);
+  }
+
+  close(): void {
+    close(this.#descriptor);
+  }
+}
