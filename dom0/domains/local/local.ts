@@ -67,8 +67,8 @@ export class LocalDomains implements Domains {
     this.#volatile = join(own, 'volatile');
     this.#sandboxes = new Sandboxes(options.sandbox, join(own, 'root'));
     this.#qrexec = new Qrexec(program, options.policyFolder ?? join(program, 'policies'), this.#sandboxes);
-    this.#temporary = new TemporaryVms(this.#vms, join(own, 'journal'));
     this.#warn = options.warn ?? ((text) => process.emitWarning(text));
+    this.#temporary = new TemporaryVms(this.#vms, join(own, 'journal'), this.#warn);
   }
 
   /** How services are run. Throws `sandbox` if what was asked for cannot be built here. */

@@ -8,6 +8,8 @@
  * capabilities hold inside it only.
  */
 
+import type { FileSystem } from './file-system.ts';
+
 export type SandboxMode = 'bubblewrap' | 'unshare' | 'none';
 
 /**
@@ -25,14 +27,21 @@ export interface Bind {
   readonly writable: boolean;
 }
 
+/** An image to mount on a bind's source. Absolute paths. */
+export interface ImageMount {
+  readonly file: string;
+  readonly fileSystem: FileSystem;
+  readonly mountPoint: string;
+  readonly writable: boolean;
+}
+
 export interface SandboxSpec {
   readonly hostname: string;
   readonly binds: readonly Bind[];
   /** Empty file systems in memory: absolute path and size in bytes. */
   readonly tmpfs: readonly { readonly target: string; readonly size: number }[];
-  /** An ext4 image to mount on a bind's source, before the sandbox is entered. Root only. */
-  readonly image:
-    { readonly file: string; readonly mountPoint: string; readonly writable: boolean } | undefined;
+  /** To be mounted before the sandbox is entered. Root only. */
+  readonly image: ImageMount | undefined;
   readonly capabilities: readonly Capability[];
   /** Share the machine's network. No service of today needs it. */
   readonly network: boolean;

@@ -117,7 +117,7 @@ function dyingWithParent(options: readonly string[] = []): readonly string[] {
 
 function withImage(spec: SandboxSpec, command: readonly string[]): readonly string[] {
   if (spec.image === undefined) return command;
-  const { file, mountPoint, writable } = spec.image;
+  const { file, fileSystem, mountPoint, writable } = spec.image;
   return [
     ...[
       'unshare',
@@ -126,6 +126,7 @@ function withImage(spec: SandboxSpec, command: readonly string[]): readonly stri
       '/bin/sh',
       script('with-image.sh'),
       file,
+      fileSystem,
       mountPoint,
       writable ? 'rw' : 'ro',
     ],

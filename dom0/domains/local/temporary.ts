@@ -15,7 +15,9 @@ import { BackupError, isBackupError, systemCode } from '../../../shared/errors.t
 import { isVmName, parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
-import { readText, removeTree, runTool, statOf, syncFolder, writeDurably } from './files.ts';
+import { makeImage } from './file-system.ts';
+import type { FileSystem } from './file-system.ts';
+import { readText, removeTree, statOf, syncFolder, writeDurably } from './files.ts';
 import { canonicalJson, parseDescription, readVm, vmConfigSchema } from './vms.ts';
 
 /** The tag of a temporary VM. */
@@ -37,11 +39,13 @@ type Entry = z.output<typeof entrySchema>;
 export class TemporaryVms {
   readonly #vms: string;
   readonly #journal: string;
+  readonly #warn: (text: string) => void;
 
-  /** `journal`: a folder of dom0's state. */
-  constructor(vms: string, journal: string) {
+  /** `journal`: a folder of dom0's state. `warn` is told where a volume cannot be made as it was. */
+  constructor(vms: string, journal: string, warn: (text: string) => void) {
     this.#vms = vms;
     this.#journal = journal;
+    this.#warn = warn;
   }
 
   /** See Domains.createTemporary. */
@@ -73,7 +77,7 @@ export class TemporaryVms {
     };
     await writeDurably(join(folder, 'vm.json'), canonicalJson(config));
     if (volume.kind === 'folder') await mkdir(join(folder, 'private'), { mode: 0o755 });
-    else await makeImage(join(folder, 'private.img'), volume.size);
+    else await this.#makeImage(finalName, join(folder, 'private.img'), volume);
     await syncFolder(folder);
     await syncFolder(this.#vms);
     return entry.name;
@@ -217,6 +221,24 @@ export class TemporaryVms {
     return writeDurably(join(this.#journal, `${entry.name}.json`), canonicalJson(entry));
   }
 
+  /** An image of the file system that was backed up; of ext4 where this machine cannot make that one. */
+  async #makeImage(
+    name: VmName,
+    path: string,
+    { size, fileSystem }: { readonly size: number; readonly fileSystem: FileSystem },
+  ): Promise<void> {
+    try {
+      await makeImage(path, size, fileSystem);
+    } catch (error) {
+      if (fileSystem === 'ext4' || !isBackupError(error)) throw error;
+      this.#warn(
+        `VM ${name}: its volume was ${fileSystem} and becomes ext4, as none can be made here: ${error.message}`,
+      );
+      await rm(path, { force: true });
+      await makeImage(path, size, 'ext4');
+    }
+  }
+
   async #forget(entry: Entry): Promise<void> {
     await rm(join(this.#journal, `${entry.name}.json`));
     await syncFolder(this.#journal);
@@ -228,12 +250,6 @@ function temporaryName(finalName: VmName): VmName {
   const random = randomBytes(3).toString('hex');
   const room = MAX_NAME - 'restore--'.length - random.length;
   return parseVmName(`restore-${finalName.slice(0, room)}-${random}`);
-}
-
-/** An empty ext4 of `size` bytes, sparse. */
-async function makeImage(path: string, size: number): Promise<void> {
-  await runTool('truncate', ['--size', String(size), '--', path]);
-  await runTool('mkfs.ext4', ['-q', '-F', '-m', '0', '--', path]);
 }
 
 function nameTaken(name: VmName): BackupError {

@@ -1,6 +1,6 @@
 /**
- * VMs as folders: `vms/NAME/` with `vm.json` and the private volume, either the folder `private/` or the ext4 image
- * `private.img`. All of vm.json is optional, and nothing is ever written into a folder that a person made.
+ * VMs as folders: `vms/NAME/` with `vm.json` and the private volume, either the folder `private/` or the image `private.img`
+ * with an ext4, xfs or btrfs file system. All of vm.json is optional, and nothing is ever written into a folder that a person made.
  *
  * A VM whose vm.json names no UUID has one derived from the inode and birth time of its folder: it survives a
  * rename, and a new folder of an old name is another VM (R11). Copying the folder makes another VM as well.
@@ -15,6 +15,8 @@ import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
 import type { Vm } from '../domains.ts';
+import { FILE_SYSTEMS, fileSystemOf } from './file-system.ts';
+import type { FileSystem } from './file-system.ts';
 import { readText, statOf } from './files.ts';
 
 /** vm.json. Unknown fields travel with the backup untouched (R25). */
@@ -37,6 +39,8 @@ export interface Volume {
   readonly path: string;
   /** Bytes of an image; 0 of a folder, which has no size of its own. */
   readonly size: number;
+  /** What an image holds; undefined of a folder, and of an image without a file system that is known. */
+  readonly fileSystem: FileSystem | undefined;
 }
 
 export interface LocalVm extends Vm {
@@ -72,10 +76,11 @@ export async function volumeOf(vm: LocalVm): Promise<Volume> {
   const folder = await statOf(join(vm.folder, 'private'));
   const image = await statOf(join(vm.folder, 'private.img'));
   if (folder?.isDirectory() === true && image === undefined) {
-    return { kind: 'folder', path: join(vm.folder, 'private'), size: 0 };
+    return { kind: 'folder', path: join(vm.folder, 'private'), size: 0, fileSystem: undefined };
   }
   if (image?.isFile() === true && folder === undefined) {
-    return { kind: 'image', path: join(vm.folder, 'private.img'), size: Number(image.size) };
+    const path = join(vm.folder, 'private.img');
+    return { kind: 'image', path, size: Number(image.size), fileSystem: await fileSystemOf(path) };
   }
   throw new BackupError(
     'unknown-vm',
@@ -85,24 +90,30 @@ export async function volumeOf(vm: LocalVm): Promise<Volume> {
 
 /** What travels with a backup: vm.json with its defaults, the UUID and the volume; canonical JSON. */
 export async function describeVm(vm: LocalVm): Promise<string> {
-  const { kind, size } = await volumeOf(vm);
-  return canonicalJson({ ...vm.config, uuid: vm.uuid, volume: { kind, size } });
+  const { kind, size, fileSystem } = await volumeOf(vm);
+  const volume = fileSystem === undefined ? { kind, size } : { kind, size, fileSystem };
+  return canonicalJson({ ...vm.config, uuid: vm.uuid, volume });
 }
 
 const describedSchema = vmConfigSchema.extend({
-  volume: z.looseObject({ kind: z.enum(['folder', 'image']), size: z.int().min(0) }),
+  volume: z.looseObject({
+    kind: z.enum(['folder', 'image']),
+    size: z.int().min(0),
+    fileSystem: z.enum(FILE_SYSTEMS).default('ext4'),
+  }),
 });
 
 /** The inverse of {@link describeVm}. Throws `store-damaged`: the text comes from a backup. */
 export function parseDescription(bytes: Uint8Array): {
   config: VmConfig;
-  volume: { kind: Volume['kind']; size: number };
+  volume: { kind: Volume['kind']; size: number; fileSystem: FileSystem };
 } {
   const result = describedSchema.safeParse(parseJson(Buffer.from(bytes).toString('utf8')));
   if (!result.success)
     throw new BackupError('store-damaged', `the VM's configuration is not valid: ${issues(result.error)}`);
   const { volume, ...config } = result.data;
-  return { config, volume: { kind: volume.kind, size: volume.size } };
+  const { kind, size, fileSystem } = volume;
+  return { config, volume: { kind, size, fileSystem } };
 }
 
 /** JSON with sorted keys and a final newline: equal values are equal bytes. */

@@ -1,7 +1,7 @@
 /**
  * Volumes of local VMs as disposables get them. A folder is handed over as it is, read-only: a folder has no
- * copy-on-write, so its snapshot is the live state. An image is copied first (sparse, by reflink where the file
- * system can), the copy's journal is replayed and mounted; the image itself is neither written nor mounted.
+ * copy-on-write, so its snapshot is the live state. An image is copied first (image-copy.ts), the copy's journal is
+ * replayed and mounted; the image itself is neither written nor mounted.
  */
 
 import { mkdir, statfs } from 'node:fs/promises';
@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { BackupError } from '../../../shared/errors.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import type { VolumeSnapshot } from '../domains.ts';
-import { removeTree, runTool, statOf } from './files.ts';
+import { removeTree } from './files.ts';
+import { copyImage } from './image-copy.ts';
 import type { SandboxSpec } from './sandbox-spec.ts';
 import { volumeOf } from './vms.ts';
 import type { LocalVm, Volume } from './vms.ts';
@@ -55,7 +56,14 @@ export class LocalSnapshot implements VolumeSnapshot {
 /** How a volume is mounted: an image on `mountPoint`, a folder not at all. */
 export function mountedVolume(volume: Volume, mountPoint: string, writable: boolean): MountedVolume {
   if (volume.kind === 'folder') return { source: volume.path, image: undefined };
-  return { source: mountPoint, image: { file: volume.path, mountPoint, writable } };
+  if (volume.fileSystem === undefined) {
+    throw new BackupError(
+      'io',
+      `${volume.path} cannot be mounted: it holds no ext4, xfs or btrfs file system (partitions are not looked into)`,
+    );
+  }
+  const { path, fileSystem } = volume;
+  return { source: mountPoint, image: { file: path, fileSystem, mountPoint, writable } };
 }
 
 /** See Domains.snapshotVolume. `volatile`: a folder that does not outlive the run; `id` names what is made in it. */
@@ -75,24 +83,12 @@ export async function snapshotVolume(vm: LocalVm, volatile: string, id: string):
   const copy = join(folder, 'volume.img');
   await mkdir(join(folder, 'mount'), { recursive: true, mode: 0o700 });
   try {
-    await checkRoom(vm.name, volume.path, folder);
-    await runTool('cp', ['--reflink=auto', '--sparse=always', '--', volume.path, copy]);
+    await copyImage(vm.name, volume.path, copy);
   } catch (error) {
     await removeTree(folder);
     throw error;
   }
   return new LocalSnapshot(vm.name, volume.size, { ...volume, path: copy }, join(folder, 'mount'), () =>
     removeTree(folder),
-  );
-}
-
-/** A copy takes at most what the image occupies. Throws `store-full`. */
-async function checkRoom(name: VmName, image: string, folder: string): Promise<void> {
-  const needed = Number((await statOf(image))?.blocks ?? 0n) * 512;
-  const { bavail, bsize } = await statfs(folder);
-  if (needed <= bavail * bsize) return;
-  throw new BackupError(
-    'store-full',
-    `VM ${name}: a snapshot of its image may take ${needed} bytes, and ${folder} has ${bavail * bsize} left`,
   );
 }
