@@ -31,7 +31,7 @@ const noCborNative = {
     "Import 'cbor-x/index-no-eval' in shared/cbor.ts: the plain import loads a native addon and uses new Function.",
 };
 const noParsers = ban(
-  ['zlib', 'node:zlib', 'tar-stream'],
+  ['zlib', 'node:zlib'],
   'dom0 never decompresses and never untars: that is the disposable’s work.',
 );
 const noVm = ban(['vm', 'node:vm'], 'No evaluation of text as code.');

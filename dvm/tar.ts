@@ -1,247 +1,146 @@
 /**
- * A pax tar stream (POSIX.1-2017, pax Interchange Format). Header blocks are tar-stream's; pax records are
- * written here, because that library loses fractions of a second, times after 2038, large owners and names that
- * are not UTF-8. Read by GNU tar (xattrs with `--xattrs --xattrs-include=*`) and libarchive.
+ * A pax tar stream: each member is its pax records, if it needs any, its header and its content. Read by GNU tar
+ * (`--xattrs --xattrs-include='*' --acls`) and libarchive; what either of them loses is in test/dvm/tar-readers.process.test.ts.
  */
 
-import { pack } from 'tar-stream';
-import type { Header } from 'tar-stream';
-import { bytesOf, concat, utf8 } from '../shared/bytes.ts';
+import { bytesOf } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { BackupError } from '../shared/errors.ts';
 import { TYPE } from './entry.ts';
-import type { Entry, Timestamp } from './entry.ts';
+import type { Entry } from './entry.ts';
+import type { ExportOutput } from './export-output.ts';
+import { BLOCK, FLAG, encodeHeader, fillOf } from './tar-header.ts';
+import type { Flag, Header } from './tar-header.ts';
+import { paxBody } from './tar-pax.ts';
+import type { Member } from './tar-pax.ts';
 
-const BLOCK = 512;
-/** Bytes handed on at once: fewer, larger frames. */
-const BATCH = 256 * 1024;
-/** Largest piece handed on, the cap of a `data` frame. */
-const MAX_PIECE = 1024 * 1024;
-/** What the octal fields of a header hold as tar-stream writes them. */
-const MAX_OCTAL_ID = 0o777777;
-const MAX_OCTAL_SIZE = 0o77777777777;
-const MAX_HEADER_TIME = 2 ** 31 - 1;
-const MAX_HEADER_NAME = 99;
 const SET_ID = 0o6000;
-/** tar-stream takes mode 0 for "none given"; of this mode it writes the low 12 bits. */
-const MODE_GIVEN = 0o10000;
+const NO_NAME = '' as ByteString;
+/** What bsdtar takes off the beginning of names. */
+const TAKEN_OFF = /^(?:\\|[A-Za-z]:)/;
 
-const TAR_TYPE = {
-  [TYPE.file]: 'file',
-  [TYPE.directory]: 'directory',
-  [TYPE.symlink]: 'symlink',
-  [TYPE.fifo]: 'fifo',
-  [TYPE.characterDevice]: 'character-device',
-  [TYPE.blockDevice]: 'block-device',
-} as const;
-
-type Headers = Partial<Header> & Pick<Header, 'name'>;
-/** What the library takes, though its types do not say so: the code of a pax header block. */
-const PAX_HEADER = 'pax-header' as Header['type'];
-
-type Record = readonly [key: string, value: Uint8Array];
-
-/** Why `entry` has no place in a tar stream, or undefined. */
-export function tarRefuses(entry: Entry): string | undefined {
-  if (entry.type === TYPE.socket) return 'tar has no sockets';
-  if (entry.type === TYPE.skipped) return 'it was left out of the backup';
-  if (Math.max(...entry.device) > MAX_OCTAL_ID) return 'tar has no device numbers as large';
-  return undefined;
+/** Bytes of a sparse file that are in the archive; the others are holes. In order, none touching another. */
+export interface Extent {
+  readonly start: number;
+  readonly length: number;
 }
 
-/** Writes entries, one after the other, to `send`. Finish with finish(). */
+/** Writes members, one after the other. Finish with finish(). */
 export class TarWriter {
-  readonly #pack = pack();
-  readonly #send: (pieces: Uint8Array[]) => Promise<void>;
-  readonly #pumping: Promise<void>;
-  #file: ReturnType<ReturnType<typeof pack>['entry']> | undefined;
-  #written: Promise<void> = Promise.resolve();
+  readonly #output: ExportOutput;
+  /** Bytes of content that the last member still needs, and its size. */
+  #left = 0;
+  #size = 0;
 
-  constructor(send: (pieces: Uint8Array[]) => Promise<void>) {
-    this.#send = send;
-    this.#pumping = this.#pump();
-    this.#pumping.catch((error: unknown) => {
-      this.#pack.destroy(error instanceof Error ? error : new Error(String(error)));
-    });
+  constructor(output: ExportOutput) {
+    this.#output = output;
+  }
+
+  /** A directory, symlink, FIFO or device node; for anything with `linkTo`, the path of a member before: a hard link to it. */
+  async add(entry: Entry, linkTo?: ByteString): Promise<void> {
+    const isLink = linkTo !== undefined;
+    const target = isLink ? memberName(linkTo) : entry.type === TYPE.symlink ? entry.target : NO_NAME;
+    await this.#begin(entry, { name: nameOf(entry), target, size: 0, realSize: undefined, isLink });
   }
 
   /**
-   * Adds an entry that {@link tarRefuses} does not refuse. A regular file's `entry.size` bytes follow through write(), then endFile();
-   * with `linkTo`, the path of an earlier member of its hard-link group, no bytes follow.
+   * A regular file. Its bytes follow through write(), then endFile(): all `entry.size` of them, or with `extents` only
+   * those of the extents, which end at the file's size (the last one may be empty).
    */
-  async add(entry: Entry, linkTo?: ByteString): Promise<void> {
-    const records = paxRecords(entry, linkTo);
-    if (records.length > 0) {
-      const body = paxBody(records);
-      // The body is whole blocks, so what tar-stream takes for an entry without content comes out right.
-      await this.#entry({
-        name: `PaxHeaders/${plainName(entry.path)}`,
-        type: PAX_HEADER,
-        size: body.length,
-        mtime: new Date(0),
-      });
-      this.#pack.push(body);
-    }
-    const header = headerOf(entry, linkTo);
-    if (header.type !== 'file') await this.#entry(header);
-    else {
-      this.#written = new Promise((resolve, reject) => {
-        this.#file = this.#pack.entry(header, (error) => (error ? reject(error) : resolve()));
-        this.#file.on('error', reject);
-      });
-      this.#written.catch(() => undefined); // endFile() reports it.
-    }
+  async addFile(entry: Entry, extents?: readonly Extent[]): Promise<void> {
+    const map = extents === undefined ? new Uint8Array(0) : sparseMap(extents);
+    const content = extents?.reduce((sum, { length }) => sum + length, 0) ?? entry.size;
+    const realSize = extents === undefined ? undefined : entry.size;
+    const size = map.length + content;
+    await this.#begin(entry, { name: nameOf(entry), target: NO_NAME, size, realSize, isLink: false });
+    await this.#output.write(map);
+    this.#left = content;
+    this.#size = size;
   }
 
   /** The next bytes of the file; resolves when more are wanted. */
   async write(bytes: Uint8Array): Promise<void> {
-    const file = this.#file;
-    if (file === undefined || bytes.length === 0) return;
-    if (file.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))) return;
-    await this.#orFailure(new Promise<void>((resolve) => file.once('drain', () => resolve())));
+    this.#left -= bytes.length;
+    if (this.#left < 0) throw new BackupError('internal', 'a file has more bytes than announced');
+    await this.#output.write(bytes);
   }
 
   async endFile(): Promise<void> {
-    this.#file?.end(null);
-    await this.#orFailure(this.#written);
-    this.#file = undefined;
+    if (this.#left !== 0) throw new BackupError('internal', 'a file has fewer bytes than announced');
+    await this.#output.write(fillOf(this.#size));
   }
 
   /** Writes the end of the archive; resolves when all of it was sent. */
   async finish(): Promise<void> {
-    this.#pack.finalize();
-    await this.#pumping;
+    await this.#output.write(new Uint8Array(2 * BLOCK));
+    await this.#output.flush();
   }
 
-  #entry(header: Headers): Promise<void> {
-    return this.#orFailure(
-      new Promise((resolve, reject) => {
-        this.#pack.entry(header, (error) => (error ? reject(error) : resolve()));
-      }),
-    );
-  }
-
-  /** Of `work`, or of the sending: a stream that is never read again would wait for ever. */
-  #orFailure(work: Promise<void>): Promise<void> {
-    return Promise.race([work, this.#pumping]);
-  }
-
-  async #pump(): Promise<void> {
-    let batch: Uint8Array[] = [];
-    let size = 0;
-    for await (const piece of this.#pack) {
-      if (!(piece instanceof Uint8Array))
-        throw new BackupError('internal', 'a tar stream of something else than bytes');
-      for (let at = 0; at < piece.length; at += MAX_PIECE) {
-        const part = piece.subarray(at, at + MAX_PIECE);
-        if (size + part.length > MAX_PIECE) {
-          await this.#send(batch);
-          batch = [];
-          size = 0;
-        }
-        batch.push(part);
-        size += part.length;
-      }
-      if (size < BATCH) continue;
-      await this.#send(batch);
-      batch = [];
-      size = 0;
+  async #begin(entry: Entry, member: Member): Promise<void> {
+    const pax = paxBody(entry, member);
+    if (pax.length > 0) {
+      const name = `PaxHeaders/${member.name}` as ByteString;
+      const header = { name, flag: FLAG.pax, mode: 0o644, uid: 0, gid: 0, size: pax.length, mtime: 0 };
+      await this.#output.write(encodeHeader(header));
+      await this.#output.write(pax);
+      await this.#output.write(fillOf(pax.length));
     }
-    if (size > 0) await this.#send(batch);
+    await this.#output.write(encodeHeader(headerOf(entry, member)));
   }
 }
 
-function headerOf(entry: Entry, linkTo: ByteString | undefined): Headers {
-  if (entry.type === TYPE.socket || entry.type === TYPE.skipped)
-    throw new BackupError('internal', 'an entry that tar cannot hold');
-  const target = linkTo ?? (entry.type === TYPE.symlink ? entry.target : undefined);
-  const { seconds } = entry.mtime;
+function headerOf(entry: Entry, member: Member): Header {
   const known = entry.uid !== undefined && entry.gid !== undefined;
   return {
-    name: entry.path === '' ? './' : plainName(tarPath(entry)),
-    type: linkTo === undefined ? TAR_TYPE[entry.type] : 'link',
-    mode: MODE_GIVEN | (known ? entry.mode : entry.mode & ~SET_ID),
-    uid: inHeader(entry.uid ?? 0, MAX_OCTAL_ID),
-    gid: inHeader(entry.gid ?? 0, MAX_OCTAL_ID),
-    size: linkTo === undefined ? entry.size : 0,
-    mtime: new Date(1000 * Math.min(Math.max(seconds, 0), MAX_HEADER_TIME)),
-    ...(target === undefined ? {} : { linkname: plainName(target) }),
-    devmajor: entry.device[0],
-    devminor: entry.device[1],
+    // A reader that does not know sparse files leaves the map and the data under this name.
+    name: member.realSize === undefined ? member.name : (`GNUSparseFile.0/${member.name}` as ByteString),
+    flag: member.isLink ? FLAG.hardLink : flagOf(entry),
+    // Setuid and setgid: not for a file that gets another owner than it had.
+    mode: known ? entry.mode : entry.mode & ~SET_ID,
+    uid: entry.uid ?? 0,
+    gid: entry.gid ?? 0,
+    size: member.size,
+    mtime: entry.mtime.seconds,
+    target: member.target,
+    device: entry.device,
   };
 }
 
-function inHeader(value: number, max: number): number {
-  return value <= max ? value : 0;
+function flagOf(entry: Entry): Flag {
+  switch (entry.type) {
+    case TYPE.file:
+      return FLAG.file;
+    case TYPE.directory:
+      return FLAG.directory;
+    case TYPE.symlink:
+      return FLAG.symlink;
+    case TYPE.fifo:
+      return FLAG.fifo;
+    case TYPE.characterDevice:
+      return FLAG.characterDevice;
+    case TYPE.blockDevice:
+      return FLAG.blockDevice;
+    case TYPE.socket:
+    case TYPE.skipped:
+      throw new BackupError('internal', 'an entry that no stream can carry');
+  }
 }
 
 /** Directories end with a slash. */
-function tarPath(entry: Entry): ByteString {
-  return (entry.type === TYPE.directory ? `${entry.path}/` : entry.path) as ByteString;
+function nameOf(entry: Entry): ByteString {
+  const name = memberName(entry.path);
+  return entry.type === TYPE.directory ? (`${name}/` as ByteString) : name;
 }
 
-/** `path` as far as a plain header can carry it; the pax record has the true one. */
-function plainName(path: ByteString): string {
-  return path.length <= MAX_HEADER_NAME && /^[\x01-\x7e]*$/.test(path)
-    ? path
-    : path.replace(/[^\x20-\x7e]/g, '_').slice(0, MAX_HEADER_NAME - 'PaxHeaders/'.length);
+/** The volume's root is `.`. */
+function memberName(path: ByteString): ByteString {
+  if (path === '') return '.' as ByteString;
+  return TAKEN_OFF.test(path) ? (`./${path}` as ByteString) : path;
 }
 
-/** What a plain header cannot say about the entry. */
-function paxRecords(entry: Entry, linkTo: ByteString | undefined): Record[] {
-  const records: Record[] = [];
-  const text = (key: string, value: string) => records.push([key, utf8(value)]);
-  const path = tarPath(entry);
-  const target = linkTo ?? (entry.type === TYPE.symlink ? entry.target : ('' as ByteString));
-  const names: Record[] = [];
-  if (entry.path !== '' && plainName(path) !== path) names.push(['path', bytesOf(path)]);
-  if (plainName(target) !== target) names.push(['linkpath', bytesOf(target)]);
-  // Without it a reader takes names for UTF-8. GNU tar does in any case what this asks for.
-  if (names.some(([, value]) => !isUtf8(value))) text('hdrcharset', 'BINARY');
-  records.push(...names);
-  const { seconds, nanoseconds } = entry.mtime;
-  if (nanoseconds !== 0 || seconds < 0 || seconds > MAX_HEADER_TIME) text('mtime', decimalTime(entry.mtime));
-  if ((entry.uid ?? 0) > MAX_OCTAL_ID) text('uid', String(entry.uid));
-  if ((entry.gid ?? 0) > MAX_OCTAL_ID) text('gid', String(entry.gid));
-  if (linkTo !== undefined) return records; // Attributes and content are the earlier member's.
-  if (entry.size > MAX_OCTAL_SIZE) text('size', String(entry.size));
-  for (const { name, value } of entry.attributes) records.push([`SCHILY.xattr.${name}`, value]);
-  return records;
-}
-
-/** Records as `length key=value\n`, filled up to whole blocks by a comment. */
-function paxBody(records: readonly Record[]): Uint8Array {
-  const pieces = records.map(([key, value]) => paxRecord(key, value));
-  const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const rest = (BLOCK - (size % BLOCK)) % BLOCK;
-  if (rest > 0) pieces.push(paxComment(rest));
-  return concat(pieces);
-}
-
-function paxRecord(key: string, value: Uint8Array): Uint8Array {
-  // An attribute's name may be of any bytes; ours are ASCII.
-  const content = concat([bytesOf(` ${key}=` as ByteString), value, utf8('\n')]);
-  let length = content.length;
-  while (length !== content.length + String(length).length) length = content.length + String(length).length;
-  return concat([utf8(String(length)), content]);
-}
-
-/** A comment record of `size` bytes, or of a block more if no record is as short. */
-function paxComment(size: number): Uint8Array {
-  const start = ' comment=';
-  const shortest = String(size).length + start.length + 1;
-  const total = size < shortest ? size + BLOCK : size;
-  return utf8(`${`${total}${start}`.padEnd(total - 1)}\n`);
-}
-
-/** Decimal seconds, exact to the nanosecond; negative times count towards zero. */
-function decimalTime({ seconds, nanoseconds }: Timestamp): string {
-  if (nanoseconds === 0) return String(seconds);
-  const fraction = (value: number) => String(value).padStart(9, '0');
-  if (seconds >= 0) return `${seconds}.${fraction(nanoseconds)}`;
-  return `-${-(seconds + 1)}.${fraction(1_000_000_000 - nanoseconds)}`;
-}
-
-function isUtf8(bytes: Uint8Array): boolean {
-  return Buffer.from(Buffer.from(bytes).toString('utf8'), 'utf8').equals(bytes);
+/** The map of GNU.sparse 1.0: decimal lines, the number of extents and each one's start and length; whole blocks. */
+function sparseMap(extents: readonly Extent[]): Uint8Array {
+  const numbers = [extents.length, ...extents.flatMap(({ start, length }) => [start, length])];
+  const text = `${numbers.join('\n')}\n`;
+  return bytesOf(text.padEnd(text.length + fillOf(text.length).length, '\0') as ByteString);
 }

@@ -370,12 +370,14 @@ describe('R33: as a tar stream', () => {
     const tree = [
       directory(''),
       node('b', TYPE.blockDevice, [8, 17]),
-      node('c', TYPE.characterDevice, [4, 500_000]),
+      node('c', TYPE.characterDevice, [4095, 1_048_575]), // The largest of Linux.
+      node('d', TYPE.characterDevice, [4, 2 ** 32 - 1]),
     ];
     const { tar, notes } = await exportTree(tree, [''], { tar: true });
     const list = execFileSync('tar', ['-tvf', '-'], { input: tar, encoding: 'utf8' });
     expect(list).toMatch(/^brw-r----- .* 8,17 .* b$/m);
-    expect(notes).toEqual(['not-restored c']); // A number that tar cannot hold.
+    expect(list).toMatch(/^crw-r----- .* 4095,1048575 .* c$/m);
+    expect(notes).toEqual(['not-restored d']); // A number that tar cannot hold.
   });
 
   testNeeding(program('tar'), program('getfattr'))('R20: extended attributes', async () => {
