@@ -42,7 +42,7 @@ export interface OpenFile extends Source {
 }
 
 /** Attributes of one entry that are kept, in bytes: below the tree's MAX_LEAF_RECORD with room for a path. */
-const MAX_ATTRIBUTES = 2 * 1024 * 1024;
+export const MAX_ATTRIBUTES = 2 * 1024 * 1024;
 const E2BIG = 7;
 
 /** An entry of a mounted file system: `name` below the open `directory`, `.` for the directory itself. */

@@ -6,8 +6,8 @@ import { equalBytes } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
-import { OVERFLOW_ID, overflowIdMapped } from './libc.ts';
-import type { Stat } from './libc.ts';
+import { OVERFLOW_ID } from './libc.ts';
+import type { MappedOwners, Stat } from './libc.ts';
 import { attempt } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
 
@@ -42,13 +42,15 @@ export function hasSameMetadata(a: Entry, b: Entry): boolean {
 /** Makes entries, and counts the owners that this machine cannot map. */
 export class Describer {
   readonly #note: Noter;
-  readonly #mapped = overflowIdMapped();
+  readonly #mapped: MappedOwners;
   #unmapped = 0;
   #firstUnmapped: ByteString | undefined;
   #lastUnmapped: ByteString | undefined;
 
-  constructor(note: Noter) {
+  /** `mapped`: whether OVERFLOW_ID is an owner's own number. */
+  constructor(note: Noter, mapped: MappedOwners) {
     this.#note = note;
+    this.#mapped = mapped;
   }
 
   /** True if some owner or group was not mapped. */

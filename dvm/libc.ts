@@ -460,12 +460,17 @@ export function syncFileSystem(descriptor: number): Promise<void> {
 /** What the kernel shows for an owner or group that this user namespace cannot map. */
 export const OVERFLOW_ID = 65534;
 
+export interface MappedOwners {
+  readonly user: boolean;
+  readonly group: boolean;
+}
+
 /**
  * Whether the overflow id itself is a real owner (and group) here. Asked of the kernel, as a sandbox may have no
  * /proc/self/uid_map: changing the owner of an anonymous file to an unmapped id is EINVAL, to a mapped one
  * at worst EPERM.
  */
-export function overflowIdMapped(): { readonly user: boolean; readonly group: boolean } {
+export function overflowIdMapped(): MappedOwners {
   const descriptor = run('memfd_create', cString('owner-probe'), 1);
   const mapped = (uid: number, gid: number) => {
     try {

@@ -19,7 +19,7 @@ import { Base } from './scan-base.ts';
 import { FileScanner } from './scan-files.ts';
 import { ScanOutput } from './scan-output.ts';
 import type { TreeEntry } from './tree.ts';
-import { entriesOf } from './volume.ts';
+import { entriesOf, mappedOwners } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 type Session = ServiceSession<typeof scan>;
@@ -106,7 +106,7 @@ class Scan {
     const note: Noter = (code, path, detail) => this.#report.note(code, path, detail);
     const tick = () => this.#report.tick();
     this.#note = note;
-    this.#describer = new Describer(note);
+    this.#describer = new Describer(note, mappedOwners(job.volume));
     this.#output = new ScanOutput(session, { firstNumber: job.firstNumber, compress: job.compress, base });
     this.#files = new FileScanner({
       base,
@@ -122,7 +122,7 @@ class Scan {
 
   async run(): Promise<void> {
     const cursor = this.#base?.cursor();
-    for (const found of entriesOf(this.#job.volume, this.#note)) {
+    for (const found of await entriesOf(this.#job.volume, this.#note)) {
       const turn = this.#report.tick();
       if (turn !== undefined) await turn;
       const known = await cursor?.find(found.path);

@@ -12,7 +12,7 @@ import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Report } from './restore-report.ts';
-import { entriesOf } from './volume.ts';
+import { entriesOf, mappedOwners } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** Serves one session: takes the job, reads the volume, sends its digest. */
@@ -20,10 +20,10 @@ export async function verifyVolume(session: ServiceSession<typeof verify>): Prom
   const { value: job } = expect(await session.receive(), 'job');
   const report = new Report(session);
   const note: Noter = (code, path, detail) => report.note(code, path, detail);
-  const describer = new Describer(note);
+  const describer = new Describer(note, mappedOwners(job.volume));
   const reader = new ContentReader(note, () => report.tick());
   const digest = new DigestWriter();
-  for (const found of entriesOf(job.volume, note)) {
+  for (const found of await entriesOf(job.volume, note)) {
     await report.tick();
     const item = await readEntry(found, describer, reader);
     if (item === undefined) continue;

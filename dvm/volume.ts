@@ -1,10 +1,25 @@
 /** A volume as its entries, however it was attached. */
 
 import type { Volume } from '../shared/protocol/disposable.ts';
+import { checkExt4 } from './ext4-check.ts';
+import { walkExt4 } from './ext4.ts';
+import { overflowIdMapped } from './libc.ts';
+import type { MappedOwners } from './libc.ts';
 import { walk } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
 
+/** Whether the number that the kernel shows for foreign owners may be a real one. An image tells all as they are. */
+export function mappedOwners(volume: Volume): MappedOwners {
+  return volume.kind === 'folder' ? overflowIdMapped() : { user: true, group: true };
+}
+
 /** All entries in path order, the root first; what cannot be read goes to `note`. Throws LibcError if that is the root. */
-export function entriesOf(volume: Volume, note: Noter): Iterable<Found> {
-  return walk(volume.path, note);
+export async function entriesOf(volume: Volume, note: Noter): Promise<Iterable<Found>> {
+  switch (volume.kind) {
+    case 'folder':
+      return walk(volume.path, note);
+    case 'ext4':
+      await checkExt4(volume.path, note);
+      return walkExt4(volume.path, note);
+  }
 }

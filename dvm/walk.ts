@@ -54,7 +54,7 @@ const DOT = '.' as ByteString;
 const DOT_DOT = '..' as ByteString;
 
 /** S_IFMT bits of each type. */
-const TYPES = new Map<number, EntryType>([
+export const TYPE_OF_MODE = new Map<number, EntryType>([
   [0o100000, TYPE.file],
   [0o040000, TYPE.directory],
   [0o120000, TYPE.symlink],
@@ -116,7 +116,7 @@ function* visit(
     return;
   }
   const stat = attempt(() => statAt(directory, name), path, note);
-  const type = stat && TYPES.get(stat.mode & 0o170000);
+  const type = stat && TYPE_OF_MODE.get(stat.mode & 0o170000);
   if (stat === undefined || type === undefined) return;
   // On some file systems (overlayfs) files and their directory differ in device: a file's own mount is seen by its flag.
   const mounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);

@@ -16,9 +16,12 @@ const path = bytesUpTo(MAX_PATH);
 
 /** Where the volume is inside the disposable, as its driver attached it: an absolute path. */
 const place = z.string().startsWith('/').max(4096);
+/** The root folder of a mounted file system. */
+const mounted = z.strictObject({ kind: z.literal('folder'), path: place });
 const volume = z.discriminatedUnion('kind', [
-  /** The root folder of a mounted file system. */
-  z.strictObject({ kind: z.literal('folder'), path: place }),
+  mounted,
+  /** A private copy of an image with an ext4 file system, to be read without mounting it. */
+  z.strictObject({ kind: z.literal('ext4'), path: place }),
 ]);
 
 /** Frames of every job that reads blobs. */
@@ -40,6 +43,7 @@ const NOTE_CODES = [
   'vanished', // an entry disappeared while it was read
   'unreadable', // content or metadata could not be read
   'owner-unknown', // the owner or group cannot be mapped on this machine
+  'repaired', // the file system was damaged, and read from a repaired copy
   'mount-skipped', // another file system is mounted there
   'not-restored', // an entry or attribute could not be restored
   'exists', // extraction leaves what is there alone
@@ -124,7 +128,7 @@ export const restore = {
   service: 'qubes.BackupRestore',
   toService: {
     ...reading,
-    job: control(0x10, z.strictObject({ volume, top: blobNumber })),
+    job: control(0x10, z.strictObject({ volume: mounted, top: blobNumber })),
   },
   toCaller: {
     get,

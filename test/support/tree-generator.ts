@@ -24,6 +24,8 @@ export interface TreeOptions {
   readonly entries?: number;
   /** Largest file in bytes; default 5 MiB. */
   readonly maxFile?: number;
+  /** Longest target of a symlink in bytes: a block, where those are small; default 4095. */
+  readonly maxTarget?: number;
   readonly fifos?: boolean;
   /** Extended attributes and ACLs; default where the tools and the file system have them. */
   readonly attributes?: boolean;
@@ -133,6 +135,7 @@ class Builder {
     this.#options = {
       entries: 150,
       maxFile: 5 * MiB,
+      maxTarget: 4095,
       fifos: true,
       attributes: supportsAttributes(folder),
       owners: isRoot,
@@ -200,7 +203,7 @@ class Builder {
   #symlink(path: Buffer): void {
     // Relative to the top, so the same tree everywhere: some of these lead somewhere, some do not.
     const inside = this.#random.pick(this.#all).subarray(this.#root.length + 1);
-    const other = Buffer.from(this.#random.pick(TARGETS));
+    const other = Buffer.from(this.#random.pick(TARGETS).slice(0, this.#options.maxTarget));
     symlinkSync(inside.length > 0 && this.#random.chance(0.4) ? inside : other, path);
     this.#all.push(path);
   }
