@@ -30,6 +30,8 @@ export class App {
   readonly pin: PinFile;
   /** Warnings so far: with any, the run ends with status 3. */
   warnings = 0;
+  /** True if `verify` found differences: then the run ends with status 4. */
+  differs = false;
   readonly #options: AppOptions;
   readonly #undo: (() => Promise<void>)[] = [];
 

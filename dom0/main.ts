@@ -6,10 +6,15 @@ import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
 import { App } from './app.ts';
 import { backup } from './commands/backup.ts';
 import { check } from './commands/check.ts';
+import { diff, verify } from './commands/diff.ts';
 import { extract } from './commands/extract.ts';
+import { find } from './commands/find.ts';
+import type { FindOptions } from './commands/find.ts';
+import { history } from './commands/history.ts';
 import { init } from './commands/init.ts';
 import { list } from './commands/list.ts';
 import { ls } from './commands/ls.ts';
+import type { LsOptions } from './commands/ls.ts';
 import { restore } from './commands/restore.ts';
 import { loadConfig } from './config.ts';
 import type { Sandbox } from './config.ts';
@@ -20,7 +25,7 @@ import { Output } from './output.ts';
 import { askSecret } from './prompt.ts';
 
 /** Exit statuses. */
-const STATUS = { complete: 0, failed: 1, usage: 2, warnings: 3 } as const;
+const STATUS = { complete: 0, failed: 1, usage: 2, warnings: 3, differs: 4 } as const;
 
 interface GlobalOptions {
   readonly config?: string;
@@ -69,9 +74,38 @@ program
   .command('ls <vm[@snapshot]> [path]')
   .description('list what a snapshot holds')
   .option('-r, --recursive', 'with everything below', false)
-  .action((target: string, path: string | undefined, { recursive }: { recursive: boolean }) =>
-    run((app) => ls(app, target, path ?? '', recursive)),
+  .option('--skipped', 'what the backup left out, and why, at any depth', false)
+  .action((target: string, path: string | undefined, options: LsOptions) =>
+    run((app) => ls(app, target, path ?? '', options)),
   );
+program
+  .command('find <vm[@snapshot]> [path]')
+  .description('find entries at and below a path; they must meet every condition')
+  .option('--name <glob>', 'the name matches, or that of another --name', collect, [])
+  .option('--path <glob>', 'the whole path matches, or that of another --path', collect, [])
+  .option('--type <types>', 'any of f,d,l,p,s,c,b, or x for what was left out')
+  .option('--size <size>', 'files of more (+10M), less (-1k) or exactly (4096) so many bytes', collect, [])
+  .option('--newer <time>', 'modified after a local time (2026-11-03, 2026-11-03 14:30)')
+  .option('--older <time>', 'modified before it')
+  .option('--doubtful', 'changed while they were read, or could not be read', false)
+  .action((target: string, path: string | undefined, options: FindOptions) =>
+    run((app) => find(app, target, path ?? '', options)),
+  );
+program
+  .command('diff <vm[@snapshot]> <other>')
+  .description('compare a snapshot with another of the same VM (@SNAPSHOT), or with its volume now ("live")')
+  .option('--content', 'live: read all content, also where times and sizes are the same', false)
+  .action((target: string, other: string, { content }: { content: boolean }) =>
+    run((app) => diff(app, target, other, content)),
+  );
+program
+  .command('history <vm> <path>')
+  .description('the versions of one path in all snapshots')
+  .action((vm: string, path: string) => run((app) => history(app, vm, path)));
+program
+  .command('verify <vm[@snapshot]>')
+  .description('read the whole volume as it is now and compare it with a snapshot')
+  .action((target: string) => run((app) => verify(app, target)));
 program
   .command('restore <vm[@snapshot]>')
   .description('restore a VM; it gets its name only when its content is proven right')
@@ -109,7 +143,7 @@ async function run(command: (app: App, options: GlobalOptions) => Promise<void>)
       stopListening();
       await app.close();
     }
-    process.exitCode = app.warnings > 0 ? STATUS.warnings : STATUS.complete;
+    process.exitCode = app.differs ? STATUS.differs : app.warnings > 0 ? STATUS.warnings : STATUS.complete;
   } catch (error) {
     output.error(messageOf(error));
     output.event('error', {
@@ -172,6 +206,11 @@ async function secretsForInit({ keyFile, passphraseFile }: GlobalOptions): Promi
   if ((await askSecret('Again: ')) !== first)
     throw new BackupError('usage', 'the two passphrases differ: nothing was created');
   return [passphraseOf(first)];
+}
+
+/** Gathers the values of an option that may be given several times. */
+function collect(value: string, earlier: readonly string[]): string[] {
+  return [...earlier, value];
 }
 
 function parsePercent(text: string): number {

@@ -3,8 +3,10 @@
  * progress bar only where a terminal shows it. Everything here is ours or printable ASCII by schema.
  */
 
-import { fstatSync, writeSync } from 'node:fs';
+import { fstatSync, write, writeSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
+import { promisify } from 'node:util';
 import { Presets, SingleBar } from 'cli-progress';
 import { systemCode } from '../shared/errors.ts';
 import { formatBytes, formatCount } from './format.ts';
@@ -12,6 +14,18 @@ import type { Progress } from './session/report.ts';
 
 const STDOUT = 1;
 const STDERR = 2;
+
+const writeFd = promisify(write);
+
+/** Milliseconds between tries on a descriptor whose reader is slow. */
+const RETRY = 5;
+
+/** One row of a listing: for people, and for programs. */
+export interface Row {
+  readonly line: string;
+  readonly event: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
 
 export class Output {
   readonly json: boolean;
@@ -29,6 +43,19 @@ export class Output {
   /** An object for programs; without --json it is left out. */
   event(event: string, fields: Readonly<Record<string, unknown>>): void {
     if (this.json) this.#write(STDOUT, `${JSON.stringify({ event, ...fields })}\n`);
+  }
+
+  /**
+   * Rows of a listing, which may be of any length. Resolves when the reader took them: a slow one holds back whoever
+   * waits for this, and nothing else.
+   */
+  async rows(rows: readonly Row[]): Promise<void> {
+    if (rows.length === 0) return;
+    this.endProgress();
+    const lines = rows.map(({ line, event, fields }) =>
+      this.json ? JSON.stringify({ event, ...fields }) : line,
+    );
+    await writeAllAtLeisure(STDOUT, Buffer.from(`${lines.join('\n')}\n`, 'utf8'));
   }
 
   warn(text: string): void {
@@ -89,18 +116,36 @@ function writeAll(descriptor: number, bytes: Uint8Array): void {
     try {
       at += writeSync(descriptor, bytes, at);
     } catch (error) {
-      if (systemCode(error) === 'EAGAIN') waitForReader();
-      else if (systemCode(error) === 'EPIPE' && !isRegularFile(descriptor)) return;
-      else throw error;
+      if (afterFailure(descriptor, error) === 'stop') return;
+      waitForReader();
     }
   }
+}
+
+/** {@link writeAll} while everything else goes on. */
+async function writeAllAtLeisure(descriptor: number, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += (await writeFd(descriptor, bytes, at)).bytesWritten;
+    } catch (error) {
+      if (afterFailure(descriptor, error) === 'stop') return;
+      await delay(RETRY);
+    }
+  }
+}
+
+/** What to do about a failed write: try again, or stop because nobody reads. Throws anything else. */
+function afterFailure(descriptor: number, error: unknown): 'retry' | 'stop' {
+  if (systemCode(error) === 'EAGAIN') return 'retry';
+  if (systemCode(error) === 'EPIPE' && !isRegularFile(descriptor)) return 'stop';
+  throw error;
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
 /** Lets a slow reader of a non-blocking descriptor catch up. */
 function waitForReader(): void {
-  Atomics.wait(sleeper, 0, 0, 5);
+  Atomics.wait(sleeper, 0, 0, RETRY);
 }
 
 function isRegularFile(descriptor: number): boolean {

@@ -57,19 +57,25 @@ export async function* readRecords(top: Top, blobs: BlobSource): AsyncGenerator<
  * The leaves from index `from` up to, not including, `to`, each checked by itself only: what a search in one
  * part of a tree needs. Paths are in order and their names valid; whether parents exist is not known.
  */
-export async function* readLeaves(
+export function readLeaves(
   top: Top,
   blobs: BlobSource,
   from: number,
   to: number,
 ): AsyncGenerator<{ readonly leaf: Leaf; readonly records: readonly TreeRecord[] }> {
-  let announced = from;
-  for (let index = from; index < to; index++) {
-    const end = Math.min(to, index + PREFETCH);
-    if (end > announced) blobs.prefetch(top.leaves.slice(announced, end).map((leaf) => leaf.number));
-    announced = end;
-    const leaf = top.leaves[index];
-    if (leaf === undefined) throw damagedTree('a leaf is missing');
+  return readChosenLeaves(top.leaves.slice(from, to), blobs);
+}
+
+/** Some leaves of a tree, in order, each checked by itself only. */
+export async function* readChosenLeaves(
+  leaves: readonly Leaf[],
+  blobs: BlobSource,
+): AsyncGenerator<{ readonly leaf: Leaf; readonly records: readonly TreeRecord[] }> {
+  let announced = 0;
+  for (const [index, leaf] of leaves.entries()) {
+    const end = Math.min(leaves.length, index + PREFETCH);
+    if (end > announced) blobs.prefetch(leaves.slice(announced, end).map(({ number }) => number));
+    announced = Math.max(announced, end);
     const records = [...decodeLeaf(await blobs.get(leaf.number), leaf.hash)];
     checkLeaf(leaf, records);
     yield { leaf, records };

@@ -78,6 +78,10 @@ export const SNAPSHOT_SEGMENT = 64;
 export const ROOT_SEGMENT = 256;
 /** Key slots of one repository. */
 export const MAX_SLOTS = 16;
+/** Entries of one volume: ext4 numbers its inodes with 32 bits. */
+export const MAX_ENTRIES = 2 ** 32;
+/** Snapshots that one question may be about: two decades of one every three hours. */
+export const MAX_SNAPSHOTS = 64 * KiB;
 /** VMs in one catalog: Qubes itself allows about this many. */
 export const MAX_VMS = 16_384;
 /** A VM's configuration file. */

@@ -2,7 +2,6 @@
 
 import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { bytesOf, unescapeText } from '../../shared/bytes.ts';
 import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 import { exportPaths } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
@@ -10,7 +9,7 @@ import type { App } from '../app.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { runExport } from '../session/read-sessions.ts';
 import { choose } from './chosen.ts';
-import { trimSlashes } from './ls.ts';
+import { pathBytes } from './paths.ts';
 
 export interface Destination {
   /** `--to FOLDER` */
@@ -29,7 +28,7 @@ export async function extract(
   const { to, tar, overwrite } = destination;
   requireUsage((to === undefined) !== (tar === undefined), 'give --to FOLDER or --tar FILE');
   requireUsage(tar !== '-' || !app.output.json, '--tar - and --json both need stdout: give --tar FILE');
-  const wanted = paths.map((path) => bytesOf(unescapeText(trimSlashes(path))));
+  const wanted = paths.map(pathBytes);
   const { snapshot, history, access } = await choose(app, target);
   const folder = to === undefined ? undefined : resolve(to);
   if (folder !== undefined) mkdirSync(folder, { recursive: true });

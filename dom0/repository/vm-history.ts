@@ -115,14 +115,21 @@ export class VmHistory {
     return NumberSet.decode(bytes);
   }
 
-  /** Blob numbers of snapshot `number`: the newest ones, less what came later, with what died since. */
+  /** Blob numbers of snapshot `number`. */
   async liveAt(number: number): Promise<NumberSet> {
+    for await (const { snapshot, live } of this.snapshotsWithLive())
+      if (snapshot.number === number) return live;
+    throw new BackupError('unknown-snapshot', `${this.name} has no snapshot ${number}`);
+  }
+
+  /** All snapshots, newest first, each with its blob numbers: the newest ones, less what came later, with what died since. */
+  async *snapshotsWithLive(): AsyncGenerator<{ readonly snapshot: Snapshot; readonly live: NumberSet }> {
     let live = await this.newestLive();
     for (const entry of (await this.entries()).reverse()) {
-      if (entry.number === number) return live;
-      live = liveBefore(await this.snapshot(entry), live);
+      const snapshot = await this.snapshot(entry);
+      yield { snapshot, live };
+      live = liveBefore(snapshot, live);
     }
-    throw new BackupError('unknown-snapshot', `${this.name} has no snapshot ${number}`);
   }
 }
 

@@ -1,13 +1,12 @@
 /**
- * The jobs of a disposable that only read blobs, or none: restore, verify, browse, export. Each takes a running call,
+ * The jobs of a disposable that only read blobs, or none: restore, verify, export. Each takes a running call,
  * and answers what the disposable reported, checked by schema. They grant the blobs of one snapshot, nothing else.
  */
 
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
-import { browse, exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
-import type { ListEntry } from '../../shared/protocol/disposable.ts';
+import { exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -66,27 +65,6 @@ export async function runVerify(
   });
 }
 
-/** Lists one path of the tree `top`; `show` gets the entries as they come. False if the path is not there. */
-export async function runBrowse(
-  call: ServiceCall,
-  access: BlobAccess,
-  job: { top: number; path: Uint8Array; recursive: boolean },
-  show: (entries: readonly ListEntry[]) => Promise<void>,
-  listener: Listener,
-): Promise<boolean> {
-  return withCall(call, browse, async ({ session }, fail) => {
-    const notes = new NoteCounter(listener);
-    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
-    await session.send('job', job);
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name === 'done') return message.value.found;
-      if (message.name === 'entries') await show(message.value.entries);
-      else takeCommon(message, listener, notes, server);
-    }
-  });
-}
-
 /** Extracts `paths` of the tree `top` below a folder, or as tar pieces to `write`. */
 export async function runExport(
   call: ServiceCall,
@@ -111,7 +89,8 @@ export async function runExport(
 
 type CommonMessage = Message<Pick<typeof restore.toCaller, 'get' | 'progress' | 'note'>>;
 
-function takeCommon(
+/** Takes what every such job may say while it runs. */
+export function takeCommon(
   message: CommonMessage,
   listener: Listener,
   notes: NoteCounter,
@@ -130,12 +109,12 @@ function takeCommon(
   }
 }
 
-function expectMessage<M>(message: M | undefined): M {
+export function expectMessage<M>(message: M | undefined): M {
   if (message === undefined) throw new BackupError('protocol', 'ended without a result');
   return message;
 }
 
-function blobServer(
+export function blobServer(
   access: BlobAccess,
   send: (pieces: readonly Uint8Array[]) => Promise<void>,
   failed: (error: unknown) => void,
@@ -147,7 +126,7 @@ function blobServer(
  * Runs `work` over a call and ends the call in order; `fail` reports a failure that is not the disposable's. The call
  * is over when this settles.
  */
-async function withCall<ToService extends FrameTable, ToCaller extends FrameTable, T>(
+export async function withCall<ToService extends FrameTable, ToCaller extends FrameTable, T>(
   serviceCall: ServiceCall,
   protocol: Protocol<ToService, ToCaller>,
   work: (call: Call<ToService, ToCaller>, fail: (error: unknown) => void) => Promise<T>,

@@ -1,7 +1,7 @@
-/** qubes.BackupBrowse: lists entries of a snapshot. Runs in a disposable. */
+/** qubes.BackupBrowse: lists, finds, and follows through time what snapshots hold. Runs in a disposable. */
 
 import { browseSnapshot } from '../../dvm/browse.ts';
-import { browse } from '../../shared/protocol/disposable.ts';
+import { browse } from '../../shared/protocol/browse.ts';
 import { serve } from '../../shared/service.ts';
 
 await serve(browse, browseSnapshot);

@@ -1,7 +1,8 @@
 /**
  * The services of a disposable VM, as dom0 calls them. A job comes first; then the disposable asks for blobs
  * (`get`) and, in a scan, appends blobs (`putContent`, `putTree`). dom0 checks each request against the grants
- * of the job. Paths and texts towards dom0 are printable ASCII (see escapeText).
+ * of the job. Paths and texts towards dom0 are printable ASCII (see escapeText). Services that only look at snapshots are
+ * in browse.ts.
  */
 
 import { z } from 'zod';
@@ -11,28 +12,28 @@ import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
 import { bulk, control } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
 
-const milliseconds = count;
-const path = bytesUpTo(MAX_PATH);
+export const milliseconds = count;
+export const path = bytesUpTo(MAX_PATH);
 
 /** Where the volume is inside the disposable, as its driver attached it: an absolute path. */
 const place = z.string().startsWith('/').max(4096);
 /** The root folder of a mounted file system. */
 const mounted = z.strictObject({ kind: z.literal('folder'), path: place });
-const volume = z.discriminatedUnion('kind', [
+export const volume = z.discriminatedUnion('kind', [
   mounted,
   /** A private copy of an image with an ext4 file system, to be read without mounting it. */
   z.strictObject({ kind: z.literal('ext4'), path: place }),
 ]);
 
 /** Frames of every job that reads blobs. */
-const reading = {
+export const reading = {
   /** Blob number as u64, then the blob. In the order asked. */
   blob: bulk(0x80, 8 + MAX_BLOB),
 };
-const get = control(0x10, z.strictObject({ numbers: z.array(blobNumber).min(1).max(MAX_REQUEST) }));
+export const get = control(0x10, z.strictObject({ numbers: z.array(blobNumber).min(1).max(MAX_REQUEST) }));
 
 /** What every job reports while it runs. Totals are 0 while unknown. */
-const progress = control(
+export const progress = control(
   0x11,
   z.strictObject({ files: count, bytes: count, totalFiles: count, totalBytes: count }),
 );
@@ -49,7 +50,7 @@ const NOTE_CODES = [
   'exists', // extraction leaves what is there alone
   'skipped-socket', // sockets are recorded, never restored
 ] as const;
-const note = control(
+export const note = control(
   0x12,
   z.strictObject({ code: z.enum(NOTE_CODES), path: printable(MAX_TEXT), detail: printable(MAX_TEXT) }),
 );
@@ -158,65 +159,6 @@ export const verify = {
   },
 } as const satisfies Protocol;
 
-const userId = z
-  .int()
-  .min(0)
-  .max(2 ** 32 - 1);
-
-/** One line of a listing. `path`, `target` escaped. */
-const listEntry = z.strictObject({
-  path: printable(MAX_TEXT),
-  type: z.enum([
-    'file',
-    'directory',
-    'symlink',
-    'fifo',
-    'socket',
-    'character-device',
-    'block-device',
-    'skipped',
-  ]),
-  mode: z.int().min(0).max(0o7777),
-  /** Null where the owner could not be mapped when it was backed up. */
-  uid: z.nullable(userId),
-  gid: z.nullable(userId),
-  size: count,
-  /** Seconds since 1970, and true if before: control messages carry no negative numbers. */
-  mtime: count,
-  beforeEpoch: z.boolean(),
-  mtimeNanoseconds: z.int().min(0).max(999_999_999),
-  target: z.nullable(printable(MAX_TEXT)),
-});
-
-/** Questions about one snapshot's tree. */
-export const browse = {
-  service: 'qubes.BackupBrowse',
-  toService: {
-    ...reading,
-    job: control(
-      0x10,
-      z.strictObject({
-        top: blobNumber,
-        /** The entry to list, relative to the volume's root; empty for the root. */
-        path,
-        recursive: z.boolean(),
-      }),
-      MAX_CONTROL + MAX_PATH,
-    ),
-  },
-  toCaller: {
-    get,
-    progress,
-    entries: control(
-      0x13,
-      z.strictObject({ entries: z.array(listEntry).min(1).max(MAX_REQUEST) }),
-      4 * 1024 * 1024,
-    ),
-    /** `found` is false if the path is not in the snapshot. */
-    done: control(0x14, z.strictObject({ found: z.boolean() })),
-  },
-} as const satisfies Protocol;
-
 /** Chosen paths -> a folder of the disposable, or a tar stream. */
 export const exportPaths = {
   service: 'qubes.BackupExport',
@@ -253,5 +195,4 @@ export const exportPaths = {
 } as const satisfies Protocol;
 
 export type Volume = z.output<typeof volume>;
-export type ListEntry = z.output<typeof listEntry>;
 export type NoteCode = (typeof NOTE_CODES)[number];

@@ -30,11 +30,24 @@ export interface BulkSpec {
   readonly max: number;
 }
 
+/**
+ * Strict CBOR under a schema in a bulk frame: one page of an answer that may have any number of them. Costs
+ * {@link creditFor} its length, so that a receiver that takes its time holds the sender back.
+ */
+export interface PageSpec<S extends z.ZodType = z.ZodType> {
+  readonly form: 'page';
+  readonly type: number;
+  readonly max: number;
+  readonly schema: S;
+}
+
+export type FrameSpec = ControlSpec | BulkSpec | PageSpec;
+
 /** The frames of one direction by name. */
-export type FrameTable = Readonly<Record<string, ControlSpec | BulkSpec>>;
+export type FrameTable = Readonly<Record<string, FrameSpec>>;
 
 /** What a frame of `Spec` carries. */
-export type ValueOf<Spec> = Spec extends ControlSpec<infer S> ? z.output<S> : Uint8Array;
+export type ValueOf<Spec> = Spec extends ControlSpec<infer S> | PageSpec<infer S> ? z.output<S> : Uint8Array;
 
 /** Declares a control frame. `type` is 0x10 to 0x7f. */
 export function control<S extends z.ZodType>(type: number, schema: S, max = MAX_CONTROL): ControlSpec<S> {
@@ -44,6 +57,11 @@ export function control<S extends z.ZodType>(type: number, schema: S, max = MAX_
 /** Declares a bulk frame. `type` is 0x80 to 0xff. */
 export function bulk(type: number, max: number): BulkSpec {
   return { form: 'bulk', type, max };
+}
+
+/** Declares a bulk frame of strict CBOR. `type` is 0x80 to 0xff. */
+export function page<S extends z.ZodType>(type: number, schema: S, max: number): PageSpec<S> {
+  return { form: 'page', type, max, schema };
 }
 
 /** Frames that every session has in both directions. */
@@ -89,9 +107,9 @@ export function lengthOf(value: Uint8Array | readonly Uint8Array[]): number {
 }
 
 /** Header and payload of a frame, ready to write. Throws `internal` on a value its own spec refuses. */
-export function encodeFrame(spec: ControlSpec | BulkSpec, value: unknown): Uint8Array[] {
+export function encodeFrame(spec: FrameSpec, value: unknown): Uint8Array[] {
   const pieces: readonly Uint8Array[] =
-    spec.form === 'control'
+    spec.form !== 'bulk'
       ? [encodeWith(spec.schema, value)]
       : Array.isArray(value)
         ? (value as Uint8Array[])
@@ -108,20 +126,20 @@ export function encodeFrame(spec: ControlSpec | BulkSpec, value: unknown): Uint8
 /** One received frame: its name in the table, and its still undecoded payload in memory of its own. */
 export interface RawFrame {
   readonly name: string;
-  readonly spec: ControlSpec | BulkSpec;
+  readonly spec: FrameSpec;
   readonly payload: Uint8Array;
 }
 
-/** Decodes a control payload by its schema; bulk payloads stay as they are. */
+/** Decodes a payload by its schema; bulk payloads stay as they are. */
 export function decodeFrame(frame: RawFrame): unknown {
-  return frame.spec.form === 'control' ? decodeWith(frame.spec.schema, frame.payload) : frame.payload;
+  return frame.spec.form !== 'bulk' ? decodeWith(frame.spec.schema, frame.payload) : frame.payload;
 }
 
 /** Takes frames off a byte stream. `admit` sees type and length before the payload is read, and may throw. */
 export class FrameReader {
   readonly #io: ByteIo;
-  readonly #specs = new Map<number, [string, ControlSpec | BulkSpec]>();
-  readonly #admit: (spec: ControlSpec | BulkSpec, length: number) => void;
+  readonly #specs = new Map<number, [string, FrameSpec]>();
+  readonly #admit: (spec: FrameSpec, length: number) => void;
   readonly #onBytes: () => void;
   readonly #buffer = new Uint8Array(64 * 1024);
   #start = 0;
@@ -130,7 +148,7 @@ export class FrameReader {
   constructor(
     io: ByteIo,
     table: FrameTable,
-    hooks: { admit: (spec: ControlSpec | BulkSpec, length: number) => void; onBytes: () => void },
+    hooks: { admit: (spec: FrameSpec, length: number) => void; onBytes: () => void },
   ) {
     this.#io = io;
     this.#admit = hooks.admit;

@@ -2,9 +2,9 @@
  * A session: typed messages over frames, with credit, pings, timeouts and a counted end. The same class serves
  * both ends; the tables of its protocol are swapped.
  *
- * - Reading never stops: credit is taken at once, everything else waits in a queue that credit (bulk) and
+ * - Reading never stops: credit is taken at once, everything else waits in a queue that credit (bulk, pages) and
  *   MAX_CONTROL_QUEUED (control) bound. So two sides that both write cannot dead-lock.
- * - send() keeps its order; a bulk message waits for credit, credit and pings pass it by.
+ * - send() keeps its order; a bulk message or page waits for credit, credit and pings pass it by.
  * - Every failure ends the session, rejects every waiting call with the same error, and names the peer.
  */
 
@@ -21,7 +21,7 @@ import {
   encodeFrame,
   lengthOf,
 } from './frame.ts';
-import type { BulkSpec, ControlSpec, FrameTable, RawFrame, ValueOf } from './frame.ts';
+import type { BulkSpec, FrameSpec, FrameTable, RawFrame, ValueOf } from './frame.ts';
 import type { ByteIo } from './io.ts';
 
 /** One message of a direction: `name` tells the type of `value`. */
@@ -30,7 +30,7 @@ export type Message<Table extends FrameTable> = {
 }[keyof Table & string];
 
 /** What may be passed to send() for a frame: bulk values also as pieces, to spare a copy. */
-export type Sendable<Spec> = Spec extends ControlSpec ? ValueOf<Spec> : Uint8Array | readonly Uint8Array[];
+export type Sendable<Spec> = Spec extends BulkSpec ? Uint8Array | readonly Uint8Array[] : ValueOf<Spec>;
 
 /** Milliseconds to wait for the last words of a peer that no longer reads. */
 const LAST_WORDS = 1_000;
@@ -92,8 +92,9 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     const spec = this.#outgoing[name];
     if (spec === undefined) throw new BackupError('internal', `no frame ${name} in this direction`);
     const turn = this.#order.then(async () => {
-      if (spec.form === 'bulk') await this.#spend(value as Uint8Array | readonly Uint8Array[]);
-      await this.#patiently(this.#sendNow(spec, value));
+      const pieces = encodeFrame(spec, value);
+      if (spec.form !== 'control') await this.#spend(lengthOf(pieces) - HEADER_SIZE);
+      await this.#patiently(this.#sendPieces(pieces));
     });
     this.#order = turn.catch(() => undefined); // The failure reaches the caller through `turn`.
     return turn;
@@ -181,7 +182,7 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   }
 
   #accept(frame: RawFrame): void {
-    const spec: ControlSpec | BulkSpec = frame.spec;
+    const spec: FrameSpec = frame.spec;
     if (spec === COMMON.end) {
       const { frames, bytes } = decodeFrame(frame) as ValueOf<typeof COMMON.end>;
       if (frames !== this.#received.frames || bytes !== this.#received.bytes) {
@@ -206,8 +207,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     this.#wake();
   }
 
-  #admit(spec: ControlSpec | BulkSpec, length: number): void {
-    if (spec.form === 'bulk') {
+  #admit(spec: FrameSpec, length: number): void {
+    if (spec.form !== 'control') {
       if (creditFor(length) > this.#peerMaySend)
         throw new BackupError('protocol', 'sent more than it was granted');
       this.#peerMaySend -= creditFor(length);
@@ -217,21 +218,23 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     }
   }
 
-  async #spend(value: Uint8Array | readonly Uint8Array[]): Promise<void> {
-    const cost = creditFor(lengthOf(value));
+  /** Waits until the peer granted a bulk payload of `length` bytes. */
+  async #spend(length: number): Promise<void> {
+    const cost = creditFor(length);
     await this.#until(() => this.#credit >= cost || this.#peerEnded);
     if (this.#credit < cost)
       throw this.fail(new BackupError('protocol', 'ended without taking what was sent'));
     this.#credit -= cost;
   }
 
-  async #sendNow(spec: ControlSpec | BulkSpec, value: unknown): Promise<void> {
-    if (this.#finished) {
-      if (spec === COMMON.credit || spec === COMMON.ping) return;
-      throw new BackupError('internal', 'sending after the final frame');
-    }
+  /** Sends credit or a ping, which pass by what waits. */
+  async #sendNow(spec: FrameSpec, value: unknown): Promise<void> {
+    if (!this.#finished) await this.#sendPieces(encodeFrame(spec, value));
+  }
+
+  async #sendPieces(pieces: readonly Uint8Array[]): Promise<void> {
+    if (this.#finished) throw new BackupError('internal', 'sending after the final frame');
     if (this.#failure !== undefined) throw this.#failure;
-    const pieces = encodeFrame(spec, value);
     this.#sent.frames += 1;
     this.#sent.bytes += lengthOf(pieces);
     await this.#write(pieces);

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { byteString, concat, u32, u64, utf8 } from '../../shared/bytes.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { SERVICE_WINDOW } from '../../shared/limits.ts';
-import type { browse, exportPaths, restore } from '../../shared/protocol/disposable.ts';
+import type { browse, compare } from '../../shared/protocol/browse.ts';
+import type { exportPaths, restore } from '../../shared/protocol/disposable.ts';
 import type { FrameTable } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
@@ -145,7 +146,7 @@ export function rawPack(...segments: Uint8Array[]): Uint8Array {
   return concat([Uint8Array.of(1, segments.length), ...headers, ...segments]);
 }
 
-type ReadingProtocol = typeof restore | typeof browse | typeof exportPaths;
+type ReadingProtocol = typeof restore | typeof browse | typeof compare | typeof exportPaths;
 type Said<P extends ReadingProtocol> = Message<P['toCaller']>;
 
 export interface Answer<P extends ReadingProtocol> {

@@ -9,7 +9,9 @@ const PROJECT = join(import.meta.dirname, '..', '..');
 const rules = await loadPolicy(join(PROJECT, 'policies'));
 
 const STORAGE = ['qubes.BackupPut', 'qubes.BackupGet', 'qubes.BackupList', 'qubes.BackupSetRoot'];
-const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Browse', 'Export'].map((name) => `qubes.Backup${name}`);
+const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Browse', 'Compare', 'Export'].map(
+  (name) => `qubes.Backup${name}`,
+);
 
 const VMS: Readonly<Record<string, PolicyVm>> = {
   store: { klass: 'AppVM', tags: ['qubes-backup-storage'] },

@@ -6,6 +6,7 @@ import type { Domains } from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { readKeyFile } from '../../dom0/keys/secret.ts';
 import { Output } from '../../dom0/output.ts';
+import type { Row } from '../../dom0/output.ts';
 import type { Home } from './home.ts';
 import { SANDBOX } from './home.ts';
 
@@ -19,6 +20,11 @@ export class QuietOutput extends Output {
 
   override line(text: string): void {
     this.lines.push(text);
+  }
+
+  override rows(rows: readonly Row[]): Promise<void> {
+    this.lines.push(...rows.map(({ line }) => line));
+    return Promise.resolve();
   }
 
   override warn(text: string): void {

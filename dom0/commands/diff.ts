@@ -1,0 +1,123 @@
+/** `diff` and `verify`: a snapshot against another, or against the volume as it is now. */
+
+import { BackupError } from '../../shared/errors.ts';
+import { MAX_ENTRIES } from '../../shared/limits.ts';
+import { compare } from '../../shared/protocol/browse.ts';
+import { requireUsage } from '../app.ts';
+import type { App } from '../app.ts';
+import { formatTime } from '../format.ts';
+import { findSnapshot, splitTarget } from '../repository/find-snapshot.ts';
+import type { Snapshot } from '../repository/records.ts';
+import { runCompare } from '../session/query-sessions.ts';
+import { choose } from './chosen.ts';
+import type { Chosen } from './chosen.ts';
+import { DifferenceList } from './differences.ts';
+import { entriesIn } from './ls.ts';
+
+/** How a VM's volume as it is now is called on the command line. */
+const LIVE = 'live';
+
+/** `content`: read all content of the live volume, also where the metadata says that it is the same. */
+export async function diff(app: App, target: string, other: string, content: boolean): Promise<void> {
+  const isLive = other === LIVE;
+  requireUsage(isLive || !content, `--content is about the live volume: a snapshot's content is known`);
+  if (isLive) await app.lock();
+  const chosen = await choose(app, target);
+  const list = new DifferenceList(app);
+  const after = isLive ? undefined : await otherSnapshot(chosen, other);
+  const leftOut =
+    after === undefined
+      ? await compareLive(app, chosen, content, list)
+      : await compareSnapshots(app, chosen, after, list);
+  const { history, snapshot } = chosen;
+  list.total(leftOut, { vm: history.name, before: snapshot.number, after: after?.number ?? LIVE });
+  await app.closeStorage();
+}
+
+/** Reads the whole volume as it is now, and holds it against a snapshot. */
+export async function verify(app: App, target: string): Promise<void> {
+  await app.lock();
+  const chosen = await choose(app, target);
+  const list = new DifferenceList(app);
+  const leftOut = await compareLive(app, chosen, true, list);
+  const { history, snapshot } = chosen;
+  const of = { vm: history.name, snapshot: snapshot.number };
+  if (!list.isEmpty) {
+    app.differs = true;
+    list.total(leftOut, { vm: history.name, before: snapshot.number, after: LIVE });
+  }
+  app.output.event('verified', { ...of, equal: list.isEmpty, leftOut });
+  const name = `snapshot ${snapshot.number} (${formatTime(snapshot.takenAt)})`;
+  const known = app.warnings > 0 ? ', as far as it could be read' : '';
+  app.output.line(
+    list.isEmpty
+      ? `${history.name} is what ${name} holds${known}.`
+      : `${history.name} differs from ${name}: what was changed since then, or either is damaged.`,
+  );
+  await app.closeStorage();
+}
+
+/** The second snapshot of `diff`: of the same VM, whose name may be left out before `@`. */
+async function otherSnapshot({ history }: Chosen, other: string): Promise<Snapshot> {
+  const { vm, snapshot } = splitTarget(other);
+  requireUsage(
+    vm === '' || vm === history.name,
+    `snapshots of ${history.name} and ${vm} have nothing in common: give two of the same VM`,
+  );
+  return history.snapshot(findSnapshot(history.name, await history.entries(), snapshot));
+}
+
+async function compareSnapshots(
+  app: App,
+  { repository, history, snapshot: before }: Chosen,
+  after: Snapshot,
+  list: DifferenceList,
+): Promise<number> {
+  const numbers = (await history.liveAt(before.number)).union(await history.liveAt(after.number));
+  const access = { store: repository.store, history, grant: { numbers, treesOnly: true } };
+  const job = {
+    before: { top: before.top, takenAt: before.takenAt },
+    after: { kind: 'tree', top: after.top },
+  } as const;
+  const { leftOut } = await app.withDisposable(history.name, { kind: 'nothing' }, compare.service, (call) =>
+    runCompare(
+      call,
+      access,
+      job,
+      entriesIn(before) + entriesIn(after),
+      (differences) => list.show(differences),
+      app.listener(history.name),
+    ),
+  );
+  return leftOut;
+}
+
+async function compareLive(
+  app: App,
+  { history, snapshot, access }: Chosen,
+  content: boolean,
+  list: DifferenceList,
+): Promise<number> {
+  const { name, record } = history;
+  const vm = (await app.domains.list()).find((candidate) => candidate.name === name);
+  if (vm === undefined || !record.uuids.includes(vm.uuid)) {
+    const why = vm === undefined ? 'there is no VM of this name' : 'the VM of this name is another one';
+    throw new BackupError('unknown-vm', `${name} is not there to be compared with its backup: ${why}`);
+  }
+  const granted = await access(true);
+  const volume = await app.domains.snapshotVolume(name);
+  try {
+    const attachment = { kind: 'snapshot', snapshot: volume } as const;
+    const { leftOut } = await app.withDisposable(name, attachment, compare.service, (call, folder) => {
+      const job = {
+        before: { top: snapshot.top, takenAt: snapshot.takenAt },
+        after: { kind: 'volume', volume: { kind: 'folder', path: folder }, content },
+      } as const;
+      const show = list.show.bind(list);
+      return runCompare(call, granted, job, entriesIn(snapshot) + MAX_ENTRIES, show, app.listener(name));
+    });
+    return leftOut;
+  } finally {
+    await volume.release();
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * Questions about snapshots to a disposable: qubes.BackupBrowse and qubes.BackupCompare. Answers come in pages, each
+ * checked by schema and shown before the next is taken; there can be no more of them than the question allows.
+ */
+
+import { BackupError } from '../../shared/errors.ts';
+import { browse, compare } from '../../shared/protocol/browse.ts';
+import type { Difference, ListEntry, Question, Version } from '../../shared/protocol/browse.ts';
+import type { ValueOf } from '../../shared/wire/frame.ts';
+import type { Message } from '../../shared/wire/session.ts';
+import type { ServiceCall } from '../domains/domains.ts';
+import { blobServer, expectMessage, takeCommon, withCall } from './read-sessions.ts';
+import type { BlobAccess } from './read-sessions.ts';
+import { NoteCounter } from './report.ts';
+import type { Listener } from './report.ts';
+
+/** Shows what came in; the session goes on when it settles. */
+export type Show<T> = (rows: readonly T[]) => Promise<void>;
+
+type CompareJob = ValueOf<typeof compare.toService.job>;
+
+/**
+ * Entries of a snapshot, at most `limit` of them. False if the path is not there. Throws `protocol` if the disposable
+ * breaks the rules.
+ */
+export async function runEntries(
+  call: ServiceCall,
+  access: BlobAccess,
+  question: Exclude<Question, { kind: 'history' }>,
+  limit: number,
+  show: Show<ListEntry>,
+): Promise<boolean> {
+  const shown = new Limited(limit, show);
+  return ask(call, access, question, async (message) => {
+    if (message.name === 'versions') throw outOfPlace(message.name);
+    if (message.name === 'entries') await shown.take(message.value.entries);
+  });
+}
+
+/** The versions of one path in the trees `question.tops`: all of them in order. False if it is in none. */
+export async function runHistory(
+  call: ServiceCall,
+  access: BlobAccess,
+  question: Extract<Question, { kind: 'history' }>,
+  show: Show<Version>,
+): Promise<boolean> {
+  const { tops } = question;
+  let next = 0;
+  return ask(call, access, question, async (message) => {
+    if (message.name === 'entries') throw outOfPlace(message.name);
+    if (message.name === 'done') {
+      if (next < tops.length) throw new BackupError('protocol', 'left out versions of the path');
+      return;
+    }
+    for (const { newest, oldest } of message.value.versions) {
+      if (newest !== next || oldest < newest || oldest >= tops.length)
+        throw new BackupError('protocol', 'sent versions out of order');
+      next = oldest + 1;
+    }
+    await show(message.value.versions);
+  });
+}
+
+type Answer = Exclude<Message<typeof browse.toCaller>, { name: 'get' }>;
+
+/** Asks `question` and has `take` judge each part of the answer, the last one included. */
+async function ask(
+  call: ServiceCall,
+  access: BlobAccess,
+  question: Question,
+  take: (answer: Answer) => Promise<void>,
+): Promise<boolean> {
+  return withCall(call, browse, async ({ session }, fail) => {
+    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
+    await session.send('job', question);
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'get') {
+        server.request(message.value.numbers);
+        continue;
+      }
+      await take(message);
+      if (message.name === 'done') return message.value.found;
+    }
+  });
+}
+
+export interface Compared {
+  /** Entries that were not compared, because one side leaves them out or cannot read them. */
+  readonly leftOut: number;
+}
+
+/** All differences, at most `limit` of them. */
+export async function runCompare(
+  call: ServiceCall,
+  access: BlobAccess,
+  job: CompareJob,
+  limit: number,
+  show: Show<Difference>,
+  listener: Listener,
+): Promise<Compared> {
+  const shown = new Limited(limit, show);
+  return withCall(call, compare, async ({ session }, fail) => {
+    const notes = new NoteCounter(listener);
+    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
+    await session.send('job', job);
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'done') return message.value;
+      if (message.name === 'differences') await shown.take(message.value.differences);
+      else takeCommon(message, listener, notes, server);
+    }
+  });
+}
+
+/** Rows of which there may only be so many. */
+class Limited<T> {
+  #left: number;
+  readonly #show: Show<T>;
+
+  constructor(limit: number, show: Show<T>) {
+    this.#left = limit;
+    this.#show = show;
+  }
+
+  async take(rows: readonly T[]): Promise<void> {
+    this.#left -= rows.length;
+    if (this.#left < 0) throw new BackupError('protocol', 'answers with more than there can be');
+    await this.#show(rows);
+  }
+}
+
+function outOfPlace(name: string): BackupError {
+  return new BackupError('protocol', `sent ${name}, which was not asked for`);
+}
