@@ -2,7 +2,8 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { FileSystem } from '../../dom0/domains/local/file-system.ts';
 import { namespaces, program, root } from './needs.ts';
 import type { Missing } from './needs.ts';
@@ -85,6 +86,32 @@ export function withMounted(image: string, options: string, script: string, ...a
   } finally {
     rmdirSync(mount);
   }
+}
+
+/**
+ * An ext4 image with `files` whose journal holds newer content, of one block, of some: `newer`. Needs no privilege.
+ */
+export function makeDirtyExt4(
+  path: string,
+  files: Readonly<Record<string, string>>,
+  newer: Readonly<Record<string, string>>,
+  options = '-b 4096',
+): void {
+  const block = 4096;
+  const folder = `${path}.source`;
+  mkdirSync(folder);
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  makeImage(path, 'ext4', `${options} -d ${folder}`);
+  const commands = Object.entries(newer).map(([name, content], i) => {
+    const place = shell('debugfs -R "blocks /$2" "$1" 2>/dev/null', path, name).trim();
+    writeFileSync(
+      `${folder}/${i}.block`,
+      Buffer.concat([Buffer.from(content), Buffer.alloc(block)]).subarray(0, block),
+    );
+    return `jw -b ${place} ${folder}/${i}.block`;
+  });
+  writeFileSync(`${folder}/commands`, ['jo', ...commands, 'jc', ''].join('\n'));
+  shell('debugfs -w -f "$2" "$1" >/dev/null 2>&1; rm -r "$3"', path, `${folder}/commands`, folder);
 }
 
 /**
