@@ -73,5 +73,5 @@ testNeeding(mountable('ext4'), program('debugfs'))(
     shell('cmp "$1/victim" "$2/victim"', source, extracted);
     expect(dirname(extracted)).toBe(home.folder);
   },
-  60_000,
+  180_000,
 );
