@@ -37,6 +37,13 @@ interface GlobalOptions {
   readonly acceptRoot?: string;
 }
 
+/** What the options of `extract` differ in. */
+const EXTRACT_HELP = `
+  --to       keeps all but chattr flags; owners and attributes as far as this user may set them
+  --tar      keeps all; unpack with
+             tar --xattrs --xattrs-include='*' --acls --numeric-owner -xpf FILE, or bsdtar -xpf FILE
+  --into-vm  keeps contents, modes, times and symlinks; the files belong to the VM's user`;
+
 const program = new Command('qubes-backup')
   .description('Incremental, encrypted backups of VMs, split by trust.')
   .configureHelp({ showGlobalOptions: true })
@@ -113,16 +120,18 @@ program
   .action((target: string, { as }: { as?: string }) => run((app) => restore(app, target, as)));
 program
   .command('extract <vm[@snapshot]> <path...>')
-  .description('extract files and folders')
-  .option('--to <folder>', 'below this folder')
-  .option('--tar <file>', 'as a tar file; - for stdout')
-  .option('--overwrite', 'replace files that are in the way', false)
+  .description('extract files and folders, with the folders above them; "/" is all')
+  .option('--to <folder>', 'below this folder, which is made if need be')
+  .option('--tar <file>', 'as a pax tar file; - for stdout')
+  .option('--into-vm <vm>', 'into ~/QubesIncoming/dom0/VM-SNAPSHOT of a VM, as a file copy')
+  .option('--overwrite', 'replace files that are in the way (--to, --tar)', false)
+  .addHelpText('after', EXTRACT_HELP)
   .action(
     (
       target: string,
       paths: string[],
-      { to, tar, overwrite }: { to?: string; tar?: string; overwrite: boolean },
-    ) => run((app) => extract(app, target, paths, { to, tar, overwrite })),
+      { to, tar, intoVm, overwrite }: { to?: string; tar?: string; intoVm?: string; overwrite: boolean },
+    ) => run((app) => extract(app, target, paths, { to, tar, intoVm, overwrite })),
   );
 program
   .command('check')

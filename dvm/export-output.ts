@@ -12,7 +12,7 @@ const MAX_PIECE = 1024 * 1024;
 export type Send = (pieces: Uint8Array[]) => Promise<void>;
 
 /** Gathers small pieces and cuts large ones. */
-export class ExportOutput {
+export class StreamOutput {
   readonly #send: Send;
   #batch: Uint8Array[] = [];
   #size = 0;

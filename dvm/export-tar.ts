@@ -4,7 +4,7 @@ import type { ByteString } from '../shared/bytes.ts';
 import { TYPE } from './entry.ts';
 import type { Chunk, Entry } from './entry.ts';
 import { leftOut } from './export-output.ts';
-import type { ExportOutput } from './export-output.ts';
+import type { StreamOutput } from './export-output.ts';
 import type { PackReader } from './pack-reader.ts';
 import type { Report } from './restore-report.ts';
 import { MAX_ID } from './tar-header.ts';
@@ -33,7 +33,7 @@ export class TarExporter {
   readonly #linked = new Map<number, ByteString>();
 
   /** `maxGathered` is for tests. */
-  constructor(packs: PackReader, report: Report, output: ExportOutput, maxGathered = MAX_GATHERED) {
+  constructor(packs: PackReader, report: Report, output: StreamOutput, maxGathered = MAX_GATHERED) {
     this.#packs = packs;
     this.#report = report;
     this.#tar = new TarWriter(output);

@@ -58,7 +58,7 @@ export class Report {
   }
 
   /** Sets what there is to do, for progress. */
-  expect(top: Top): void {
+  expect(top: Pick<Top, 'totalEntries' | 'totalBytes'>): void {
     this.#total = { totalFiles: top.totalEntries, totalBytes: top.totalBytes };
   }
 

@@ -8,7 +8,7 @@ import type { ByteString } from '../shared/bytes.ts';
 import { BackupError } from '../shared/errors.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
-import type { ExportOutput } from './export-output.ts';
+import type { StreamOutput } from './export-output.ts';
 import { BLOCK, FLAG, encodeHeader, fillOf } from './tar-header.ts';
 import type { Flag, Header } from './tar-header.ts';
 import { paxBody } from './tar-pax.ts';
@@ -27,12 +27,12 @@ export interface Extent {
 
 /** Writes members, one after the other. Finish with finish(). */
 export class TarWriter {
-  readonly #output: ExportOutput;
+  readonly #output: StreamOutput;
   /** Bytes of content that the last member still needs, and its size. */
   #left = 0;
   #size = 0;
 
-  constructor(output: ExportOutput) {
+  constructor(output: StreamOutput) {
     this.#output = output;
   }
 

@@ -33,6 +33,8 @@ export const MAX_CONTROL_QUEUED = 8 * MiB;
 export const FRAME_COST = 256;
 /** Longest text of an error, note or path that dom0 takes from another VM. */
 export const MAX_TEXT = 8 * KiB;
+/** Bytes shown of a name in the answer of a VM that takes files. */
+export const MAX_SHOWN_NAME = KiB;
 /** stderr of a service kept for an error message; the rest is read and dropped. */
 export const MAX_STDERR_KEPT = 4 * KiB;
 /** Blob numbers or object names in one request. */
@@ -63,6 +65,8 @@ export const IDLE_TIMEOUT = 60_000;
 export const SERVICE_IDLE_TIMEOUT = 10 * 60_000;
 /** Longest session: shorter than the store's 7 days in which a fresh object is never marked dead. */
 export const SESSION_TIMEOUT = 3 * 24 * 3600_000;
+/** Time a VM has that takes files, to go on or to answer: it first writes all of them out to its disk. */
+export const RECEIVER_TIMEOUT = 10 * 60_000;
 /** Time a service has to exit after its last frame. */
 export const EXIT_TIMEOUT = 60_000;
 

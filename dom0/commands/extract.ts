@@ -1,22 +1,42 @@
-/** `extract`: chosen paths of a snapshot into a folder, or as a tar stream that dom0 passes on unread (R33). */
+/** `extract`: chosen paths of a snapshot into a folder, or as a stream that dom0 passes on unread: a tar file, or into a VM (R33). */
 
-import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
+import { BackupError } from '../../shared/errors.ts';
+import { parseVmName } from '../../shared/ids.ts';
+import type { VmName } from '../../shared/ids.ts';
 import { exportPaths } from '../../shared/protocol/disposable.ts';
+import type { ExportOutput } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
+import type { Attachment } from '../domains/domains.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { runExport } from '../session/read-sessions.ts';
+import type { Exported } from '../session/read-sessions.ts';
 import { choose } from './chosen.ts';
+import type { Chosen } from './chosen.ts';
+import { fileSink, folderSink, stdoutSink, vmSink } from './extract-sinks.ts';
+import type { Sink } from './extract-sinks.ts';
 import { pathBytes } from './paths.ts';
 
+/** The options that say where to. */
 export interface Destination {
   /** `--to FOLDER` */
   readonly to: string | undefined;
   /** `--tar FILE`, `-` for stdout */
   readonly tar: string | undefined;
+  /** `--into-vm VM` */
+  readonly intoVm: string | undefined;
   readonly overwrite: boolean;
+}
+
+/** Where what is extracted goes, in terms of the disposable, of this machine, and for a person. */
+interface Target {
+  readonly attachment: Attachment;
+  readonly output: (folder: string) => ExportOutput;
+  readonly sink: Sink;
+  /** Undefined on stdout, where only the archive belongs. */
+  readonly shown: string | undefined;
 }
 
 export async function extract(
@@ -25,92 +45,76 @@ export async function extract(
   paths: readonly string[],
   destination: Destination,
 ): Promise<void> {
-  const { to, tar, overwrite } = destination;
-  requireUsage((to === undefined) !== (tar === undefined), 'give --to FOLDER or --tar FILE');
-  requireUsage(tar !== '-' || !app.output.json, '--tar - and --json both need stdout: give --tar FILE');
+  checkUsage(app, destination);
   const wanted = paths.map(pathBytes);
-  const { snapshot, history, access } = await choose(app, target);
-  const folder = to === undefined ? undefined : resolve(to);
-  if (folder !== undefined) mkdirSync(folder, { recursive: true });
-  const attachment =
-    folder === undefined ? ({ kind: 'nothing' } as const) : ({ kind: 'folder', folder } as const);
-  const granted = await access(false);
-  const sink = tar === undefined ? undefined : openSink(app, tar, overwrite);
+  const vm = destination.intoVm === undefined ? undefined : await receivingVm(app, destination.intoVm);
+  const chosen = await choose(app, target);
+  const { snapshot, history } = chosen;
+  const granted = await chosen.access(false);
+  const { attachment, output, sink, shown } = targetOf(app, chosen, destination, vm);
+  let result: Exported;
   try {
-    const result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, inside) => {
-      const job = {
-        top: snapshot.top,
-        paths: wanted,
-        folder: folder === undefined ? undefined : inside,
-        overwrite,
-      };
-      const write = (piece: Uint8Array) => sink?.write(piece) ?? Promise.resolve();
-      return runExport(call, granted, job, write, app.listener('extract'));
+    result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, folder) => {
+      const job = { top: snapshot.top, paths: wanted, output: output(folder) };
+      return runExport(call, granted, job, sink, app.listener('extract'));
     });
-    sink?.finish();
-    await app.closeStorage();
-    const { entries, files, bytes } = result;
-    if (tar !== '-')
-      app.output.line(`Extracted ${formatCount(files)} files, ${formatBytes(bytes)}, to ${to ?? tar ?? ''}.`);
-    app.output.event('extracted', { vm: history.name, snapshot: snapshot.number, entries, files, bytes });
-    const missing = result.missing.map((index) => paths[index] ?? '?');
-    if (missing.length > 0) {
-      throw new BackupError(
-        'unknown-path',
-        `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}`,
-      );
-    }
+    await sink.finish(result.crc32);
   } finally {
-    sink?.abandon();
+    await sink.abandon();
   }
+  await app.closeStorage();
+  const { entries, files, bytes } = result;
+  if (shown !== undefined)
+    app.output.line(`Extracted ${formatCount(files)} files, ${formatBytes(bytes)}, to ${shown}.`);
+  app.output.event('extracted', { vm: history.name, snapshot: snapshot.number, entries, files, bytes });
+  const missing = result.missing.map((index) => paths[index] ?? '?');
+  if (missing.length === 0) return;
+  throw new BackupError(
+    'unknown-path',
+    `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}`,
+  );
 }
 
-interface Sink {
-  write(piece: Uint8Array): Promise<void>;
-  /** Makes what was written final. */
-  finish(): void;
-  /** Removes an unfinished file. */
-  abandon(): void;
+function checkUsage(app: App, { to, tar, intoVm, overwrite }: Destination): void {
+  const given = [to, tar, intoVm].filter((option) => option !== undefined);
+  requireUsage(given.length === 1, 'give one of --to FOLDER, --tar FILE and --into-vm VM');
+  requireUsage(tar !== '-' || !app.output.json, '--tar - and --json both need stdout: give --tar FILE');
+  requireUsage(
+    intoVm === undefined || !overwrite,
+    '--overwrite and --into-vm do not go together: the VM that receives files never overwrites any',
+  );
 }
 
-function openSink(app: App, file: string, overwrite: boolean): Sink {
-  if (file === '-') {
-    return {
-      write(piece) {
-        app.output.raw(piece);
-        return Promise.resolve();
-      },
-      finish: () => undefined,
-      abandon: () => undefined,
-    };
+/** The VM that is to receive files, which is there. Its volume is written: no other run may do that meanwhile. */
+async function receivingVm(app: App, text: string): Promise<VmName> {
+  const name = parseVmName(text);
+  await app.lock();
+  const vms = await app.domains.list();
+  if (vms.some((vm) => vm.name === name)) return name;
+  throw new BackupError('unknown-vm', `there is no VM ${name} to copy files into`);
+}
+
+function targetOf(
+  app: App,
+  { history, snapshot }: Chosen,
+  { to, tar, overwrite }: Destination,
+  vm: VmName | undefined,
+): Target {
+  const attachment = { kind: 'nothing' } as const;
+  if (to !== undefined) {
+    const folder = resolve(to);
+    mkdirSync(folder, { recursive: true });
+    const output = (path: string) => ({ kind: 'folder', path, overwrite }) as const;
+    return { attachment: { kind: 'folder', folder }, output, sink: folderSink(), shown: to };
   }
-  let descriptor: number | undefined;
-  try {
-    descriptor = openSync(file, overwrite ? 'w' : 'wx', 0o600);
-  } catch (cause) {
-    const hint =
-      systemCode(cause) === 'EEXIST'
-        ? 'it exists and is not overwritten; give --overwrite'
-        : messageOf(cause);
-    throw new BackupError('io', `cannot write ${file}: ${hint}`, { cause });
+  if (vm !== undefined) {
+    const folder = `${history.name}-${snapshot.number}`;
+    const output = () => ({ kind: 'fileCopy', folder }) as const;
+    const shown = `~/QubesIncoming/dom0/${folder} of ${vm}`;
+    return { attachment, output, sink: vmSink(app.domains, vm), shown };
   }
-  const close = () => {
-    if (descriptor !== undefined) closeSync(descriptor);
-    descriptor = undefined;
-  };
-  return {
-    write(piece) {
-      for (let at = 0; at < piece.length;) at += writeSync(descriptor ?? -1, piece, at);
-      return Promise.resolve();
-    },
-    finish() {
-      if (descriptor !== undefined) fsyncSync(descriptor);
-      close();
-    },
-    abandon() {
-      if (descriptor === undefined) return;
-      close();
-      rmSync(file, { force: true });
-    },
-  };
+  const output = () => ({ kind: 'tar' }) as const;
+  if (tar === undefined || tar === '-')
+    return { attachment, output, sink: stdoutSink(app.output), shown: undefined };
+  return { attachment, output, sink: fileSink(tar, overwrite), shown: tar };
 }

@@ -73,6 +73,8 @@ export interface Domains {
   prepareStorage(storageVm: string): Promise<void>;
   /** Calls a service of a storage VM. Throws `store-missing` if there is no such VM. */
   callStorage(storageVm: string, service: string): Promise<ServiceCall>;
+  /** Calls a service of a VM of the user's, which is started if need be. Throws `unknown-vm`. */
+  callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall>;
   /**
    * Creates a network-less VM, excluded from backups, with an empty private volume, from a configuration of
    * readConfig(). The name is derived from `finalName`, marked temporary, and free.

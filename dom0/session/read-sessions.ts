@@ -7,6 +7,7 @@ import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
+import type { ExportOutput } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -65,24 +66,49 @@ export async function runVerify(
   });
 }
 
-/** Extracts `paths` of the tree `top` below a folder, or as tar pieces to `write`. */
+/** Where the stream of an export goes. What it throws is not the disposable's fault, and ends the session. */
+export interface ExportSink {
+  /** Before the first piece of a file copy: whether all names in it are printable ASCII. */
+  begin(plainNames: boolean): Promise<void>;
+  write(piece: Uint8Array): Promise<void>;
+}
+
+/** Extracts `paths` of the tree `top`: below a folder, or as pieces of a stream to `sink`. */
 export async function runExport(
   call: ServiceCall,
   access: BlobAccess,
-  job: { top: number; paths: Uint8Array[]; folder: string | undefined; overwrite: boolean },
-  write: (piece: Uint8Array) => Promise<void>,
+  job: { top: number; paths: Uint8Array[]; output: ExportOutput },
+  sink: ExportSink,
   listener: Listener,
 ): Promise<Exported> {
   return withCall(call, exportPaths, async ({ session }, fail) => {
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
-    const folder = job.folder ?? null;
-    await session.send('job', { top: job.top, paths: job.paths, folder, overwrite: job.overwrite });
+    const passOn = async (work: Promise<void>) => {
+      try {
+        await work;
+      } catch (error) {
+        fail(error);
+        throw error;
+      }
+    };
+    const { kind } = job.output;
+    let streaming = kind === 'tar';
+    await session.send('job', job);
     for (;;) {
       const message = expectMessage(await session.receive());
-      if (message.name === 'done') return message.value;
-      if (message.name === 'data') await write(message.value);
-      else takeCommon(message, listener, notes, server);
+      if (message.name === 'done') {
+        if ((message.value.crc32 !== null) === (kind === 'fileCopy')) return message.value;
+        throw new BackupError('protocol', 'ended another kind of export than was asked for');
+      }
+      if (message.name === 'begin') {
+        if (streaming || kind !== 'fileCopy') throw new BackupError('protocol', 'began a stream out of turn');
+        streaming = true;
+        await passOn(sink.begin(message.value.plainNames));
+      } else if (message.name === 'data') {
+        if (!streaming) throw new BackupError('protocol', 'sent a stream that was not asked for');
+        await passOn(sink.write(message.value));
+      } else takeCommon(message, listener, notes, server);
     }
   });
 }

@@ -159,7 +159,17 @@ export const verify = {
   },
 } as const satisfies Protocol;
 
-/** Chosen paths -> a folder of the disposable, or a tar stream. */
+/** What becomes of chosen paths. */
+const exportOutput = z.discriminatedUnion('kind', [
+  /** Below a folder of the disposable. Files in the way are left alone, or replaced. */
+  z.strictObject({ kind: z.literal('folder'), path: place, overwrite: z.boolean() }),
+  /** A pax tar stream, as `data`. */
+  z.strictObject({ kind: z.literal('tar') }),
+  /** The stream of qubes.Filecopy, as `data` after `begin`; all of it below `folder`. */
+  z.strictObject({ kind: z.literal('fileCopy'), folder: z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/) }),
+]);
+
+/** Chosen paths -> a folder of the disposable, a tar stream, or a file-copy stream. */
 export const exportPaths = {
   service: 'qubes.BackupExport',
   toService: {
@@ -169,9 +179,7 @@ export const exportPaths = {
       z.strictObject({
         top: blobNumber,
         paths: z.array(path).min(1).max(MAX_REQUEST),
-        /** Extract below this folder, or null for a pax tar stream as `data`. */
-        folder: z.nullable(place),
-        overwrite: z.boolean(),
+        output: exportOutput,
       }),
       MAX_CONTROL + 4 * MAX_PATH,
     ),
@@ -181,6 +189,8 @@ export const exportPaths = {
     progress,
     note,
     data: bulk(0x80, 1024 * 1024),
+    /** Before the `data` of a file copy: whether all names in it are printable ASCII. */
+    begin: control(0x13, z.strictObject({ plainNames: z.boolean() })),
     done: control(
       0x14,
       z.strictObject({
@@ -189,10 +199,18 @@ export const exportPaths = {
         bytes: count,
         /** Indexes into `paths` of those the snapshot does not hold. */
         missing: z.array(count).max(MAX_REQUEST),
+        /** Of all `data` of a file copy; else null. */
+        crc32: z.nullable(
+          z
+            .int()
+            .min(0)
+            .max(2 ** 32 - 1),
+        ),
       }),
     ),
   },
 } as const satisfies Protocol;
 
 export type Volume = z.output<typeof volume>;
+export type ExportOutput = z.output<typeof exportOutput>;
 export type NoteCode = (typeof NOTE_CODES)[number];

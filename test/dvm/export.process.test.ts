@@ -44,11 +44,11 @@ async function exportTree(
   options: ExportOptions = {},
 ) {
   const top = typeof entries === 'number' ? entries : await store.tree(entries);
+  const { overwrite = false, into = folder } = options;
   const job = {
     top,
     paths: paths.map(utf8),
-    folder: options.tar === true ? null : (options.into ?? folder),
-    overwrite: options.overwrite ?? false,
+    output: options.tar === true ? { kind: 'tar' } : { kind: 'folder', path: into, overwrite },
   };
   const answer = await callService(exportPaths, job, store);
   const notes = answer.said.flatMap((message) =>
@@ -82,7 +82,7 @@ describe('R33: into a folder', () => {
   test('a file, with the folders above it as they were', async () => {
     const { done, notes, failure, code } = await exportTree(simple(), ['home/user/a']);
     expect([failure, code, notes]).toEqual([undefined, 0, []]);
-    expect(done).toEqual({ entries: 4, files: 1, bytes: 9, missing: [] });
+    expect(done).toEqual({ entries: 4, files: 1, bytes: 9, missing: [], crc32: null });
     expect(all()).toEqual(['home', 'home/user', 'home/user/a']);
     expect(text('home/user/a')).toBe('content a');
     expect(lstatSync(join(folder, 'home/user'), { bigint: true })).toMatchObject({

@@ -6,7 +6,7 @@ import type { ByteString } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { TYPE } from '../../dvm/entry.ts';
 import type { Entry } from '../../dvm/entry.ts';
-import { ExportOutput } from '../../dvm/export-output.ts';
+import { StreamOutput } from '../../dvm/export-output.ts';
 import type { Send } from '../../dvm/export-output.ts';
 import { TarExporter } from '../../dvm/export-tar.ts';
 import { PackReader } from '../../dvm/pack-reader.ts';
@@ -16,7 +16,7 @@ import { rejection } from '../support/failure.ts';
 import { program, testNeeding } from '../support/needs.ts';
 import { MemoryStore, entryOf } from './tree-kit.ts';
 
-const writerTo = (send: Send) => new TarWriter(new ExportOutput(send));
+const writerTo = (send: Send) => new TarWriter(new StreamOutput(send));
 
 testNeeding(program('tar'))(
   'a file of more than 8 GiB goes through, without being held',
@@ -151,7 +151,7 @@ test('a file of too many pieces to gather becomes one without holes, and that is
   const archiveOf = async (maxGathered: number) => {
     const pieces: Uint8Array[] = [];
     const notes: string[] = [];
-    const output = new ExportOutput((some) => {
+    const output = new StreamOutput((some) => {
       pieces.push(...some.map((piece) => new Uint8Array(piece)));
       return Promise.resolve();
     });

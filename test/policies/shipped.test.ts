@@ -42,7 +42,8 @@ describe('R40: the policy that ships', () => {
         'deny',
       ]);
     }
-    expect(rules).toHaveLength(2 * services.length);
+    const foreign = rules.filter((rule) => rule.service === 'qubes.Filecopy');
+    expect(rules).toHaveLength(2 * services.length + foreign.length);
   });
 
   test.each(STORAGE)('%s: from dom0 to a storage VM only', (service) => {
@@ -65,8 +66,21 @@ describe('R40: the policy that ships', () => {
     expect(isAllowed(service, 'dom0', 'disp1', 'x')).toBe(false);
   });
 
+  test('qubes.Filecopy: from dom0 to any VM, with the two arguments in use; of other callers not a word', () => {
+    for (const argument of ['', 'allow-all-names']) {
+      for (const name of Object.keys(VMS))
+        expect(isAllowed('qubes.Filecopy', 'dom0', name, argument)).toBe(true);
+    }
+    expect(isAllowed('qubes.Filecopy', 'dom0', 'work', 'other')).toBe(false);
+    const lines = rules.filter((rule) => rule.service === 'qubes.Filecopy');
+    expect(lines.map(({ source, action }) => [source.kind, action.kind])).toEqual([
+      ['adminvm', 'allow'],
+      ['adminvm', 'allow'],
+    ]);
+  });
+
   test('is explained: the page names every service', () => {
     const page = readFileSync(join(PROJECT, 'policies', 'README.md'), 'utf8');
-    for (const service of [...STORAGE, ...DISPOSABLE]) expect(page).toContain(service);
+    for (const service of [...STORAGE, ...DISPOSABLE, 'qubes.Filecopy']) expect(page).toContain(service);
   });
 });

@@ -35,6 +35,10 @@ export class WrappedDomains implements Domains {
     return this.#wrap(await this.#inner.callStorage(storageVm, service), service);
   }
 
+  async callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {
+    return this.#wrap(await this.#inner.callVm(vm, service, argument), service);
+  }
+
   prepareStorage(storageVm: string) {
     return this.#inner.prepareStorage(storageVm);
   }

@@ -26,7 +26,7 @@ import { Sandboxes } from './sandbox.ts';
 import type { SandboxChoice } from './sandbox.ts';
 import { TemporaryVms } from './temporary.ts';
 import { describeVm, listVms, readVm, volumeOf } from './vms.ts';
-import { LocalSnapshot, mountedVolume, snapshotVolume } from './volumes.ts';
+import { LocalSnapshot, mountedVolume, requireMountable, snapshotVolume } from './volumes.ts';
 import type { MountedVolume } from './volumes.ts';
 
 export interface LocalOptions {
@@ -99,13 +99,8 @@ export class LocalDomains implements Domains {
     const name = `disp${randomInt(10_000)}`;
     const id = newId(name);
     const mounted = await this.#mount(vm, attachment, join(this.#volatile, id, 'mount'));
+    const folder = mounted === undefined ? '' : await this.#inside(vm, mounted);
     const sandboxed = (await this.#sandboxes.mode()) !== 'none';
-    if (mounted?.image !== undefined && !sandboxed) {
-      throw new BackupError(
-        'sandbox',
-        `VM ${vm}: its image can only be mounted in a sandbox, not with --sandbox none`,
-      );
-    }
     const target: CallTarget = {
       name,
       role: 'dvm',
@@ -115,7 +110,6 @@ export class LocalDomains implements Domains {
       image: mounted?.image,
       capabilities: isWritable(attachment) ? writerCapabilities() : READER,
     };
-    const folder = mounted === undefined ? '' : sandboxed ? VOLUME : mounted.source;
     const disposable = new LocalDisposable(target, folder, this.#qrexec, async () => {
       this.#disposables.delete(disposable);
       await removeTree(join(this.#volatile, id));
@@ -142,6 +136,37 @@ export class LocalDomains implements Domains {
       capabilities: [],
     };
     return this.#qrexec.call(target, service);
+  }
+
+  /** Its sandbox sees the VM's volume, writable, and that is where its home is. */
+  async callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {
+    const found = await readVm(this.#vms, vm);
+    const volume = await volumeOf(found);
+    requireMountable(vm, volume);
+    const id = newId('call');
+    const mounted = mountedVolume(volume, await this.#makeVolatile(join(id, 'mount')), true);
+    const remove = () => removeTree(join(this.#volatile, id));
+    try {
+      const target: CallTarget = {
+        name: vm,
+        role: 'vm',
+        policy: { klass: found.klass, tags: found.config.tags },
+        binds: [{ source: mounted.source, target: VOLUME, writable: true }],
+        home: undefined,
+        homeWithin: join(await this.#inside(vm, mounted), 'home', 'user'),
+        image: mounted.image,
+        capabilities: writerCapabilities(),
+      };
+      const call = await this.#qrexec.call(target, service, argument);
+      const exited = call.exited.then(async (end) => {
+        await remove().catch((error: unknown) => this.#warn(messageOf(error)));
+        return end;
+      });
+      return { ...call, exited };
+    } catch (error) {
+      await remove();
+      throw error;
+    }
   }
 
   async prepareStorage(storageVm: string): Promise<void> {
@@ -193,6 +218,16 @@ export class LocalDomains implements Domains {
         return mountedVolume(volume, mountPoint, attachment.writable);
       }
     }
+  }
+
+  /** Where a service finds a mounted volume. Throws `sandbox` if it needs one. */
+  async #inside(vm: VmName, { source, image }: MountedVolume): Promise<string> {
+    if ((await this.#sandboxes.mode()) !== 'none') return VOLUME;
+    if (image === undefined) return source;
+    throw new BackupError(
+      'sandbox',
+      `VM ${vm}: its image can only be mounted in a sandbox, not with --sandbox none`,
+    );
   }
 
   #storageFolder(storageVm: string): string {

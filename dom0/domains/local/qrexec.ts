@@ -16,8 +16,12 @@ import { TOOL_ENVIRONMENT } from './sandbox.ts';
 import type { Sandboxes } from './sandbox.ts';
 import { startService } from './service-process.ts';
 
-/** The program's part that runs in a VM: `services/ROLE` and `ROLE`, and nothing of the other parts. */
-export type Role = 'dvm' | 'storagevm';
+/**
+ * What runs in a VM: `services/ROLE` and the program's part for it, nothing of the others. A VM of the user's has
+ * services of its own on Qubes OS; those that stand in for them here work on a volume, as a disposable does.
+ */
+const PARTS = { dvm: 'dvm', storagevm: 'storagevm', vm: 'dvm' } as const;
+export type Role = keyof typeof PARTS;
 
 /** A VM as a target of calls. */
 export interface CallTarget {
@@ -28,6 +32,8 @@ export interface CallTarget {
   /** What it is handed of the machine; `home` is its home folder on this machine, or undefined for a volatile one. */
   readonly binds: readonly Bind[];
   readonly home: string | undefined;
+  /** Where its home is inside, if that is on what it was handed; it need not be there yet. */
+  readonly homeWithin?: string;
   readonly image: SandboxSpec['image'];
   readonly capabilities: readonly Capability[];
 }
@@ -76,7 +82,7 @@ export class Qrexec {
       image: target.image,
       capabilities: target.capabilities,
       network: false,
-      environment: environmentOf(service, argument, home, sandboxed ? 1 : process.pid),
+      environment: environmentOf(service, argument, target.homeWithin ?? home, sandboxed ? 1 : process.pid),
       cwd: home,
       argv: [
         sandboxed ? NODE : process.execPath,
@@ -155,7 +161,7 @@ async function findService(
 
 /** Never dom0's part, and never that of another role. */
 function programBinds(program: string, role: Role): readonly Bind[] {
-  const parts = ['package.json', 'node_modules', 'shared', join('services', role), role];
+  const parts = ['package.json', 'node_modules', 'shared', join('services', role), PARTS[role]];
   const binds = parts.map((part) => ({
     source: join(program, part),
     target: join(PROGRAM, part),

@@ -66,6 +66,15 @@ export function mountedVolume(volume: Volume, mountPoint: string, writable: bool
   return { source: mountPoint, image: { file: path, fileSystem, mountPoint, writable } };
 }
 
+/** Throws `io` if this user cannot mount the volume. */
+export function requireMountable(name: VmName, volume: Volume): void {
+  if (volume.kind === 'folder' || process.getuid?.() === 0) return;
+  throw new BackupError(
+    'io',
+    `VM ${name} has an image as its volume: only root can mount one, run this as root`,
+  );
+}
+
 /** See Domains.snapshotVolume. `volatile`: a folder that does not outlive the run; `id` names what is made in it. */
 export async function snapshotVolume(vm: LocalVm, volatile: string, id: string): Promise<LocalSnapshot> {
   const volume = await volumeOf(vm);
@@ -73,12 +82,7 @@ export async function snapshotVolume(vm: LocalVm, volatile: string, id: string):
     const { blocks, bsize } = await statfs(volume.path);
     return new LocalSnapshot(vm.name, blocks * bsize, volume, '', undefined);
   }
-  if (process.getuid?.() !== 0) {
-    throw new BackupError(
-      'io',
-      `VM ${vm.name} has an image as its volume: only root can mount one, run the backup as root`,
-    );
-  }
+  requireMountable(vm.name, volume);
   const folder = join(volatile, id);
   const copy = join(folder, 'volume.img');
   await mkdir(join(folder, 'mount'), { recursive: true, mode: 0o700 });
