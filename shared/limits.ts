@@ -136,3 +136,18 @@ export const MAX_TREE_RAW = 64 * MiB;
 export const MAX_PATH = MiB;
 /** Bytes of mostly dead packs that one scan stores again: what keeps a store small must not make a run long. */
 export const REPACK_BUDGET = 256 * MiB;
+
+// ---- Excludes ------------------------------------------------------------------------------------------
+
+/** Bytes of one pattern, and wildcards and `**` in it: what a regular expression may try on one path stays small. */
+export const MAX_PATTERN = KiB;
+export const MAX_PATTERN_WILDCARDS = 16;
+export const MAX_PATTERN_GLOBSTARS = 2;
+/** Patterns of the configuration for one VM, and their bytes: they travel in one message. */
+export const MAX_PATTERNS = KiB;
+export const MAX_PATTERNS_BYTES = 128 * KiB;
+/** The volume's own file of patterns, and how many of them count. */
+export const MAX_EXCLUDE_FILE = 64 * KiB;
+export const MAX_EXCLUDE_FILE_PATTERNS = 256;
+/** Longest path that patterns are held against, as in git: a longer one is never left out by one. */
+export const MAX_MATCHED_PATH = 4 * KiB;
