@@ -4,7 +4,12 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
+import { byteString, utf8 } from '../shared/bytes.ts';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
+import { patternProblem } from '../shared/exclude-pattern.ts';
+import { MAX_PATTERNS, MAX_PATTERN_LIST } from '../shared/limits.ts';
+import type { ExcludeRules } from '../shared/protocol/disposable.ts';
+import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 
 const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
@@ -12,7 +17,17 @@ const MiB = 1024 * 1024;
 
 const sandbox = z.enum(['auto', 'bubblewrap', 'unshare', 'none']);
 
-/** How VMs are backed up; what is left out of a VM's own table comes from `[backup]`, and then from DEFAULTS. */
+const excludePattern = z.string().check((context) => {
+  const problem = patternProblem(byteString(utf8(context.value)));
+  if (problem === undefined) return;
+  const message = `the pattern ${JSON.stringify(context.value)} ${problem}`;
+  context.issues.push({ code: 'custom', input: context.value, message });
+});
+
+/**
+ * How VMs are backed up. What a VM's own table does not set comes from its template's, then from `[backup]`, and then from
+ * DEFAULTS.
+ */
 const backup = z.strictObject({
   /** Off: sizes say less about contents (R08). */
   compress: z.boolean().optional(),
@@ -24,9 +39,33 @@ const backup = z.strictObject({
     .min(0)
     .max(1024 * 1024)
     .optional(),
+  /** Patterns of gitignore(5) of what is left out; those of a template and of a VM follow the common ones. */
+  exclude: z
+    .array(excludePattern)
+    .max(MAX_PATTERNS)
+    .refine((patterns) => utf8(patterns.join('')).length <= MAX_PATTERN_LIST, {
+      error: `more than ${MAX_PATTERN_LIST} bytes of patterns`,
+    })
+    .optional(),
+  /** Begin with DEFAULT_EXCLUDES. */
+  builtin_excludes: z.boolean().optional(),
+  /** Leave out what is in a directory with a CACHEDIR.TAG. */
+  cachedir_tag: z.boolean().optional(),
+  /** Leave out what has the chattr flag `d`. */
+  nodump: z.boolean().optional(),
+  /** Follow the file .qubes-backup-exclude of a volume. */
+  volume_excludes: z.boolean().optional(),
 });
 
-const DEFAULTS = { compress: true, checkpoint_seconds: 60, recheck_mib: 256 };
+const DEFAULTS = {
+  compress: true,
+  checkpoint_seconds: 60,
+  recheck_mib: 256,
+  builtin_excludes: true,
+  cachedir_tag: true,
+  nodump: false,
+  volume_excludes: true,
+};
 
 const schema = z.strictObject({
   /** Where VMs come from: `local` is folders and sandboxed processes below `home`. */
@@ -45,6 +84,8 @@ const schema = z.strictObject({
     .max(1024 * 1024)
     .default(1024),
   backup: backup.default({}),
+  /** Exceptions for the VMs of a template, by its name. */
+  template: z.record(z.string(), backup).default({}),
   /** Exceptions per VM. */
   vm: z.record(z.string(), backup).default({}),
 });
@@ -57,6 +98,7 @@ export interface BackupSettings {
   readonly checkpointEvery: number;
   /** Bytes. */
   readonly recheckBytes: number;
+  readonly excludes: ExcludeRules;
 }
 
 export interface Config {
@@ -67,7 +109,7 @@ export interface Config {
   readonly stateFolder: string;
   /** Bytes. */
   readonly cacheSize: number;
-  backup(vm: string): BackupSettings;
+  backup(vm: { readonly name: string; readonly template: string | null }): BackupSettings;
 }
 
 /** The configuration of `file`, or with `localHome` the defaults there (and of `HOME/config.toml` if it exists). */
@@ -103,16 +145,46 @@ function describe(raw: Record<string, unknown>, file: string, sandboxOption: San
     storageVm: config.storage[0]?.vm ?? 'main',
     stateFolder: join(home, 'state'),
     cacheSize: config.cache_mib * MiB,
-    backup(vm) {
-      const [own, common] = [config.vm[vm], config.backup];
-      const pick = <K extends keyof typeof DEFAULTS>(key: K) => own?.[key] ?? common[key] ?? DEFAULTS[key];
+    backup({ name, template }) {
+      const levels: readonly Level[] = [
+        { source: `[vm.${name}]`, settings: own(config.vm, name) },
+        { source: `[template.${template ?? ''}]`, settings: own(config.template, template ?? '') },
+        { source: '[backup]', settings: config.backup },
+      ];
+      const pick = <K extends keyof typeof DEFAULTS>(key: K) =>
+        levels.find(({ settings }) => settings[key] !== undefined)?.settings[key] ?? DEFAULTS[key];
       return {
         compress: pick('compress'),
         checkpointEvery: pick('checkpoint_seconds') * 1000,
         recheckBytes: pick('recheck_mib') * MiB,
+        excludes: {
+          lists: excludeLists(levels, pick('builtin_excludes')),
+          cachedirTag: pick('cachedir_tag'),
+          nodump: pick('nodump'),
+          volumeFile: pick('volume_excludes'),
+        },
       };
     },
   };
+}
+
+/** One table of settings for a VM, and what a person calls it. */
+interface Level {
+  readonly source: string;
+  readonly settings: z.output<typeof backup>;
+}
+
+/** The table of `name`, which may be any text (`__proto__`). */
+function own(tables: Record<string, Level['settings']>, name: string): Level['settings'] {
+  return (Object.hasOwn(tables, name) ? tables[name] : undefined) ?? {};
+}
+
+/** From the most general to the VM's own, of which later ones win. `levels` is in the other order. */
+function excludeLists(levels: readonly Level[], builtin: boolean): ExcludeRules['lists'] {
+  const lists = builtin ? [{ source: 'the built-in excludes', patterns: [...DEFAULT_EXCLUDES] }] : [];
+  for (const { source, settings } of levels.toReversed())
+    if (settings.exclude !== undefined) lists.push({ source, patterns: settings.exclude });
+  return lists;
 }
 
 function readToml(file: string, required: boolean): Record<string, unknown> {

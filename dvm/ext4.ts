@@ -9,6 +9,7 @@ import { MAX_PATH } from '../shared/limits.ts';
 import type { Access, OpenFile } from './access.ts';
 import { TYPE } from './entry.ts';
 import type { Attribute } from './entry.ts';
+import type { AllBut, Excludes, Skipped } from './excludes.ts';
 import { Ext2fs, Ext2fsError, lacksKey } from './ext2fs.ts';
 import type { BlockMap } from './ext2fs.ts';
 import { decodeInode, fastTarget } from './ext2-inode.ts';
@@ -25,23 +26,41 @@ const MAX_TARGET = 4096;
 interface Level {
   readonly path: ByteString;
   readonly names: { readonly name: ByteString; readonly inode: number }[];
+  leftOut?: AllBut | undefined;
+}
+
+/** A walk under way. */
+interface Walk {
+  readonly fs: Ext2fs;
+  readonly levels: Level[];
+  /** Inode numbers of the directories so far. */
+  readonly directories: Set<number>;
+  readonly note: Noter;
+  readonly excludes: Excludes | undefined;
 }
 
 /**
- * All entries of the image at `path`, the root first. What cannot be read goes to `note`. Throws Ext2fsError if the
- * root cannot be read, or if a directory has two places: no walk of such a tree ends.
+ * All entries of the image at `path`, the root first, and in place of what `excludes` leaves out, the path with the reason.
+ * What cannot be read goes to `note`. Throws Ext2fsError if the root cannot be read, or if a directory has two places: no
+ * walk of such a tree ends.
  */
-export function* walkExt4(path: string, note: Noter): Generator<Found, void, undefined> {
+export function* walkExt4(
+  path: string,
+  note: Noter,
+  excludes?: Excludes,
+): Generator<Found | Skipped, void, undefined> {
   const fs = new Ext2fs(path);
   try {
     const root = decodeInode(ROOT, fs.readInode(ROOT));
-    const levels: Level[] = [{ path: '' as ByteString, names: sortedNames(fs, root) }];
+    const first: Level = { path: '' as ByteString, names: sortedNames(fs, root) };
+    const levels = [first];
     const directories = new Set([ROOT]);
+    excludes?.enter(first.path, (name) => lookUp(fs, first, name));
     yield foundOf(fs, '' as ByteString, root, false);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const next = level.names.pop();
       if (next === undefined) levels.pop();
-      else yield* visit(fs, levels, level, next, directories, note);
+      else yield* visit({ fs, levels, directories, note, excludes }, level, next);
     }
   } finally {
     fs.close();
@@ -50,22 +69,29 @@ export function* walkExt4(path: string, note: Noter): Generator<Found, void, und
 
 /** Yields one entry; if it is a directory, the walk goes on in it. */
 function* visit(
-  fs: Ext2fs,
-  levels: Level[],
+  { fs, levels, directories, note, excludes }: Walk,
   level: Level,
-  next: { readonly name: ByteString; readonly inode: number },
-  directories: Set<number>,
-  note: Noter,
-): Generator<Found> {
+  next: Level['names'][number],
+): Generator<Found | Skipped> {
   const path = (level.path === '' ? next.name : `${level.path}/${next.name}`) as ByteString;
   if (path.length > MAX_PATH) {
     note('unreadable', path, `the path is longer than ${MAX_PATH} bytes`);
     return;
   }
+  if (level.leftOut !== undefined && next.name !== level.leftOut.kept) {
+    yield { path, type: TYPE.skipped, reason: level.leftOut.reason };
+    return;
+  }
   const inode = attempt(() => decodeInode(next.inode, fs.readInode(next.inode)), path, note);
   if (inode === undefined) return;
+  const found = foundOf(fs, path, inode, false);
+  const reason = excludes?.reasonFor(found);
+  if (reason !== undefined) {
+    yield { path, type: TYPE.skipped, reason };
+    return;
+  }
   if (inode.type !== TYPE.directory) {
-    yield foundOf(fs, path, inode, false);
+    yield found;
     return;
   }
   if (directories.has(inode.number))
@@ -75,8 +101,18 @@ function* visit(
     );
   directories.add(inode.number);
   const names = attempt(() => sortedNames(fs, inode), path, note);
-  if (names !== undefined) levels.push({ path, names });
-  yield foundOf(fs, path, inode, names === undefined);
+  if (names !== undefined) {
+    const inside: Level = { path, names };
+    inside.leftOut = excludes?.enter(path, (name) => lookUp(fs, inside, name));
+    levels.push(inside);
+  }
+  yield { ...found, unreadable: names === undefined };
+}
+
+/** The entry `name` of a directory of which nothing was visited yet. */
+function lookUp(fs: Ext2fs, level: Level, name: ByteString): Found | undefined {
+  const child = level.names.find((candidate) => candidate.name === name);
+  return child && foundOf(fs, level.path, decodeInode(child.inode, fs.readInode(child.inode)), false);
 }
 
 /** Names in descending order: the walk pops them off the end. Throws what a kernel without the key does if they are encrypted. */

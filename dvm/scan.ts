@@ -13,6 +13,8 @@ import { SessionBlobs } from './blobs.ts';
 import { ContentReader } from './content.ts';
 import { Describer } from './describe.ts';
 import { TYPE } from './entry.ts';
+import { Excludes, skippedEntry } from './excludes.ts';
+import type { Skipped } from './excludes.ts';
 import { RecheckWindow } from './recheck.ts';
 import { Report } from './restore-report.ts';
 import { Base } from './scan-base.ts';
@@ -95,6 +97,7 @@ class Scan {
   readonly #output: ScanOutput;
   readonly #files: FileScanner;
   #nextCheckpoint: number;
+  #skipped = 0;
 
   constructor(session: Session, job: Job, base: Base | undefined, commits: Commits) {
     this.#session = session;
@@ -122,7 +125,8 @@ class Scan {
 
   async run(): Promise<void> {
     const cursor = this.#base?.cursor();
-    for (const found of await entriesOf(this.#job.volume, this.#note)) {
+    const excludes = new Excludes(this.#job.excludes, this.#note);
+    for (const found of await entriesOf(this.#job.volume, this.#note, excludes)) {
       const turn = this.#report.tick();
       if (turn !== undefined) await turn;
       const known = await cursor?.find(found.path);
@@ -135,7 +139,8 @@ class Scan {
     await this.#finish();
   }
 
-  async #scanEntry(found: Found, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
+  async #scanEntry(found: Found | Skipped, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
+    if (found.type === TYPE.skipped) return { entry: skippedEntry(found), chunks: [] };
     if (found.type === TYPE.file) return this.#files.scan(found, known);
     const unchanged = known !== undefined && this.#base?.isUnchanged(found, known.entry) === true;
     const entry = this.#describer.describe(found, unchanged ? known.entry : undefined);
@@ -145,6 +150,10 @@ class Scan {
   }
 
   #count({ entry }: TreeEntry): void {
+    if (entry.type === TYPE.skipped) {
+      this.#skipped += 1;
+      return;
+    }
     this.#report.entries += 1;
     this.#report.bytes += entry.size;
     if (entry.type === TYPE.file) this.#report.files += 1;
@@ -205,6 +214,7 @@ class Scan {
         files: this.#report.files,
         bytes: tree.totalBytes,
         ...this.#files.counts,
+        skipped: this.#skipped,
       },
     });
   }

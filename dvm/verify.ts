@@ -25,6 +25,7 @@ export async function verifyVolume(session: ServiceSession<typeof verify>): Prom
   const digest = new DigestWriter();
   for (const found of await entriesOf(job.volume, note)) {
     await report.tick();
+    if (found.type === TYPE.skipped) continue;
     const item = await readEntry(found, describer, reader);
     if (item === undefined) continue;
     digest.add(item.entry, item.chunks);

@@ -1,6 +1,7 @@
 /** A volume as its entries, however it was attached. */
 
 import type { Volume } from '../shared/protocol/disposable.ts';
+import type { Excludes, Skipped } from './excludes.ts';
 import { checkExt4 } from './ext4-check.ts';
 import { walkExt4 } from './ext4.ts';
 import { overflowIdMapped } from './libc.ts';
@@ -13,13 +14,20 @@ export function mappedOwners(volume: Volume): MappedOwners {
   return volume.kind === 'folder' ? overflowIdMapped() : { user: true, group: true };
 }
 
-/** All entries in path order, the root first; what cannot be read goes to `note`. Throws LibcError if that is the root. */
-export async function entriesOf(volume: Volume, note: Noter): Promise<Iterable<Found>> {
+/**
+ * All entries in path order, the root first, and in place of what `excludes` leaves out, the path with the reason; what
+ * cannot be read goes to `note`. Throws LibcError if that is the root.
+ */
+export async function entriesOf(
+  volume: Volume,
+  note: Noter,
+  excludes?: Excludes,
+): Promise<Iterable<Found | Skipped>> {
   switch (volume.kind) {
     case 'folder':
-      return walk(volume.path, note);
+      return walk(volume.path, note, excludes);
     case 'ext4':
       await checkExt4(volume.path, note);
-      return walkExt4(volume.path, note);
+      return walkExt4(volume.path, note, excludes);
   }
 }

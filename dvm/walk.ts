@@ -10,6 +10,7 @@ import { MountedAccess } from './access.ts';
 import type { Access } from './access.ts';
 import { TYPE } from './entry.ts';
 import type { EntryType } from './entry.ts';
+import type { AllBut, Excludes, Skipped } from './excludes.ts';
 import {
   close,
   isLibcError,
@@ -27,7 +28,7 @@ const MAX_OPEN = 64;
 /** One entry, valid until the walk goes on. */
 export interface Found {
   readonly path: ByteString;
-  readonly type: EntryType;
+  readonly type: Exclude<EntryType, typeof TYPE.skipped>;
   readonly stat: Stat;
   /** A directory whose names could not be read. */
   readonly unreadable: boolean;
@@ -48,13 +49,22 @@ interface Level {
   readonly name: ByteString;
   readonly stat: Stat;
   readonly names: ByteString[];
+  leftOut?: AllBut | undefined;
 }
 
+/** A walk under way. */
+interface Walk {
+  readonly levels: Level[];
+  readonly note: Noter;
+  readonly excludes: Excludes | undefined;
+}
+
+const MOUNTED = 'another file system is mounted there' as ByteString;
 const DOT = '.' as ByteString;
 const DOT_DOT = '..' as ByteString;
 
 /** S_IFMT bits of each type. */
-export const TYPE_OF_MODE = new Map<number, EntryType>([
+export const TYPE_OF_MODE = new Map<number, Found['type']>([
   [0o100000, TYPE.file],
   [0o040000, TYPE.directory],
   [0o120000, TYPE.symlink],
@@ -65,21 +75,27 @@ export const TYPE_OF_MODE = new Map<number, EntryType>([
 ]);
 
 /**
- * All entries below the absolute path `folder`, its own first (with the empty path), in path order. What is not
- * there any more, not readable or on another file system goes to `note`. Throws LibcError if the root cannot be read.
+ * All entries below the absolute path `folder`, its own first (with the empty path), in path order; in place of what
+ * `excludes` leaves out or what is on another file system, the path with the reason. What is not there any more or not
+ * readable goes to `note`. Throws LibcError if the root cannot be read.
  */
-export function* walk(folder: string, note: Noter): Generator<Found, void, undefined> {
+export function* walk(
+  folder: string,
+  note: Noter,
+  excludes?: Excludes,
+): Generator<Found | Skipped, void, undefined> {
   const levels: Level[] = [];
   try {
     const root = openRoot(folder);
     levels.push(root);
     const descriptor = root.descriptor ?? -1;
+    excludes?.enter(root.path, (name) => lookUp(root, descriptor, name));
     const rest = { path: root.path, type: TYPE.directory, stat: root.stat, unreadable: false };
     yield { ...rest, access: new MountedAccess(descriptor, DOT, root.stat, true) };
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const name = level.names.pop();
       if (name === undefined || level.descriptor === undefined) leave(levels, note);
-      else yield* visit(levels, level, level.descriptor, name, note);
+      else yield* visit({ levels, note, excludes }, level, level.descriptor, name);
     }
   } finally {
     for (const { descriptor } of levels) if (descriptor !== undefined) close(descriptor);
@@ -103,43 +119,58 @@ function sortedNames(descriptor: number): ByteString[] {
 }
 
 /** Yields the entry `name` of `level`; if it is a directory, the walk goes on in it. */
-function* visit(
-  levels: Level[],
-  level: Level,
-  directory: number,
-  name: ByteString,
-  note: Noter,
-): Generator<Found> {
+function* visit(walk: Walk, level: Level, directory: number, name: ByteString): Generator<Found | Skipped> {
+  const { note, excludes } = walk;
   const path = (level.path === '' ? name : `${level.path}/${name}`) as ByteString;
   if (path.length > MAX_PATH) {
     note('unreadable', path, `the path is longer than ${MAX_PATH} bytes`);
     return;
   }
-  const stat = attempt(() => statAt(directory, name), path, note);
-  const type = stat && TYPE_OF_MODE.get(stat.mode & 0o170000);
-  if (stat === undefined || type === undefined) return;
-  // On some file systems (overlayfs) files and their directory differ in device: a file's own mount is seen by its flag.
-  const mounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);
-  if (mounted)
-    note('mount-skipped', path, 'another file system is mounted here: it is not part of this volume');
-  const access = new MountedAccess(directory, name, stat, type === TYPE.directory);
-  if (type !== TYPE.directory) {
-    if (!mounted) yield { path, type, stat, unreadable: false, access };
+  if (level.leftOut !== undefined && name !== level.leftOut.kept) {
+    yield { path, type: TYPE.skipped, reason: level.leftOut.reason };
     return;
   }
-  const inside = mounted ? undefined : enter(levels, directory, name, path, stat, note);
-  if (inside !== undefined) levels.push(inside); // Before the yield: an abandoned walk closes what is listed.
-  yield { path, type, stat, unreadable: !mounted && inside === undefined, access };
+  const found = attempt(() => statFound(directory, name, path), path, note);
+  if (found === undefined) return;
+  const { type, stat } = found;
+  // On some file systems (overlayfs) files and their directory differ in device: a file's own mount is seen by its flag.
+  const mounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);
+  const reason = excludes?.reasonFor(found) ?? (mounted ? MOUNTED : undefined);
+  if (reason !== undefined) {
+    if (reason === MOUNTED) note('mount-skipped', path, `${MOUNTED}: it is not part of this volume`);
+    yield { path, type: TYPE.skipped, reason };
+    return;
+  }
+  const inside = type === TYPE.directory ? enter(walk, directory, name, path, stat) : undefined;
+  if (inside !== undefined) {
+    walk.levels.push(inside); // Before the yield: an abandoned walk closes what is listed.
+    inside.leftOut = excludes?.enter(path, (child) => lookUp(inside, inside.descriptor, child));
+  }
+  yield { ...found, unreadable: type === TYPE.directory && inside === undefined };
+}
+
+/** Undefined for a kind of file that Linux does not have. */
+function statFound(directory: number, name: ByteString, path: ByteString): Found | undefined {
+  const stat = statAt(directory, name);
+  const type = TYPE_OF_MODE.get(stat.mode & 0o170000);
+  if (type === undefined) return undefined;
+  const access = new MountedAccess(directory, name, stat, type === TYPE.directory);
+  return { path, type, stat, unreadable: false, access };
+}
+
+/** The entry `name` of a directory that was just opened. */
+function lookUp(level: Level, descriptor: number | undefined, name: ByteString): Found | undefined {
+  if (descriptor === undefined || !level.names.includes(name)) return undefined;
+  return statFound(descriptor, name, level.path);
 }
 
 /** Opens a directory and reads its names, or notes why not. */
 function enter(
-  levels: Level[],
+  { levels, note }: Walk,
   directory: number,
   name: ByteString,
   path: ByteString,
   stat: Stat,
-  note: Noter,
 ): Level | undefined {
   return attempt(
     () => {

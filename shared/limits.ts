@@ -23,7 +23,7 @@ export const MAX_BLOB_NUMBER = 2 ** 48 - 1;
 
 // ---- Wire ----------------------------------------------------------------------------------------------
 
-/** Deepest nesting of a control message; the deepest schema needs 4. */
+/** Deepest nesting of a control message; the deepest schema needs 5. */
 export const MAX_CBOR_DEPTH = 8;
 /** Default cap of a control payload; a message that needs more says so in its schema. */
 export const MAX_CONTROL = 64 * KiB;
@@ -143,9 +143,10 @@ export const REPACK_BUDGET = 256 * MiB;
 export const MAX_PATTERN = KiB;
 export const MAX_PATTERN_WILDCARDS = 16;
 export const MAX_PATTERN_GLOBSTARS = 2;
-/** Patterns of the configuration for one VM, and their bytes: they travel in one message. */
+/** Lists of patterns for one VM (defaults, all VMs, its template, its own), patterns and bytes of each: they travel in one message. */
+export const MAX_PATTERN_LISTS = 4;
 export const MAX_PATTERNS = KiB;
-export const MAX_PATTERNS_BYTES = 128 * KiB;
+export const MAX_PATTERN_LIST = 32 * KiB;
 /** The volume's own file of patterns, and how many of them count. */
 export const MAX_EXCLUDE_FILE = 64 * KiB;
 export const MAX_EXCLUDE_FILE_PATTERNS = 256;

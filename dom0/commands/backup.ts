@@ -80,6 +80,7 @@ async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void
   app.output.line(
     `${vm.name}: snapshot ${number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
       `${formatCount(counts.changedFiles)} new or changed, stored ${formatBytes(storedBytes)} in ${formatCount(objects)} objects, ${seconds.toFixed(1)} s` +
+      (counts.skipped > 0 ? `; ${formatCount(counts.skipped)} paths excluded` : '') +
       (warnings > 0 ? `; ${formatCount(warnings)} WARNINGS` : ''),
   );
   app.output.event('backup', {
@@ -109,7 +110,7 @@ async function scanVm(app: App, repository: Repository, vm: Vm): Promise<ScanRes
           folder,
           takenAt,
           capacity,
-          ...app.config.backup(vm.name),
+          ...app.config.backup(vm),
           recheckFrom: randomInt(2 ** 32),
         };
         return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();

@@ -28,9 +28,10 @@ export async function list(app: App, name: string | undefined): Promise<void> {
     for (const { number, takenAt, counts, partial, warnings } of snapshots) {
       const remark = partial
         ? 'partial (an interrupted run)'
-        : warnings > 0
-          ? `${formatCount(warnings)} warnings`
-          : '';
+        : [
+            ...(counts.skipped > 0 ? [`${formatCount(counts.skipped)} paths excluded`] : []),
+            ...(warnings > 0 ? [`${formatCount(warnings)} warnings`] : []),
+          ].join(', ');
       const sizes = partial ? ['', ''] : [formatCount(counts.files), formatBytes(counts.bytes)];
       rows.push([
         entry.name,

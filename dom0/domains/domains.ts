@@ -13,6 +13,8 @@ export interface Vm {
   /** Qubes UUID: changes when a VM is cloned, so no identity of ours depends on it alone. */
   readonly uuid: string;
   readonly includeInBackups: boolean;
+  /** The name of its template, if it has one. */
+  readonly template: string | null;
 }
 
 /** A frozen, readable state of one VM's private volume. */

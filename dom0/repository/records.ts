@@ -94,6 +94,8 @@ export const snapshotSchema = z.strictObject({
     changedFiles: count,
     readBytes: count,
     storedBytes: count,
+    /** Paths left out, each with all below it. */
+    skipped: count,
   }),
 });
 

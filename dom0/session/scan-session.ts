@@ -8,6 +8,7 @@ import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import { DOM0_UPLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
+import type { ExcludeRules } from '../../shared/protocol/disposable.ts';
 import { creditFor } from '../../shared/wire/frame.ts';
 import type { ValueOf } from '../../shared/wire/frame.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -31,6 +32,7 @@ export interface ScanJob {
   readonly checkpointEvery: number;
   readonly recheckBytes: number;
   readonly recheckFrom: number;
+  readonly excludes: ExcludeRules;
   /** Bytes the volume can hold: more than that, and the reader invents data. */
   readonly capacity: number;
 }
@@ -115,7 +117,7 @@ export class ScanSession {
   }
 
   #describeJob(): Job {
-    const { folder, takenAt, compress, checkpointEvery, recheckBytes, recheckFrom } = this.#job;
+    const { folder, takenAt, compress, checkpointEvery, recheckBytes, recheckFrom, excludes } = this.#job;
     const base = this.#writer.base;
     return {
       volume: { kind: 'folder', path: folder },
@@ -126,6 +128,7 @@ export class ScanSession {
       checkpointEvery,
       recheckBytes,
       recheckFrom,
+      excludes,
     };
   }
 
@@ -228,9 +231,9 @@ export class ScanSession {
   #counts(done: Done | undefined): Snapshot['counts'] {
     const storedBytes = this.#store.stored.bytes - this.#storedBefore;
     if (done === undefined)
-      return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes };
-    const { entries, files, bytes, changedFiles, readBytes } = done.counts;
-    return { entries, files, bytes, changedFiles, readBytes, storedBytes };
+      return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes, skipped: 0 };
+    const { entries, files, bytes, changedFiles, readBytes, skipped } = done.counts;
+    return { entries, files, bytes, changedFiles, readBytes, storedBytes, skipped };
   }
 
   /** A failure outside the receive loop: every wait of the session gets it. */

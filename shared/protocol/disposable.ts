@@ -7,7 +7,18 @@
 
 import { z } from 'zod';
 import { contentDigestCodec } from '../ids.ts';
-import { MAX_BLOB, MAX_CONTROL, MAX_NUMBER_SET, MAX_PATH, MAX_REQUEST, MAX_TEXT } from '../limits.ts';
+import {
+  MAX_BLOB,
+  MAX_CONTROL,
+  MAX_NUMBER_SET,
+  MAX_PATH,
+  MAX_PATTERN,
+  MAX_PATTERN_LIST,
+  MAX_PATTERN_LISTS,
+  MAX_PATTERNS,
+  MAX_REQUEST,
+  MAX_TEXT,
+} from '../limits.ts';
 import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
 import { bulk, control } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
@@ -24,6 +35,25 @@ export const volume = z.discriminatedUnion('kind', [
   /** A private copy of an image with an ext4 file system, to be read without mounting it. */
   z.strictObject({ kind: z.literal('ext4'), path: place }),
 ]);
+
+/** What is left out of a backup. */
+const excludeRules = z.strictObject({
+  /** Patterns of gitignore(5), later ones winning; `source` says in reasons where they are from. */
+  lists: z
+    .array(
+      z.strictObject({
+        source: printable(128),
+        patterns: z.array(z.string().min(1).max(MAX_PATTERN)).max(MAX_PATTERNS),
+      }),
+    )
+    .max(MAX_PATTERN_LISTS),
+  /** Leave out what is in a directory with a valid CACHEDIR.TAG. */
+  cachedirTag: z.boolean(),
+  /** Leave out what has the chattr flag `d`. */
+  nodump: z.boolean(),
+  /** Leave out as well what the file .qubes-backup-exclude of the volume says. */
+  volumeFile: z.boolean(),
+});
 
 /** Frames of every job that reads blobs. */
 export const reading = {
@@ -45,6 +75,7 @@ const NOTE_CODES = [
   'unreadable', // content or metadata could not be read
   'owner-unknown', // the owner or group cannot be mapped on this machine
   'repaired', // the file system was damaged, and read from a repaired copy
+  'exclude-file', // the volume's own file of patterns is wrong
   'mount-skipped', // another file system is mounted there
   'not-restored', // an entry or attribute could not be restored
   'exists', // extraction leaves what is there alone
@@ -81,7 +112,9 @@ export const scan = {
           .int()
           .min(0)
           .max(2 ** 32 - 1),
+        excludes: excludeRules,
       }),
+      MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST,
     ),
     /** The last checkpoint is committed. */
     committed: control(0x11, z.strictObject({})),
@@ -118,6 +151,8 @@ export const scan = {
           recheckedBytes: count,
           /** Unchanged by metadata, yet of other content: a disk or an earlier reader lied. */
           recheckMismatches: count,
+          /** Paths left out, each with all below it. */
+          skipped: count,
         }),
       }),
     ),
@@ -211,6 +246,7 @@ export const exportPaths = {
   },
 } as const satisfies Protocol;
 
+export type ExcludeRules = z.output<typeof excludeRules>;
 export type Volume = z.output<typeof volume>;
 export type ExportOutput = z.output<typeof exportOutput>;
 export type NoteCode = (typeof NOTE_CODES)[number];

@@ -12,6 +12,7 @@ import { TreeWriter, decodeTop, encodeTop, readTree } from '../../dvm/tree.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan, verify } from '../../shared/protocol/disposable.ts';
+import type { ExcludeRules } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
@@ -71,6 +72,13 @@ async function withService<A extends FrameTable, B extends FrameTable, T>(
   }
 }
 
+export const NO_EXCLUDES: ExcludeRules = {
+  lists: [],
+  cachedirTag: false,
+  nodump: false,
+  volumeFile: false,
+};
+
 export class ScanDom0 {
   readonly blobs = new Map<number, { kind: 'content' | 'tree'; bytes: Uint8Array }>();
   /** The newest snapshot. */
@@ -98,6 +106,7 @@ export class ScanDom0 {
       checkpointEvery: 3600_000,
       recheckBytes: 0,
       recheckFrom: 0,
+      excludes: NO_EXCLUDES,
       ...options,
     };
     await session.send('job', job);

@@ -81,7 +81,13 @@ export class LocalDomains implements Domains {
       if (!this.#warned.has(text)) this.#warn(text);
       this.#warned.add(text);
     });
-    return vms.map(({ name, klass, uuid, includeInBackups }) => ({ name, klass, uuid, includeInBackups }));
+    return vms.map(({ name, klass, uuid, includeInBackups, template }) => ({
+      name,
+      klass,
+      uuid,
+      includeInBackups,
+      template,
+    }));
   }
 
   async readConfig(vm: VmName): Promise<Uint8Array> {

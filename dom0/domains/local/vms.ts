@@ -68,7 +68,8 @@ export async function readVm(vms: string, name: VmName): Promise<LocalVm> {
     throw new BackupError('unknown-vm', `there is no VM ${name} (no folder ${folder})`);
   const config = await readConfigFile(name, join(folder, 'vm.json'));
   const uuid = config.uuid ?? derivedUuid(stats.ino, stats.birthtimeNs);
-  return { name, folder, config, klass: config.klass, uuid, includeInBackups: config.include_in_backups };
+  const { klass, template, include_in_backups: includeInBackups } = config;
+  return { name, folder, config, klass, uuid, includeInBackups, template };
 }
 
 /** Throws `unknown-vm` if the VM has no volume, or an ambiguous one. */
