@@ -6,7 +6,7 @@
 import ignore from 'ignore';
 import type { Ignore } from 'ignore';
 import type { ByteString } from '../shared/bytes.ts';
-import { MAX_MATCHED_PATH } from '../shared/limits.ts';
+import { MAX_MATCHED_DEPTH, MAX_MATCHED_PATH } from '../shared/limits.ts';
 
 /** What the library remembers of one set of rules before it starts anew: it keeps every path it was ever asked. */
 const MAX_REMEMBERED = 8192;
@@ -36,11 +36,11 @@ export class ExcludePatterns {
   }
 
   /**
-   * Why `path`, which is not the root and of which no parent is left out, is left out. Work is bounded: paths above
-   * MAX_MATCHED_PATH match nothing.
+   * Why `path`, which is not the root and of which no parent is left out, is left out. Paths above MAX_MATCHED_PATH or
+   * MAX_MATCHED_DEPTH match nothing: what two `**` may try grows with the square of the depth.
    */
   reasonFor(path: ByteString, isDirectory: boolean): ByteString | undefined {
-    if (this.#count === 0 || path.length > MAX_MATCHED_PATH) return undefined;
+    if (this.#count === 0 || path.length > MAX_MATCHED_PATH || isDeep(path)) return undefined;
     if (this.#remembered >= MAX_REMEMBERED || this.#rememberedBytes >= MAX_REMEMBERED_BYTES) this.#forget();
     this.#remembered += 1;
     this.#rememberedBytes += path.length;
@@ -54,4 +54,11 @@ export class ExcludePatterns {
     this.#remembered = 0;
     this.#rememberedBytes = 0;
   }
+}
+
+/** True if `path` has more than MAX_MATCHED_DEPTH components. */
+function isDeep(path: ByteString): boolean {
+  let depth = 1;
+  for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) depth += 1;
+  return depth > MAX_MATCHED_DEPTH;
 }

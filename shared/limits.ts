@@ -150,5 +150,6 @@ export const MAX_PATTERN_LIST = 32 * KiB;
 /** The volume's own file of patterns, and how many of them count. */
 export const MAX_EXCLUDE_FILE = 64 * KiB;
 export const MAX_EXCLUDE_FILE_PATTERNS = 256;
-/** Longest path that patterns are held against, as in git: a longer one is never left out by one. */
+/** Longest and deepest path that patterns are held against: a longer or deeper one is never left out by one. */
 export const MAX_MATCHED_PATH = 4 * KiB;
+export const MAX_MATCHED_DEPTH = 128;
