@@ -12,6 +12,7 @@ import type { Differing, LeftOut, Side } from './comparison.ts';
 import type { ContentReader } from './content.ts';
 import type { Describer } from './describe.ts';
 import { TYPE } from './entry.ts';
+import type { Skipped } from './excludes.ts';
 import { joinByPath } from './join.ts';
 import type { Base } from './scan-base.ts';
 import { readStates } from './states.ts';
@@ -21,14 +22,14 @@ export interface VolumeComparisonParts {
   /** The snapshot. */
   readonly base: Base;
   readonly blobs: BlobSource;
-  readonly volume: Iterable<Found>;
+  readonly volume: Iterable<Found | Skipped>;
   readonly reader: ContentReader;
   readonly describer: Describer;
   readonly leftOut: LeftOut;
   /** Read all content. */
   readonly content: boolean;
   /** Called for each path with the bytes of the file there, if one is. */
-  readonly done: (bytes: number, isFile: boolean) => Promise<void> | undefined;
+  readonly done: (bytes: number) => Promise<void> | undefined;
 }
 
 /** Every path in which the volume is not what the snapshot has, in path order. Throws `store-damaged`. */
@@ -37,9 +38,9 @@ export async function* compareWithVolume(parts: VolumeComparisonParts): AsyncGen
   const comparison = new VolumeComparison(parts);
   for await (const [known, found] of joinByPath(readStates(base.top.leaves, blobs), volume)) {
     const path = (known ?? found)?.path ?? ('' as ByteString);
-    const turn = done(found?.stat.size ?? 0, found?.type === TYPE.file);
+    const turn = done(found?.type === TYPE.file ? found.stat.size : 0);
     if (turn !== undefined) await turn;
-    if (leftOut.covers(path, known?.entry.type, found?.type)) continue;
+    if (leftOut.covers(path, known?.entry.type, found?.type) || found?.type === TYPE.skipped) continue;
     const difference = await comparison.compare(path, known, found);
     if (difference !== undefined) yield difference;
   }

@@ -12,6 +12,7 @@ import { LeftOut } from './comparison.ts';
 import type { Differing, Side } from './comparison.ts';
 import { ContentReader } from './content.ts';
 import { Describer } from './describe.ts';
+import { Excludes } from './excludes.ts';
 import { Pages, TYPE_NAMES } from './list-entry.ts';
 import { Report, shownPath } from './restore-report.ts';
 import { Base } from './scan-base.ts';
@@ -55,14 +56,14 @@ async function* differences(
   yield* compareWithVolume({
     base,
     blobs,
-    volume: await entriesOf(after.volume, note),
+    volume: await entriesOf(after.volume, note, new Excludes(after.excludes, note)),
     reader: new ContentReader(note, () => report.tick()),
     describer,
     leftOut,
     content: after.content,
-    done: (bytes, isFile) => {
+    done: (bytes) => {
       report.entries += 1;
-      report.bytes += isFile ? bytes : 0;
+      report.bytes += bytes;
       return report.tick();
     },
   });

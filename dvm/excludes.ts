@@ -24,9 +24,7 @@ export interface Skipped {
 }
 
 /** An entry of a directory by its name; undefined if there is none. Throws LibcError. */
-export type LookUp = (
-  name: ByteString,
-) => { readonly type: EntryType; readonly access: Access } | undefined;
+export type LookUp = (name: ByteString) => { readonly type: EntryType; readonly access: Access } | undefined;
 
 /** Why everything in a directory but the entry `kept` is left out. */
 export interface AllBut {
@@ -61,7 +59,12 @@ export class Excludes {
   }
 
   /** Why an entry other than the root is left out. To be asked in path order, after enter() for its directory. */
-  reasonFor({ path, type, stat, flags }: Pick<Found, 'path' | 'type' | 'stat' | 'flags'>): ByteString | undefined {
+  reasonFor({
+    path,
+    type,
+    stat,
+    flags,
+  }: Pick<Found, 'path' | 'type' | 'stat' | 'flags'>): ByteString | undefined {
     const isDirectory = type === TYPE.directory;
     const configured = this.#configured.reasonFor(path, isDirectory);
     if (configured !== undefined) return configured;
@@ -88,7 +91,11 @@ export class Excludes {
 
   #readFile(lookUp: LookUp): ExcludeFile | undefined {
     const complain = (detail: string) => this.#note('exclude-file', EXCLUDE_FILE, detail);
-    const content = attempt(() => readStart(lookUp, EXCLUDE_FILE, MAX_EXCLUDE_FILE + 1), EXCLUDE_FILE, this.#note);
+    const content = attempt(
+      () => readStart(lookUp, EXCLUDE_FILE, MAX_EXCLUDE_FILE + 1),
+      EXCLUDE_FILE,
+      this.#note,
+    );
     if (content === 'no file') complain('it is not a regular file: it is not followed');
     return content instanceof Uint8Array ? new ExcludeFile(content, complain) : undefined;
   }

@@ -1,10 +1,11 @@
 /** Reads struct ext2_inode_large (ext2_fs.h of e2fsprogs) as the kernel does. Little endian. */
 
 import { ALL_FILE_FLAGS, TYPE } from './entry.ts';
-import type { EntryType, Timestamp } from './entry.ts';
+import type { Timestamp } from './entry.ts';
 import { Ext2fsError } from './ext2fs.ts';
 import type { Stat } from './libc.ts';
 import { TYPE_OF_MODE } from './walk.ts';
+import type { Found } from './walk.ts';
 
 /** i_flags. */
 const FLAG = { encrypted: 0x800, extents: 0x80000, inlineData: 0x10000000 } as const;
@@ -16,7 +17,7 @@ const SMALL = 128;
 
 export interface Inode {
   readonly number: number;
-  readonly type: EntryType;
+  readonly type: Found['type'];
   readonly stat: Stat;
   /** Portable chattr flags. */
   readonly flags: number;

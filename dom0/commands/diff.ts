@@ -104,6 +104,7 @@ async function compareLive(
     const why = vm === undefined ? 'there is no VM of this name' : 'the VM of this name is another one';
     throw new BackupError('unknown-vm', `${name} is not there to be compared with its backup: ${why}`);
   }
+  const { excludes } = app.config.backup(vm);
   const granted = await access(true);
   const volume = await app.domains.snapshotVolume(name);
   try {
@@ -111,7 +112,7 @@ async function compareLive(
     const { leftOut } = await app.withDisposable(name, attachment, compare.service, (call, folder) => {
       const job = {
         before: { top: snapshot.top, takenAt: snapshot.takenAt },
-        after: { kind: 'volume', volume: { kind: 'folder', path: folder }, content },
+        after: { kind: 'volume', volume: { kind: 'folder', path: folder }, excludes, content },
       } as const;
       const show = list.show.bind(list);
       return runCompare(call, granted, job, entriesIn(snapshot) + MAX_ENTRIES, show, app.listener(name));

@@ -29,8 +29,9 @@ export function entryRow(event: string, entry: ListEntry): Row {
   return { event, line: `${describe(entry)}  ${nameOf(entry)}`, fields: fieldsOf(entry) };
 }
 
-/** Type, permissions, marks, owner, size and time of an entry, in columns. */
+/** Type, permissions, marks, owner, size and time of an entry, in columns; of a skipped path nothing but that is known. */
 export function describe(entry: ListEntry): string {
+  if (entry.type === 'skipped') return TYPE_LETTERS.skipped;
   const owner = `${entry.uid ?? '?'}:${entry.gid ?? '?'}`.padEnd(11);
   const mode = `${TYPE_LETTERS[entry.type]}${permissions(entry.mode)}${entry.attributes > 0 ? '+' : ' '}`;
   return `${mode}${marks(entry).padEnd(3)} ${owner}  ${String(entry.size).padStart(12)}  ${formatMtime(entry)}`;

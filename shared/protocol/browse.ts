@@ -5,11 +5,19 @@
  */
 
 import { z } from 'zod';
-import { MAX_CONTROL, MAX_PATH, MAX_REQUEST, MAX_SNAPSHOTS, MAX_TEXT } from '../limits.ts';
+import {
+  MAX_CONTROL,
+  MAX_PATH,
+  MAX_PATTERN_LIST,
+  MAX_PATTERN_LISTS,
+  MAX_REQUEST,
+  MAX_SNAPSHOTS,
+  MAX_TEXT,
+} from '../limits.ts';
 import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
 import { control, page } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
-import { get, milliseconds, note, path, progress, reading, volume } from './disposable.ts';
+import { excludeRules, get, milliseconds, note, path, progress, reading, volume } from './disposable.ts';
 
 /** Cap of one page: MAX_REQUEST rows of ordinary length fit many times. */
 const MAX_PAGE = 4 * 1024 * 1024;
@@ -170,11 +178,14 @@ export const compare = {
           z.strictObject({
             kind: z.literal('volume'),
             volume,
+            /** What it has beside the snapshot is no difference if the next backup would leave it out. */
+            excludes: excludeRules,
             /** Read all content, also where the metadata says that it did not change. */
             content: z.boolean(),
           }),
         ]),
       }),
+      MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST,
     ),
   },
   toCaller: {

@@ -37,7 +37,7 @@ export const volume = z.discriminatedUnion('kind', [
 ]);
 
 /** What is left out of a backup. */
-const excludeRules = z.strictObject({
+export const excludeRules = z.strictObject({
   /** Patterns of gitignore(5), later ones winning; `source` says in reasons where they are from. */
   lists: z
     .array(

@@ -94,18 +94,66 @@ describe('a pattern', () => {
   });
 });
 
-const word = fc.constantFrom('a', 'b', 'ab', 'a.b', 'é', '#a', '!b', ' ', 'a b', '[', '\\', '*', '-', 'A', '\x7f');
+const word = fc.constantFrom(
+  'a',
+  'b',
+  'ab',
+  'a.b',
+  'é',
+  '#a',
+  '!b',
+  ' ',
+  'a b',
+  '[',
+  '\\',
+  '*',
+  '-',
+  'A',
+  '\x7f',
+);
 const name = fc.oneof(
   word,
   fc.array(word, { minLength: 1, maxLength: 3 }).map((words) => words.join('')),
 );
 const wild = fc.constantFrom(
-  ...['*', '?', '**', '[ab]', '[!a]', '[^a-c]', '[]a]', '[a-]', '[[:alpha:]]', '[[:space:][:upper:]]', '\\*', '\\?'],
-  ...['[c-a]', '[\\]]', '\\\\', '\\a', '\\ ', '\\[', '{a,b}', '(a|b)', '$', '^', '+', '.', '[.]', '[[:]', '[!]a]'],
+  ...[
+    '*',
+    '?',
+    '**',
+    '[ab]',
+    '[!a]',
+    '[^a-c]',
+    '[]a]',
+    '[a-]',
+    '[[:alpha:]]',
+    '[[:space:][:upper:]]',
+    '\\*',
+    '\\?',
+  ],
+  ...[
+    '[c-a]',
+    '[\\]]',
+    '\\\\',
+    '\\a',
+    '\\ ',
+    '\\[',
+    '{a,b}',
+    '(a|b)',
+    '$',
+    '^',
+    '+',
+    '.',
+    '[.]',
+    '[[:]',
+    '[!]a]',
+  ],
 );
 const component = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom('a', 'b', 'ab', 'é', '*', '**', '?') },
-  { weight: 3, arbitrary: fc.array(fc.oneof(wild, name), { minLength: 1, maxLength: 3 }).map((all) => all.join('')) },
+  {
+    weight: 3,
+    arbitrary: fc.array(fc.oneof(wild, name), { minLength: 1, maxLength: 3 }).map((all) => all.join('')),
+  },
 );
 const pattern = fc
   .tuple(
@@ -119,7 +167,10 @@ const pattern = fc
 
 /** A tree of up to three levels, in path order. */
 const tree: fc.Arbitrary<Tree> = fc
-  .uniqueArray(fc.array(name, { minLength: 1, maxLength: 3 }), { maxLength: 12, selector: (all) => all.join('/') })
+  .uniqueArray(fc.array(name, { minLength: 1, maxLength: 3 }), {
+    maxLength: 12,
+    selector: (all) => all.join('/'),
+  })
   .map((all) => {
     const paths = new Map<ByteString, boolean>();
     for (const names of all) {
@@ -128,39 +179,45 @@ const tree: fc.Arbitrary<Tree> = fc
         paths.set(path, paths.get(path) === true || depth < names.length);
       }
     }
-    return new Map([...paths].sort(([a], [b]) => (a.replaceAll('/', '\0') < b.replaceAll('/', '\0') ? -1 : 1)));
+    return new Map(
+      [...paths].sort(([a], [b]) => (a.replaceAll('/', '\0') < b.replaceAll('/', '\0') ? -1 : 1)),
+    );
   });
 
-testNeeding(program('git'))('R23: the same paths are left out as git leaves out', () => {
-  const store = tempFolder();
-  const git = { ...process.env, GIT_CONFIG_NOSYSTEM: '1', HOME: store, GIT_DIR: `${store}/git` };
-  execFileSync('git', ['init', '-q'], { env: git, cwd: store });
-  fc.assert(
-    fc.property(fc.array(pattern, { minLength: 1, maxLength: 6 }), tree, (patterns, paths) => {
-      const folder = tempFolder();
-      for (const [path, isDirectory] of paths) {
-        const place = Buffer.concat([Buffer.from(`${folder}/`), bytesOf(path)]);
-        if (isDirectory) mkdirSync(place);
-        else writeFileSync(place, '');
-      }
-      writeFileSync(`${store}/list`, `${patterns.join('\n')}\n`);
-      const asked = [...paths.keys()].map((path) => `${path}\0`).join('');
-      const answer = spawnSync(
-        'git',
-        ['-c', `core.excludesFile=${store}/list`, 'check-ignore', '--no-index', '--stdin', '-z'],
-        { env: { ...git, GIT_WORK_TREE: folder }, cwd: folder, input: Buffer.from(asked, 'latin1') },
-      );
-      expect(answer.stderr.toString()).toBe('');
-      const ignored = new Set(byteString(answer.stdout).split('\0').slice(0, -1));
-      const expected = [...paths.keys()].filter((path) => {
-        const parent = path.slice(0, Math.max(0, path.lastIndexOf('/')));
-        return ignored.has(path) && !ignored.has(parent);
-      });
-      expect(leftOut(patternsOf(...patterns), paths)).toEqual(expected);
-    }),
-    { numRuns: 150 },
-  );
-}, 120_000);
+testNeeding(program('git'))(
+  'R23: the same paths are left out as git leaves out',
+  () => {
+    const store = tempFolder();
+    const git = { ...process.env, GIT_CONFIG_NOSYSTEM: '1', HOME: store, GIT_DIR: `${store}/git` };
+    execFileSync('git', ['init', '-q'], { env: git, cwd: store });
+    fc.assert(
+      fc.property(fc.array(pattern, { minLength: 1, maxLength: 6 }), tree, (patterns, paths) => {
+        const folder = tempFolder();
+        for (const [path, isDirectory] of paths) {
+          const place = Buffer.concat([Buffer.from(`${folder}/`), bytesOf(path)]);
+          if (isDirectory) mkdirSync(place);
+          else writeFileSync(place, '');
+        }
+        writeFileSync(`${store}/list`, `${patterns.join('\n')}\n`);
+        const asked = [...paths.keys()].map((path) => `${path}\0`).join('');
+        const answer = spawnSync(
+          'git',
+          ['-c', `core.excludesFile=${store}/list`, 'check-ignore', '--no-index', '--stdin', '-z'],
+          { env: { ...git, GIT_WORK_TREE: folder }, cwd: folder, input: Buffer.from(asked, 'latin1') },
+        );
+        expect(answer.stderr.toString()).toBe('');
+        const ignored = new Set(byteString(answer.stdout).split('\0').slice(0, -1));
+        const expected = [...paths.keys()].filter((path) => {
+          const parent = path.slice(0, Math.max(0, path.lastIndexOf('/')));
+          return ignored.has(path) && !ignored.has(parent);
+        });
+        expect(leftOut(patternsOf(...patterns), paths)).toEqual(expected);
+      }),
+      { numRuns: 150 },
+    );
+  },
+  120_000,
+);
 
 test('R23: a million paths leave no memory of them behind', () => {
   const patterns = patternsOf('*.iso', '/home/*/.cache/', '**/build/**');

@@ -20,6 +20,7 @@ const describer = new Describer(note, mappedOwners(volume));
 const reader = new ContentReader(note, () => undefined);
 const digest = new DigestWriter();
 for (const found of await entriesOf(volume, note)) {
+  if (found.type === TYPE.skipped) continue;
   let chunks: readonly ChunkContent[] = [];
   if (found.type === TYPE.file) {
     const content = await reader.read(found, (chunk) => chunk);

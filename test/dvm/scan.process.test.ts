@@ -408,7 +408,12 @@ describe('R26: what could not be read is named', () => {
     const dom0 = new ScanDom0();
     const { notes } = await dom0.scan(folder, {}, ['unshare', '--mount', 'sh', '-c', script, 'sh']);
     expect(notes).toMatchObject([{ code: 'mount-skipped', path: 'mnt' }]);
-    expect((await dom0.entries()).map(({ entry }) => entry.path)).toEqual(['', 'a', 'mnt']);
+    const entries = (await dom0.entries()).map(({ entry }) => entry);
+    expect(entries.map(({ path }) => path)).toEqual(['', 'a', 'mnt']);
+    expect(entries[2]).toMatchObject({
+      type: TYPE.skipped,
+      target: 'another file system is mounted there',
+    });
   });
 });
 

@@ -139,7 +139,15 @@ export async function appendBlob(
 
 /** A snapshot of `live` with the tree `top`. */
 export function snapshotOf(top: number, live: Iterable<number>, partial = false) {
-  const counts = { entries: 1, files: 1, bytes: 1, changedFiles: 1, readBytes: 1, storedBytes: 1, skipped: 0 };
+  const counts = {
+    entries: 1,
+    files: 1,
+    bytes: 1,
+    changedFiles: 1,
+    readBytes: 1,
+    storedBytes: 1,
+    skipped: 0,
+  };
   return {
     takenAt: 1_000,
     partial,

@@ -1,0 +1,102 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { loadConfig } from '../../dom0/config.ts';
+import { DEFAULT_EXCLUDES } from '../../dom0/default-excludes.ts';
+import { byteString, utf8 } from '../../shared/bytes.ts';
+import { patternProblem } from '../../shared/exclude-pattern.ts';
+import { MAX_PATTERNS } from '../../shared/limits.ts';
+import { scan } from '../../shared/protocol/disposable.ts';
+import { failure } from '../support/failure.ts';
+import { tempFolder } from '../support/temp.ts';
+
+/** The configuration that these lines of TOML are. */
+function configure(...lines: readonly string[]) {
+  const folder = tempFolder();
+  writeFileSync(join(folder, 'config.toml'), `${lines.join('\n')}\n`);
+  return loadConfig({ file: undefined, localHome: folder, sandbox: undefined });
+}
+
+const work = { name: 'work', template: 'debian-12' };
+const other = { name: 'other', template: null };
+
+describe('what is left out', () => {
+  test('R23: the built-in excludes are patterns, and come first', () => {
+    for (const pattern of DEFAULT_EXCLUDES)
+      expect(patternProblem(byteString(utf8(pattern))), pattern).toBeUndefined();
+    expect(configure().backup(other).excludes).toEqual({
+      lists: [{ source: 'the built-in excludes', patterns: DEFAULT_EXCLUDES }],
+      cachedirTag: true,
+      nodump: false,
+      volumeFile: true,
+    });
+  });
+
+  test('R23: all VMs, then the template, then the VM; each level may set every switch', () => {
+    const config = configure(
+      '[backup]',
+      'exclude = ["*.iso"]',
+      'nodump = true',
+      '[template.debian-12]',
+      'exclude = ["*.tmp"]',
+      'cachedir_tag = false',
+      'nodump = false',
+      'compress = false',
+      '[vm.work]',
+      'exclude = ["!keep.iso"]',
+      'builtin_excludes = false',
+      'volume_excludes = false',
+    );
+    expect(config.backup(work)).toMatchObject({
+      compress: false,
+      excludes: {
+        lists: [
+          { source: '[backup]', patterns: ['*.iso'] },
+          { source: '[template.debian-12]', patterns: ['*.tmp'] },
+          { source: '[vm.work]', patterns: ['!keep.iso'] },
+        ],
+        cachedirTag: false,
+        nodump: false,
+        volumeFile: false,
+      },
+    });
+    expect(config.backup(other)).toMatchObject({
+      compress: true,
+      excludes: { nodump: true, cachedirTag: true },
+    });
+    expect(config.backup(other).excludes.lists.map(({ source }) => source)).toEqual([
+      'the built-in excludes',
+      '[backup]',
+    ]);
+    expect(config.backup({ name: '__proto__', template: 'constructor' }).excludes.lists).toHaveLength(2);
+  });
+
+  test.each([
+    ['[vm.work]', '[a', 'vm.work.exclude.1: the pattern "[a" has a [ without its ]'],
+    ['[template.debian-12]', '# note', 'template.debian-12.exclude.1: the pattern "# note" is a comment'],
+    ['[backup]', '', 'backup.exclude.1: the pattern "" is empty'],
+    ['[backup]', '../x', 'backup.exclude.1: the pattern "../x" has the name . or ..'],
+  ])('R23: a wrong pattern in %s is refused by name: %j', (table, pattern, message) => {
+    const error = failure(() => configure(table, `exclude = ["fine", ${JSON.stringify(pattern)}]`));
+    expect(error.code).toBe('usage');
+    expect(error.message).toContain(message);
+  });
+
+  test('R23: the longest lists fit one message', () => {
+    const patterns = Array.from({ length: MAX_PATTERNS }, (_, i) => `${i}`.padEnd(32, 'x'));
+    const lines = `exclude = ${JSON.stringify(patterns)}`;
+    const { excludes } = configure(
+      '[backup]',
+      lines,
+      '[template.debian-12]',
+      lines,
+      '[vm.work]',
+      lines,
+    ).backup(work);
+    const size = JSON.stringify(excludes).length;
+    expect(size).toBeLessThan(scan.toService.job.max);
+    const larger = patterns.map((pattern) => `${pattern}y`);
+    const error = failure(() => configure('[backup]', `exclude = ${JSON.stringify(larger)}`));
+    expect(error.message).toContain('more than 32768 bytes of patterns');
+  });
+});
