@@ -31,8 +31,8 @@ const noCborNative = {
     "Import 'cbor-x/index-no-eval' in shared/cbor.ts: the plain import loads a native addon and uses new Function.",
 };
 const noParsers = ban(
-  ['zlib', 'node:zlib'],
-  'dom0 never decompresses and never untars: that is the disposable’s work.',
+  ['zlib', 'node:zlib', 'ignore'],
+  'dom0 never decompresses, never untars and matches no names of files: that is the disposable’s work.',
 );
 const noVm = ban(['vm', 'node:vm'], 'No evaluation of text as code.');
 

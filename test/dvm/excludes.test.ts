@@ -5,12 +5,14 @@ import { describe, expect, test } from 'vitest';
 import { TYPE } from '../../dvm/entry.ts';
 import { ExcludeFile } from '../../dvm/exclude-file.ts';
 import { Excludes } from '../../dvm/excludes.ts';
+import { walkExt4 } from '../../dvm/ext4.ts';
 import { walk } from '../../dvm/walk.ts';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { MAX_EXCLUDE_FILE, MAX_EXCLUDE_FILE_PATTERNS } from '../../shared/limits.ts';
 import type { ExcludeRules } from '../../shared/protocol/disposable.ts';
-import { fileFlags, notRoot, testNeeding } from '../support/needs.ts';
+import { makeImage } from '../support/images.ts';
+import { fileFlags, notRoot, program, testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
 import { NO_EXCLUDES } from './scan-dom0.ts';
 
@@ -29,12 +31,12 @@ function volume(files: Readonly<Record<string, string>>): string {
 }
 
 /** What a walk finds, what it leaves out with the reasons, and what it notes. */
-function survey(folder: string, rules: Partial<ExcludeRules>) {
+function survey(place: string, rules: Partial<ExcludeRules>, reader = walk) {
   const notes: string[] = [];
   const note = (code: string, path: string, detail: string) => void notes.push(`${code} ${path}: ${detail}`);
   const kept: string[] = [];
   const skipped: Record<string, string> = {};
-  for (const found of walk(folder, note, new Excludes({ ...NO_EXCLUDES, ...rules }, note))) {
+  for (const found of reader(place, note, new Excludes({ ...NO_EXCLUDES, ...rules }, note))) {
     if (found.type === TYPE.skipped) skipped[found.path] = found.reason;
     else if (found.path !== '') kept.push(found.path);
   }
@@ -220,4 +222,24 @@ describe('.qubes-backup-exclude', () => {
     for (let i = 0; i < 100_000; i++) quick.reasonFor('a.tmp' as ByteString, false);
     expect(complaints).toHaveLength(1);
   });
+});
+
+testNeeding(program('mkfs.ext4'))('R23 R24: the same is left out of an image that is not mounted', () => {
+  const folder = volume({
+    '.qubes-backup-exclude': '*.tmp\n[\n',
+    'a.tmp': '',
+    'b.iso': '',
+    'c/CACHEDIR.TAG': SIGNATURE,
+    'c/file': '',
+    'd/cache/deep/file': '',
+    'd/file': '',
+    'lost+found/': '',
+  });
+  const image = join(tempFolder(), 'image');
+  makeImage(image, 'ext4', `-d ${folder}`);
+  const rules = { lists: [list('[backup]', '*.iso', 'cache/')], cachedirTag: true, volumeFile: true };
+  const found = survey(image, rules, walkExt4);
+  expect(found).toEqual(survey(folder, rules));
+  expect(Object.keys(found.skipped)).toEqual(['a.tmp', 'b.iso', 'c/file', 'd/cache']);
+  expect(found.notes).toHaveLength(1);
 });
