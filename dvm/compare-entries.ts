@@ -81,8 +81,15 @@ function attributesDiffer(before: readonly Attribute[], after: readonly Attribut
   });
 }
 
-/** What {@link LinkLeaders} has to know of an entry. */
-export type Linkable = Pick<Entry, 'path' | 'inode' | 'linked'>;
+/** True if `a` and `b` have the same other names, as far as they know: every link and unlink sets a new ctime. */
+export function sameLinks(a: Linkable, b: Linkable): boolean {
+  return (
+    a.inode === b.inode && a.ctime.seconds === b.ctime.seconds && a.ctime.nanoseconds === b.ctime.nanoseconds
+  );
+}
+
+/** What hard links are told from. */
+export type Linkable = Pick<Entry, 'path' | 'inode' | 'linked' | 'ctime'>;
 
 /** The first name of each hard-link group, of entries that come in path order. */
 export class LinkLeaders {

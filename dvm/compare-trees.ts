@@ -5,7 +5,7 @@
 
 import type { ByteString } from '../shared/bytes.ts';
 import type { BlobSource } from './blobs.ts';
-import { LinkLeaders, differingFields } from './compare-entries.ts';
+import { LinkLeaders, differingFields, sameLinks } from './compare-entries.ts';
 import type { State } from './compare-entries.ts';
 import { differing } from './comparison.ts';
 import type { Differing, LeftOut } from './comparison.ts';
@@ -53,7 +53,7 @@ class LinkComparison {
     const before = a && this.#before.leaderOf(a.entry);
     const after = b && this.#after.leaderOf(b.entry);
     if (a?.entry.linked !== true || b?.entry.linked !== true) return false;
-    if (before === after && a.entry.inode === b.entry.inode) return false;
+    if (sameLinks(a.entry, b.entry) || (before === after && a.entry.inode === b.entry.inode)) return false;
     // The first name of a group may be in a leaf that both have.
     const shared = (this.#sharedLeaders ??= await this.#readShared());
     return firstOf(before, shared.get(a.entry.inode)) !== firstOf(after, shared.get(b.entry.inode));

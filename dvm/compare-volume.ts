@@ -5,7 +5,7 @@
 
 import type { ByteString } from '../shared/bytes.ts';
 import type { BlobSource } from './blobs.ts';
-import { ContentMark, LinkLeaders, differingFields } from './compare-entries.ts';
+import { ContentMark, LinkLeaders, differingFields, sameLinks } from './compare-entries.ts';
 import type { State } from './compare-entries.ts';
 import { differing } from './comparison.ts';
 import type { Differing, LeftOut, Side } from './comparison.ts';
@@ -62,15 +62,16 @@ class VolumeComparison {
   ): Promise<Differing | undefined> {
     const before = known && this.#before.leaderOf(known.entry);
     if (found === undefined) return differing(path, known?.entry, undefined);
-    const linked = found.stat.links > 1 && found.type !== TYPE.directory;
-    const after = this.#after.leaderOf({ path, inode: found.stat.inode, linked });
+    const { inode, ctime, links } = found.stat;
+    const link = { path, inode, ctime, linked: links > 1 && found.type !== TYPE.directory };
+    const after = this.#after.leaderOf(link);
     // What is below cannot be read: that it is missing here says nothing.
     if (found.unreadable && found.type === TYPE.directory) this.#parts.leftOut.below(path);
     if (known?.entry.type !== found.type) return differing(path, known?.entry, sideOf(found));
     const state = await this.#read(found, known);
     if (state === undefined) return differing(path, known.entry, undefined);
     const fields = differingFields(known, state);
-    if (before !== after && !fields.includes('links')) fields.push('links');
+    if (before !== after && !sameLinks(known.entry, link) && !fields.includes('links')) fields.push('links');
     return differing(path, known.entry, state.entry, fields);
   }
 

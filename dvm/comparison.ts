@@ -22,7 +22,7 @@ export interface Differing {
 /** Paths that are not compared, because one side leaves them out. They have to come in path order. */
 export class LeftOut {
   #directory: ByteString | undefined;
-  /** Entries left out so far. */
+  /** Entries so far that were there on one side, and left out on the other. */
   count = 0;
 
   /** Nothing below `directory`, which comes before all of it, is compared. */
@@ -30,13 +30,18 @@ export class LeftOut {
     this.#directory = directory;
   }
 
-  /** True, and counted, if `path` is not compared: either side skips it, or it is below what is left out. */
+  /** True if `path` is not compared: either side skips it, or it is below what is left out. */
   covers(path: ByteString, before: EntryType | undefined, after: EntryType | undefined): boolean {
-    if (before === TYPE.skipped || after === TYPE.skipped) this.#directory = path;
-    else if (this.#directory === undefined || !isWithin(path, this.#directory)) return false;
-    this.count += 1;
+    const isBelow = this.#directory !== undefined && isWithin(path, this.#directory);
+    if (!isBelow && before !== TYPE.skipped && after !== TYPE.skipped) return false;
+    if (!isBelow) this.#directory = path;
+    if (isThere(before) || isThere(after)) this.count += 1;
     return true;
   }
+}
+
+function isThere(type: EntryType | undefined): boolean {
+  return type !== undefined && type !== TYPE.skipped;
 }
 
 /** The difference that `fields` make between two sides of one path; undefined if there is none. */

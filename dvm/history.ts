@@ -62,22 +62,20 @@ async function* statesOf(
   path: ByteString,
   blobs: BlobSource,
 ): AsyncGenerator<readonly [number, State | undefined]> {
-  let known: { readonly leaves: readonly Leaf[]; readonly state: State | undefined } | undefined;
+  const states = new Map<string, State | undefined>();
+  let state: State | undefined;
   for (const [index, number] of tops.entries()) {
-    if (known === undefined || number !== tops[index - 1]) {
+    if (index === 0 || number !== tops[index - 1]) {
       const top = blobs.get(number);
       const next = tops[index + 1];
       if (next !== undefined && next !== number) blobs.prefetch([next]);
       const leaves = leavesOf(decodeTop(await top), path);
-      if (known === undefined || !sameLeaves(known.leaves, leaves))
-        known = { leaves, state: await readState(leaves, path, blobs) };
+      const key = leaves.map((leaf) => leaf.number).join(' ');
+      state = states.has(key) ? states.get(key) : await readState(leaves, path, blobs);
+      states.set(key, state);
     }
-    yield [index, known.state];
+    yield [index, state];
   }
-}
-
-function sameLeaves(a: readonly Leaf[], b: readonly Leaf[]): boolean {
-  return a.length === b.length && a.every(({ number }, i) => number === b[i]?.number);
 }
 
 async function readState(

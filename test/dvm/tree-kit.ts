@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { byteString, concat, u32, u64, utf8 } from '../../shared/bytes.ts';
+import { byteString, concat, hex, u32, u64, utf8 } from '../../shared/bytes.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { SERVICE_WINDOW } from '../../shared/limits.ts';
 import type { browse, compare } from '../../shared/protocol/browse.ts';
@@ -63,6 +63,8 @@ export class MemoryStore implements BlobSource {
   readonly blobs = new Map<number, Uint8Array>();
   /** Numbers in the order they were got. */
   readonly got: number[] = [];
+  /** Leaves by hash. */
+  readonly #leaves = new Map<string, number>();
   #next: number;
 
   constructor(firstNumber = 0) {
@@ -112,6 +114,44 @@ export class MemoryStore implements BlobSource {
     const writer = new TreeWriter(async (leaf) => this.put(await leaf.blob()));
     for (const { entry, chunks } of entries) await writer.add(entry, chunks);
     return this.put(await encodeTop(await writer.finish()));
+  }
+
+  /**
+   * Writes a tree whose leaves end where `endsAfter` says, told the path and how many of its chunks are written. Equal
+   * leaves are stored once.
+   */
+  async cutTree(
+    entries: readonly TreeEntry[],
+    endsAfter: (path: ByteString, chunks: number) => boolean,
+  ): Promise<number> {
+    const encoder = new LeafEncoder();
+    const leaves: Leaf[] = [];
+    let first: { path: ByteString; skip: number } | undefined;
+    let count = 0;
+    const flush = async () => {
+      if (first === undefined) return;
+      const raw = encoder.take();
+      const hash = sha256(raw);
+      const number = this.#leaves.get(hex(hash)) ?? this.put(await wrapTreeBlob(raw, true));
+      this.#leaves.set(hex(hash), number);
+      leaves.push({ firstPath: first.path, skip: first.skip, entries: count, number, hash });
+      first = undefined;
+      count = 0;
+    };
+    for (const { entry, chunks } of entries) {
+      first ??= { path: entry.path, skip: 0 };
+      encoder.addEntry(entry, chunks.length);
+      count += 1;
+      if (endsAfter(entry.path, 0)) await flush();
+      for (const [index, chunk] of chunks.entries()) {
+        first ??= { path: entry.path, skip: index + 1 };
+        encoder.addChunk(chunk);
+        if (endsAfter(entry.path, index + 1)) await flush();
+      }
+    }
+    await flush();
+    const totalBytes = entries.reduce((sum, { entry }) => sum + entry.size, 0);
+    return this.put(await encodeTop({ totalEntries: entries.length, totalBytes, leaves }));
   }
 
   /** Writes a tree of one leaf without any of the checks of a writer. */
