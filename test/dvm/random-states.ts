@@ -159,7 +159,7 @@ export function differencesOf(before: Model, after: Model): { differences: Expec
       differences.push([path, ...sides, []]);
     else {
       const fields = fieldsOf(a, b);
-      const sameInode = a.entry.inode === b.entry.inode && a.entry.ctime.seconds === b.entry.ctime.seconds;
+      const sameInode = a.entry.inode === b.entry.inode && same(a.entry.ctime, b.entry.ctime);
       const sameGroup = sameInode || leaderOf(before, a.entry) === leaderOf(after, b.entry);
       if (!sameGroup || a.entry.linked !== b.entry.linked) fields.push('links');
       if (fields.length > 0) differences.push([path, ...sides, fields]);
@@ -173,9 +173,10 @@ export function differencesOf(before: Model, after: Model): { differences: Expec
   return { differences, leftOut };
 }
 
+const same = (x: unknown, y: unknown) => JSON.stringify(x) === JSON.stringify(y);
+
 /** What differs between two states of one path, without links. */
 export function fieldsOf(a: TreeEntry, b: TreeEntry): string[] {
-  const same = (x: unknown, y: unknown) => JSON.stringify(x) === JSON.stringify(y);
   const known = (x: number | undefined, y: number | undefined) =>
     x === undefined || y === undefined || x === y;
   const content = ({ entry, chunks }: TreeEntry) => [

@@ -202,7 +202,7 @@ export interface Answer<P extends ReadingProtocol> {
 
 export interface ServeOptions {
   /** A program and arguments that run the service: to drop privileges, say. */
-  readonly wrapper?: readonly string[];
+  readonly wrapper?: readonly string[] | undefined;
   /** What to serve instead of the stored blob of a number. */
   readonly substitute?: (number: number) => Uint8Array | undefined;
 }

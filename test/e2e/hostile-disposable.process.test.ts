@@ -8,9 +8,12 @@ import {
   WRONG_END,
   backUp,
   controlLies,
+  diffLive,
   expectLie,
   generalLies,
+  historyOfFile,
   liarsHome,
+  listAll,
   onType,
   restoreCopy,
 } from '../support/lies.ts';
@@ -107,5 +110,97 @@ describe('a lying disposable', () => {
     ] as Lie[])('R31: %s', async (...lie) =>
       expectLie(template, 'qubes.BackupVerify', lie, restoreCopy, lie[0].startsWith('stops')),
     );
+  });
+
+  const ENTRY = {
+    path: 'a',
+    type: 'file',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    size: 1,
+    mtime: 0,
+    beforeEpoch: false,
+    mtimeNanoseconds: 0,
+    target: null,
+    linked: false,
+    attributes: 0,
+    flags: [],
+    doubtful: false,
+    unreadable: false,
+  };
+  const [GET, PAGE, VERSIONS, DONE] = [0x10, 0x90, 0x91, 0x14];
+  const instead = (type: number, sent: number, value: unknown) =>
+    onType(type, () => new Consistent(sent, encodeCbor(value)));
+  const ofContent = (): Lie => [
+    'asks for content',
+    onType(GET, () => frameBytes(GET, encodeCbor({ numbers: [0] }))),
+    ['refused'],
+  ];
+
+  describe('qubes.BackupBrowse', () => {
+    it.each([
+      ...generalLies(PAGE),
+      WRONG_END,
+      ofContent(),
+      [
+        'lists more than the snapshot has',
+        instead(PAGE, PAGE, { entries: Array.from({ length: 200 }, () => ENTRY) }),
+        ['protocol'],
+      ],
+      [
+        'never stops listing',
+        onType(PAGE, ({ payload }) =>
+          Buffer.concat(Array.from({ length: 1000 }, () => frameBytes(PAGE, payload))),
+        ),
+        ['protocol'],
+      ],
+      [
+        'hides escapes in a name',
+        instead(PAGE, PAGE, { entries: [{ ...ENTRY, path: '\u001b[2J' }] }),
+        ['protocol'],
+      ],
+      ['invents a type', instead(PAGE, PAGE, { entries: [{ ...ENTRY, type: 'door' }] }), ['protocol']],
+      ['sends an empty page', instead(PAGE, PAGE, { entries: [] }), ['protocol']],
+      [
+        'answers what was not asked',
+        instead(PAGE, VERSIONS, { versions: [{ newest: 0, oldest: 0, entry: null, changed: [] }] }),
+        ['protocol'],
+      ],
+    ] as Lie[])('%s', async (...lie) => expectLie(template, 'qubes.BackupBrowse', lie, listAll));
+
+    it.each([
+      [
+        'leaves versions out',
+        onType(VERSIONS, () => new Consistent(DONE, encodeCbor({ found: true }))),
+        ['protocol'],
+      ],
+      [
+        'tells versions of snapshots that are none',
+        instead(VERSIONS, VERSIONS, { versions: [{ newest: 0, oldest: 1, entry: ENTRY, changed: [] }] }),
+        ['protocol'],
+      ],
+      [
+        'tells versions out of order',
+        instead(VERSIONS, VERSIONS, { versions: [{ newest: 1, oldest: 1, entry: ENTRY, changed: [] }] }),
+        ['protocol'],
+      ],
+    ] as Lie[])('history: %s', async (...lie) =>
+      expectLie(template, 'qubes.BackupBrowse', lie, historyOfFile),
+    );
+  });
+
+  describe('qubes.BackupCompare', () => {
+    const DIFFERENCE = { path: 'a', before: { type: 'file', size: 1 }, after: null, fields: [] };
+    const difference = (fields: object) =>
+      instead(PAGE, PAGE, { differences: [{ ...DIFFERENCE, ...fields }] });
+    it.each([
+      ...generalLies(PAGE),
+      ofContent(),
+      ['tells of a path on neither side', difference({ before: null }), ['protocol']],
+      ['tells of a difference that is none', difference({ after: DIFFERENCE.before }), ['protocol']],
+      ['hides escapes in a name', difference({ path: '\u009b2J' }), ['protocol']],
+      ['invents a field', difference({ after: DIFFERENCE.before, fields: ['colour'] }), ['protocol']],
+    ] as Lie[])('%s', async (...lie) => expectLie(template, 'qubes.BackupCompare', lie, diffLive));
   });
 });

@@ -11,7 +11,10 @@ import { expect } from 'vitest';
 import type { App } from '../../dom0/app.ts';
 import { backup } from '../../dom0/commands/backup.ts';
 import { check } from '../../dom0/commands/check.ts';
+import { diff } from '../../dom0/commands/diff.ts';
+import { history } from '../../dom0/commands/history.ts';
 import { init } from '../../dom0/commands/init.ts';
+import { ls } from '../../dom0/commands/ls.ts';
 import { restore } from '../../dom0/commands/restore.ts';
 import type { Domains } from '../../dom0/domains/domains.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
@@ -145,6 +148,9 @@ async function failure(home: Home, service: string, alter: Alter, command: Comma
 
 export const backUp: Command = (app) => backup(app, ['work'], false);
 export const restoreCopy: Command = (app) => restore(app, 'work', 'copy');
+export const listAll: Command = (app) => ls(app, 'work', '', { recursive: true, skipped: false });
+export const historyOfFile: Command = (app) => history(app, 'work', 'file-0');
+export const diffLive: Command = (app) => diff(app, 'work', 'live', false);
 export const checkAll: Command = (app) => check(app, 100);
 
 /** A home with one snapshot of `work` and something new to back up. The caller removes its folder. */

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { hex } from '../../../shared/bytes.ts';
 import { FRAME_COST, MAX_CONTROL_QUEUED } from '../../../shared/limits.ts';
-import { MAGIC, bulk, control, creditFor } from '../../../shared/wire/frame.ts';
+import { MAGIC, bulk, control, creditFor, page } from '../../../shared/wire/frame.ts';
 import type { Protocol } from '../../../shared/wire/frame.ts';
 import type { ByteIo } from '../../../shared/wire/io.ts';
 import { Session } from '../../../shared/wire/session.ts';
@@ -37,6 +37,7 @@ const protocol = {
   toCaller: {
     answer: control(0x10, z.strictObject({ number: z.int().min(0) }), 100),
     data: bulk(0x80, MiB),
+    rows: page(0x90, z.strictObject({ rows: z.array(z.int().min(0)).max(1000) }), 10_000),
   },
 } as const satisfies Protocol;
 
@@ -106,6 +107,32 @@ describe('a whole conversation', () => {
       expect(failed.code).toBe('service-died');
       expect(failed.message).toContain(PEER);
     }
+  });
+});
+
+describe('pages', () => {
+  test('are held back while nobody takes them, however many there are', async () => {
+    const [a, b] = connectedPair();
+    const [left, right] = [caller(a, { window: 50_000 }), service(b)];
+    const rows = new Array<number>(1000).fill(1);
+    let sent = 0;
+    const sending = (async () => {
+      while (sent < 500) {
+        await right.send('rows', { rows });
+        sent += 1;
+      }
+      await right.finish();
+    })();
+    await left.send('ask', { number: 1 });
+    await right.receive(); // All that could be sent on the way here was.
+    for (let turns = 0; turns < 1000; turns++) await setImmediate();
+    expect(sent).toBe(Math.floor(50_000 / creditFor(rows.length + 8)));
+    for (let taken = 0; taken < 500; taken++) {
+      expect(await left.receive()).toEqual({ name: 'rows', value: { rows } });
+      expect(sent - taken).toBeLessThan(60);
+    }
+    await sending;
+    expect(await left.receive()).toBeUndefined();
   });
 });
 
@@ -179,6 +206,13 @@ describe('R02: what a peer may not do', () => {
     ['a payload that is no CBOR', [frame(0x10, Buffer.from('garbage'))]],
     ['an empty control payload', [frame(0x10, new Uint8Array(0))]],
     ['a ping with content', [controlFrame(0x04, { a: 1 })]],
+    ['a page over its cap', [frame(0x90, new Uint8Array(10_001))]],
+    ['a page with an extra field', [controlFrame(0x90, { rows: [], extra: 1 })]],
+    ['a page that is no CBOR', [frame(0x90, Buffer.from('garbage'))]],
+    [
+      'more pages than it was granted',
+      new Array<Uint8Array>(600).fill(controlFrame(0x90, { rows: new Array(1000).fill(2 ** 40) })),
+    ],
     ['no credit at all', [credit(0)]],
     ['credit over its cap', [credit(2 ** 32 + 1)]],
     ['an error of unprintable text', [error('internal', '\x1b[2J')]],
