@@ -69,7 +69,7 @@ export class RandomStates {
     const random = this.#random;
     const of = (fields: Partial<Entry>) => ({ entry: { ...entry, ...fields }, chunks });
     const mayLink = entry.type !== TYPE.directory && entry.type !== TYPE.skipped;
-    switch (random.below(11)) {
+    switch (random.below(13)) {
       case 0:
         return of({ mode: random.pick([0o600, 0o644]) });
       case 1:
@@ -92,8 +92,16 @@ export class RandomStates {
         return of(
           entry.type === TYPE.file || entry.type === TYPE.directory ? { flags: random.pick([0, 16]) } : {},
         );
-      default:
+      case 10:
         return entry.type === TYPE.file ? this.#rewritten(entry) : of({});
+      default: // The last chunk only, of which the first leaf of many tells nothing.
+        return {
+          entry,
+          chunks:
+            chunks.length === 0
+              ? []
+              : chunks.with(-1, { ...this.#random.pick(this.#pool), gap: chunks.at(-1)?.gap ?? 0 }),
+        };
     }
   }
 
