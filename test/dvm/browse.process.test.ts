@@ -1,12 +1,17 @@
+import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { utf8 } from '../../shared/bytes.ts';
+import { u64, utf8 } from '../../shared/bytes.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { browse } from '../../shared/protocol/browse.ts';
 import type { ListEntry, Question } from '../../shared/protocol/browse.ts';
+import { encodeCbor } from '../../shared/cbor.ts';
+import { streamIo } from '../../shared/wire/io.ts';
+import { Session } from '../../shared/wire/session.ts';
 import { entriesAt } from '../../dvm/browse.ts';
 import { TYPE } from '../../dvm/entry.ts';
 import { decodeTop } from '../../dvm/tree.ts';
 import type { Top, TreeEntry } from '../../dvm/tree.ts';
+import { PROJECT, start } from '../support/processes.ts';
 import { MemoryStore, bytes, callService, directory, entryOf, sha256, symlink } from './tree-kit.ts';
 
 let store = new MemoryStore();
@@ -131,6 +136,44 @@ describe('in a tree of many leaves', () => {
   test('a folder with large folders and files in it is listed by a few leaves', async () => {
     expect(await listed('')).toEqual(['', 'aa', 'bb', 'cc', 'huge', 'last']);
     expect(store.got.length).toBeLessThanOrEqual(5);
+  });
+
+  test('a listing goes as far as dom0 granted, and on when it grants more', async () => {
+    const service = join(PROJECT, 'services/dvm/qubes.BackupBrowse.ts');
+    const child = start(process.execPath, [service], { env: { PATH: process.env['PATH'] } });
+    const tables = { incoming: browse.toCaller, outgoing: browse.toService };
+    const window = 2 ** 20;
+    const session = new Session(streamIo(child.stdout, child.stdin), tables, {
+      peer: 'browse',
+      window,
+      autoGrant: false,
+    });
+    let asked = 0;
+    let listed = 0;
+    /** Serves blobs and takes pages until \`enough\`. */
+    const take = async (enough: (bytes: number) => boolean) => {
+      for (let bytes = 0; !enough(bytes);) {
+        const message = await session.receive();
+        if (message?.name === 'get') {
+          asked += message.value.numbers.length;
+          for (const number of message.value.numbers)
+            void session.send('blob', [u64(number), store.blobs.get(number)!]);
+        } else if (message?.name === 'entries') {
+          listed += message.value.entries.length;
+          bytes += encodeCbor(message.value).length;
+        } else return;
+      }
+    };
+    await session.send('job', { kind: 'list', top: number, path: utf8(''), recursive: true, skipped: false });
+    await take((bytes) => bytes > window / 2);
+    expect(listed).toBeLessThan(15_000);
+    expect(asked).toBeLessThan(top.leaves.length / 2);
+    session.grant(2 ** 30);
+    await take(() => false);
+    expect(listed).toBe(60_005);
+    expect(asked).toBe(1 + top.leaves.length);
+    await session.finish();
+    child.stdin.end();
   });
 
   test('one file is found in one leaf', async () => {
