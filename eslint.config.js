@@ -87,6 +87,7 @@ export default tseslint.config(
   restrict(['storagevm/**'], [noServices, noDom0, noDvm, noKoffi, noCborNative, noParsers, noVm]),
   restrict(['services/dom0/**'], [noDvm, noStorage, noKoffi, noCborNative, noParsers]),
   restrict(['services/dvm/**'], [noDom0, noStorage, noKoffi, noCborNative]),
+  restrict(['services/vm/**'], [noDom0, noStorage, noKoffi, noCborNative]),
   restrict(['services/storagevm/**'], [noDom0, noDvm, noKoffi, noCborNative, noParsers]),
   {
     files: ['dvm/libc.ts', 'dvm/ext2fs.ts'],

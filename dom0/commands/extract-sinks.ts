@@ -1,7 +1,9 @@
 /** Where the stream of an extraction goes: to a file, to stdout, into a VM, or nowhere. */
 
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 import type { VmName } from '../../shared/ids.ts';
 import type { Domains } from '../domains/domains.ts';
@@ -40,9 +42,15 @@ export function stdoutSink(output: Output): Sink {
   };
 }
 
-/** A new file, or with `overwrite` whatever has that name. Throws `io`. Removed again unless all of it was written. */
+/**
+ * A new file, or with `overwrite` whatever has that name: a file is replaced once all is written, a device or a pipe is
+ * written to. A new file is removed again unless all of it was written. Throws `io`.
+ */
 export function fileSink(file: string, overwrite: boolean): Sink {
-  let descriptor: number | undefined = openNew(file, overwrite);
+  const found = overwrite ? whatIs(file) : undefined;
+  const isPlain = found?.isFile() ?? true;
+  const written = found !== undefined && isPlain ? `${file}.${randomBytes(6).toString('hex')}.part` : file;
+  let descriptor: number | undefined = openNew(file, written, isPlain ? 'wx' : 'w');
   const close = () => {
     if (descriptor !== undefined) closeSync(descriptor);
     descriptor = undefined;
@@ -54,18 +62,22 @@ export function fileSink(file: string, overwrite: boolean): Sink {
         for (let at = 0; at < piece.length;) at += writeSync(descriptor ?? -1, piece, at);
         return Promise.resolve();
       } catch (cause) {
-        return Promise.reject(cannotWrite(file, messageOf(cause), cause));
+        return Promise.reject(cannotWrite(file, cause));
       }
     },
-    finish() {
-      if (descriptor !== undefined) fsyncSync(descriptor);
-      close();
-      return Promise.resolve();
+    async finish() {
+      try {
+        if (isPlain && descriptor !== undefined) fsyncSync(descriptor);
+        if (written !== file) await rename(written, file);
+        close();
+      } catch (cause) {
+        throw cannotWrite(file, cause);
+      }
     },
     async abandon() {
       if (descriptor === undefined) return;
       close();
-      await rm(file, { force: true });
+      if (isPlain) await rm(written, { force: true });
     },
   };
 }
@@ -95,19 +107,24 @@ function unexpected(): Promise<never> {
   return Promise.reject(new BackupError('internal', 'a stream goes nowhere'));
 }
 
-function openNew(file: string, overwrite: boolean): number {
+function whatIs(file: string): Stats | undefined {
   try {
-    return openSync(file, overwrite ? 'w' : 'wx', 0o600);
+    return statSync(file, { throwIfNoEntry: false });
   } catch (cause) {
-    const exists = systemCode(cause) === 'EEXIST';
-    throw cannotWrite(
-      file,
-      exists ? 'it exists and is not overwritten; give --overwrite' : messageOf(cause),
-      cause,
-    );
+    throw cannotWrite(file, cause);
   }
 }
 
-function cannotWrite(file: string, why: string, cause: unknown): BackupError {
+function openNew(file: string, written: string, flags: 'w' | 'wx'): number {
+  try {
+    return openSync(written, flags, 0o600);
+  } catch (cause) {
+    throw cannotWrite(file, cause);
+  }
+}
+
+function cannotWrite(file: string, cause: unknown): BackupError {
+  const exists = systemCode(cause) === 'EEXIST';
+  const why = exists ? 'it exists and is not overwritten; give --overwrite' : messageOf(cause);
   return new BackupError('io', `cannot write ${file}: ${why}`, { cause });
 }

@@ -2,7 +2,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { BackupError } from '../../shared/errors.ts';
+import { BackupError, messageOf } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { exportPaths } from '../../shared/protocol/disposable.ts';
@@ -103,7 +103,7 @@ function targetOf(
   const attachment = { kind: 'nothing' } as const;
   if (to !== undefined) {
     const folder = resolve(to);
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const output = (path: string) => ({ kind: 'folder', path, overwrite }) as const;
     return { attachment: { kind: 'folder', folder }, output, sink: folderSink(), shown: to };
   }
@@ -117,4 +117,12 @@ function targetOf(
   if (tar === undefined || tar === '-')
     return { attachment, output, sink: stdoutSink(app.output), shown: undefined };
   return { attachment, output, sink: fileSink(tar, overwrite), shown: tar };
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new BackupError('io', `cannot extract to ${folder}: ${messageOf(cause)}`, { cause });
+  }
 }

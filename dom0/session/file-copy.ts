@@ -19,15 +19,24 @@ const MAX_NAME = 16_384;
 
 /** What a receiver's errno means to the person who asked for the copy: a class, and what to do. */
 const REASONS: Readonly<Record<number, readonly [ErrorCode, (name: string) => string]>> = {
-  1: ['io', (name) => `may not write ${name}`],
-  13: ['io', (name) => `may not write ${name}: a folder in the way is closed; move it away there`],
+  1: ['service-failed', (name) => `may not write ${name}`],
+  13: [
+    'service-failed',
+    (name) => `may not write ${name}: a folder in the way is closed; move it away there`,
+  ],
   17: ['vm-exists', (name) => `has ${name} in its QubesIncoming already: move it away there, and try again`],
   20: ['vm-exists', (name) => `has something else than a folder in the way of ${name}: move it away there`],
-  22: ['protocol', (name) => `says that the stream is wrong at ${name}`],
+  22: ['service-failed', (name) => `says that the stream is wrong at ${name}`],
   28: ['store-full', (name) => `has no room for ${name}: make room there, or enlarge its private volume`],
-  36: ['io', (name) => `finds the name ${name} too long: extract --tar, or a folder further down`],
+  36: [
+    'service-failed',
+    (name) => `finds the name ${name} too long: extract --tar, or a folder further down`,
+  ],
   40: ['vm-exists', (name) => `has a symlink in the way of ${name}: move it away there`],
-  84: ['refused', (name) => `refuses the name or the target of ${name}: leave it out, or extract --tar`],
+  84: [
+    'service-failed',
+    (name) => `refuses the name or the target of ${name}: leave it out, or extract --tar`,
+  ],
   122: ['store-full', (name) => `is over its quota at ${name}: make room there`],
 };
 
@@ -130,7 +139,10 @@ export class FileCopy {
     if (errno === 0) return undefined;
     const untrustedName = byteString(answer.subarray(NAME_AT, NAME_AT + MAX_SHOWN_NAME));
     const name = untrustedName === '' ? 'a file' : escapeText(untrustedName);
-    const [code, reason] = REASONS[errno] ?? ['io', () => `failed at ${name} (${nameOfErrno(errno)})`];
+    const [code, reason] = REASONS[errno] ?? [
+      'service-failed',
+      () => `failed at ${name} (${nameOfErrno(errno)})`,
+    ];
     return new BackupError(code, `${this.#call.peer} ${reason(name)}`);
   }
 

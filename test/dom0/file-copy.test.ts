@@ -89,9 +89,9 @@ test('success is an answer without error, the CRC of what was sent, and exit sta
 test.each([
   [17, 'a/b', 'vm-exists', 'has a/b in its QubesIncoming already: move it away there'],
   [28, 'a/b', 'store-full', 'has no room for a/b'],
-  [84, '\x1b[2J\xff', 'refused', 'refuses the name or the target of \\x1b[2J\\xff'],
-  [5, 'a/b', 'io', 'failed at a/b (EIO)'],
-  [31_415_926, undefined, 'io', 'failed at a file (code 31415926)'],
+  [84, '\x1b[2J\xff', 'service-failed', 'refuses the name or the target of \\x1b[2J\\xff'],
+  [5, 'a/b', 'service-failed', 'failed at a/b (EIO)'],
+  [31_415_926, undefined, 'service-failed', 'failed at a file (code 31415926)'],
 ])('errno %i is explained', async (errno, name, code, text) => {
   const error = await outcomeOf([answer(errno, 0, name)], 0, 1);
   expect(error).toMatchObject({ code });

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { extract } from '../../dom0/commands/extract.ts';
+import type { Domains } from '../../dom0/domains/domains.ts';
 import { unescapeText } from '../../shared/bytes.ts';
 import { encodeCbor } from '../../shared/cbor.ts';
 import { walkDifferences } from '../support/checker.ts';
@@ -142,6 +143,60 @@ test('wrong usage is told before anything is asked', async () => {
     await home.expectRun(2, 'extract', 'work', 'docs', ...options);
   const failed = await home.expectRun(1, 'extract', 'work', 'docs', '--into-vm', 'nobody');
   expect(failed.event('error')).toMatchObject({ code: 'unknown-vm' });
+});
+
+test('a place that cannot be written to is named, with nothing left there', async () => {
+  await home.expectRun(0, 'backup', 'work');
+  writeFileSync(join(home.folder, 'file'), 'mine');
+  for (const option of ['--to', '--tar']) {
+    for (const place of ['file', 'file/below']) {
+      const path = join(home.folder, place);
+      const failed = await home.expectRun(1, 'extract', 'work', 'docs', option, path);
+      expect(failed.event('error')).toMatchObject({ code: 'io' });
+      expect(failed.event('error')['message']).toContain(path);
+    }
+  }
+  expect(readFileSync(join(home.folder, 'file'), 'utf8')).toBe('mine');
+});
+
+testNeeding(existsSync('/dev/full') ? undefined : 'no /dev/full here')(
+  'a full disk under a tar file is an error of this machine, and a device is not removed for it',
+  async () => {
+    await home.expectRun(0, 'backup', 'work');
+    const device = join(home.folder, 'full');
+    symlinkSync('/dev/full', device); // Were it removed, then only the symlink.
+    const failed = await home.expectRun(1, 'extract', 'work', 'docs', '--tar', device, '--overwrite');
+    const message = String(failed.event('error')['message']);
+    expect(message).toContain(`cannot write ${device}: ENOSPC`);
+    expect(message).not.toContain('disp');
+    expect(lstatSync(device).isSymbolicLink()).toBe(true);
+  },
+);
+
+test('a tar file is replaced by a whole one only', async () => {
+  await home.expectRun(0, 'backup', 'work');
+  const file = join(home.folder, 'archive.tar');
+  writeFileSync(file, 'the old one');
+  const before = readdirSync(home.folder).sort();
+  const cut = (domains: Domains) =>
+    new WrappedDomains(domains, (call, service) =>
+      service === 'qubes.BackupExport'
+        ? tampered(
+            call,
+            onType(0x80, () => 'end', 1),
+          )
+        : call,
+    );
+  const destination = { to: undefined, tar: file, intoVm: undefined, overwrite: true };
+  const error = await rejection(
+    runInProcess(home, (app) => extract(app, 'work', ['docs'], destination), cut),
+  );
+  expect(error.code).toBe('service-died');
+  expect(readFileSync(file, 'utf8')).toBe('the old one');
+  expect(readdirSync(home.folder).sort()).toEqual(before);
+  await home.expectRun(0, 'extract', 'work', 'docs', '--tar', file, '--overwrite');
+  expect(readFileSync(file).subarray(257, 262).toString()).toBe('ustar');
+  expect(readdirSync(home.folder).sort()).toEqual(before);
 });
 
 /** Keeps with which arguments VMs are called. */
