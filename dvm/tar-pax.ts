@@ -47,8 +47,9 @@ function recordsOf(entry: Entry, member: Member): Record[] {
   const records: Record[] = [];
   const text = (key: string, value: string | number) => records.push([key, utf8(String(value))]);
   const names = nameRecords(member);
-  // Else libarchive takes names for UTF-8, refuses others, and composes characters. GNU tar never does.
-  if (names.some(([, value]) => !isAscii(value))) text('hdrcharset', 'BINARY');
+  // Else libarchive takes names for UTF-8: it refuses others, and composes characters. GNU tar never does, but warns
+  // of the keyword, so it is for those only.
+  if (names.some(([, value]) => !isComposedUtf8(value))) text('hdrcharset', 'BINARY');
   if (member.realSize !== undefined) {
     text('GNU.sparse.major', 1);
     text('GNU.sparse.minor', 0);
@@ -103,6 +104,7 @@ function decimalTime({ seconds, nanoseconds }: Timestamp): string {
   return `-${-(seconds + 1)}.${fraction(1_000_000_000 - nanoseconds)}`;
 }
 
-function isAscii(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte < 0x80);
+/** UTF-8 that a conversion of characters leaves as it is (NFC). */
+function isComposedUtf8(bytes: Uint8Array): boolean {
+  return Buffer.from(Buffer.from(bytes).toString('utf8').normalize('NFC'), 'utf8').equals(bytes);
 }

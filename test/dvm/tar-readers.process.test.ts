@@ -45,9 +45,20 @@ touch capable; chown 3:4 capable; setcap cap_net_raw+ep capable
 `;
 
 const asRoot = root === undefined;
+/** Each in a locale; bsdtar warns in C of each name that is not ASCII, and then fails. */
+const GNU_TAR = [
+  'tar',
+  '--xattrs',
+  '--xattrs-include=*',
+  '--acls',
+  '--numeric-owner',
+  '--same-owner',
+  '-xpf',
+] as const;
 const READERS = [
-  ['tar', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner', '--same-owner', '-xpf'],
-  ['bsdtar', '--numeric-owner', '-xpf'],
+  ['C', ...GNU_TAR],
+  ['C.UTF-8', ...GNU_TAR],
+  ['C.UTF-8', 'bsdtar', '--numeric-owner', '-xpf'],
 ] as const;
 
 function shell(script: string, folder: string): void {
@@ -88,15 +99,13 @@ function isKnownOfBsdtar(difference: string, original: string, unpacked: string)
   ].includes(difference);
 }
 
-testNeeding(
-  program('tar'),
-  program('bsdtar'),
-  program('setfacl'),
-  attributes(),
-)('GNU tar and bsdtar unpack the same tree, whatever the locale', async () => {
+const TOOLS = ['tar', 'bsdtar', 'setfacl', 'setfattr', ...(asRoot ? ['setcap'] : [])];
+
+testNeeding(...TOOLS.map(program), attributes())('GNU tar and bsdtar unpack the same tree', async () => {
   const home = new Home();
   const volume = home.volume('work');
-  generateTree(volume, { seed: 20_261_121, entries: 200, maxFile: 1024 * 1024 });
+  // A user's GNU tar cannot set attributes on files that are closed to it.
+  generateTree(volume, { seed: 20_261_121, entries: 200, maxFile: 1024 * 1024, attributes: asRoot });
   shell(EXTRAS, volume);
   if (asRoot) shell(EXTRAS_OF_ROOT, volume);
   await home.expectRun(0, 'init');
@@ -104,26 +113,22 @@ testNeeding(
   const archive = join(tempFolder(), 'archive.tar');
   await home.expectRun(0, 'extract', 'work', '/', '--tar', archive);
   expect(lstatSync(archive).size).toBeLessThan(50_000_000); // The holes are not in it.
-  for (const locale of ['C', 'C.UTF-8']) {
-    for (const [reader, ...options] of READERS) {
-      const unpacked = join(tempFolder(), 'unpacked');
-      mkdirSync(unpacked);
-      const env = { PATH: process.env['PATH'], LC_ALL: locale };
-      execFileSync(reader, [...options, archive, '-C', unpacked], {
-        env,
-        stdio: ['ignore', 'ignore', 'pipe'],
-      });
-      expect(lstatSync(join(unpacked, 'extras/sparse')).blocks).toBeLessThan(1000);
-      const flags = flagsOf(join(unpacked, 'extras/flags'));
-      if (asRoot) expect(flags).toBe(reader === 'tar' ? '' : flagsOf(join(volume, 'extras/flags')));
-      if (reader === 'tar') {
-        expect(compareTrees(volume, unpacked)).toEqual([]);
-        continue;
-      }
-      const differences = walkDifferences(volume, unpacked);
-      expect(differences.filter((line) => !isKnownOfBsdtar(line, volume, unpacked))).toEqual([]);
-      const kinds = differences.filter((line) => !line.includes(': mtime ')).length;
-      expect(kinds).toBe(asRoot ? 2 : 0);
+  for (const [locale, reader, ...options] of READERS) {
+    const unpacked = join(tempFolder(), 'unpacked');
+    mkdirSync(unpacked);
+    execFileSync(reader, [...options, archive, '-C', unpacked], {
+      env: { PATH: process.env['PATH'], LC_ALL: locale },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    expect(lstatSync(join(unpacked, 'extras/sparse')).blocks).toBeLessThan(1000);
+    const flags = flagsOf(join(unpacked, 'extras/flags'));
+    if (asRoot) expect(flags).toBe(reader === 'tar' ? '' : flagsOf(join(volume, 'extras/flags')));
+    if (reader === 'tar') {
+      expect(compareTrees(volume, unpacked)).toEqual([]);
+      continue;
     }
+    const differences = walkDifferences(volume, unpacked);
+    expect(differences.filter((line) => !isKnownOfBsdtar(line, volume, unpacked))).toEqual([]);
+    expect(differences.filter((line) => !line.includes(': mtime ')).length).toBe(asRoot ? 2 : 0);
   }
 });

@@ -90,10 +90,12 @@ test('a name of any length has a record of its own length, once a header cannot 
   }
 });
 
-test('names beyond ASCII are marked as bytes: nobody may decode, refuse or compose them', async () => {
+test('names that are not UTF-8, or not composed, are marked as bytes: nobody may refuse or compose them', async () => {
   const marked = async (name: string) => new Map(recordsOf(await archive(name))).get('hdrcharset');
   expect(await marked('\xe9')).toBe('BINARY');
-  expect(await marked('\xc3\xa9')).toBe('BINARY');
+  expect(await marked('e\xcc\x81')).toBe('BINARY'); // An e and a combining accent.
+  expect(await marked('\xed\xa0\x80')).toBe('BINARY'); // Half a character of UTF-16.
+  expect(await marked('\xc3\xa9')).toBeUndefined();
   expect(await marked('plain\n\x01')).toBeUndefined();
 });
 
