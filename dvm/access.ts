@@ -77,12 +77,23 @@ export class MountedAccess implements Access {
       throw error;
     }
     let size = 0;
-    return names.map((name) => {
-      const value = getAttributeAt(this.#directory, this.#name, name);
+    return names.flatMap((name) => {
+      const value = this.#attribute(name);
+      if (value === undefined) return [];
       size += name.length + value.length;
       if (size > MAX_ATTRIBUTES) throw new LibcError('lgetxattr', E2BIG);
-      return { name, value };
+      return [{ name, value }];
     });
+  }
+
+  /** Undefined for one that is gone by now, or listed (by btrfs) but shown to CAP_SYS_ADMIN only: `trusted.*`. */
+  #attribute(name: ByteString): Uint8Array | undefined {
+    try {
+      return getAttributeAt(this.#directory, this.#name, name);
+    } catch (error) {
+      if (isLibcError(error, 'ENODATA')) return undefined;
+      throw error;
+    }
   }
 
   flags(): number {

@@ -24,21 +24,23 @@ const TIMEOUT_PER_GIB = 60_000;
 const GIB = 2 ** 30;
 
 /**
- * Replays the journal and checks everything. What a file system needs after a crash is done silently; if it is
+ * Replays the journal and checks everything. What a crash leaves behind is dealt with silently; if the file system is
  * damaged beyond that, it is repaired, and `note` is told. Throws `io` if it cannot be repaired.
  */
 export async function checkExt4(path: string, note: Noter): Promise<void> {
   const timeout = TIMEOUT + TIMEOUT_PER_GIB * Math.ceil(((await stat(path)).blocks * 512) / GIB);
-  const safe = await e2fsck(['-f', '-p'], path, timeout);
-  if (isSound(safe.status)) return;
-  if ((safe.status & ~(CORRECTED | CORRECTED_AND_REBOOT)) !== UNCORRECTED) throw failed(safe.output);
-  const thorough = await e2fsck(['-f', '-y'], path, timeout);
-  if (!isSound(thorough.status)) throw failed(thorough.output);
+  // Not -p alone: it also takes out of folders, without a warning, what has no inode any more.
+  const replayed = await e2fsck(['-p', '-E', 'journal_only'], path, timeout);
+  const found = isSound(replayed.status) ? await e2fsck(['-f', '-n'], path, timeout) : replayed;
+  if (isSound(found.status)) return;
+  if ((found.status & ~(CORRECTED | CORRECTED_AND_REBOOT)) !== UNCORRECTED) throw failed(found.output);
+  const repaired = await e2fsck(['-f', '-y'], path, timeout);
+  if (!isSound(repaired.status)) throw failed(repaired.output);
   note(
     'repaired',
     '' as ByteString,
     'the file system is damaged, and was read from a repaired copy: files may be missing or in lost+found. ' +
-      `Run e2fsck on it. It said: ${safe.output}`,
+      `Run e2fsck on it. It said: ${found.output}`,
   );
 }
 

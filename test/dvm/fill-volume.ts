@@ -29,6 +29,8 @@ setcap cap_net_raw+ep flags/b || true
 chattr +i flags/a; chattr +a flags/b; chattr +dAS flags/c; chattr +d flags/d
 sync`;
 
-const maxTarget = statfsSync(folder).bsize - 1;
+const { type, bsize } = statfsSync(folder);
+const XFS = 0x58465342;
+const maxTarget = type === XFS ? 1023 : bsize - 1;
 generateTree(folder, { maxTarget, seed: Number(seed), entries: 300, maxFile: 2 * 1024 * 1024 });
 execFileSync('/bin/sh', ['-uc', MORE, 'sh', folder], { stdio: ['ignore', 'ignore', 'ignore'] });
