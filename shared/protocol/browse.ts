@@ -191,7 +191,8 @@ export const compare = {
   toCaller: {
     get,
     progress,
-    note,
+    /** As in other jobs; a page, because it waits its turn behind differences that dom0 is still showing. */
+    note: page(0x91, note.schema, note.max),
     differences: page(
       0x90,
       z.strictObject({ differences: z.array(difference).min(1).max(MAX_REQUEST) }),
