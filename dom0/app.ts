@@ -2,6 +2,7 @@
 
 import { BackupError, messageOf } from '../shared/errors.ts';
 import type { VmName } from '../shared/ids.ts';
+import type { Volume } from '../shared/protocol/disposable.ts';
 import type { Config } from './config.ts';
 import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
 import type { Secret } from './keys/secret.ts';
@@ -97,15 +98,28 @@ export class App {
     vm: VmName,
     attachment: Attachment,
     service: string,
-    work: (call: ServiceCall, folder: string) => Promise<T>,
+    work: (call: ServiceCall, attached: Volume | undefined) => Promise<T>,
   ): Promise<T> {
     const disposable = await this.domains.startDisposable(vm, attachment);
     try {
-      return await work(await disposable.call(service), disposable.folder);
+      return await work(await disposable.call(service), disposable.attached);
     } finally {
       this.output.endProgress();
       await disposable.destroy();
     }
+  }
+
+  /** {@link withDisposable} for work on a volume. */
+  withVolume<T>(
+    vm: VmName,
+    attachment: Exclude<Attachment, { kind: 'nothing' }>,
+    service: string,
+    work: (call: ServiceCall, volume: Volume) => Promise<T>,
+  ): Promise<T> {
+    return this.withDisposable(vm, attachment, service, (call, attached) => {
+      if (attached === undefined) throw new BackupError('internal', `nothing was attached for ${vm}`);
+      return work(call, attached);
+    });
   }
 
   /** Shows progress and notes of a session under `title`. */

@@ -10,6 +10,8 @@ import { patternProblem } from '../shared/exclude-pattern.ts';
 import { MAX_PATTERNS, MAX_PATTERN_LIST } from '../shared/limits.ts';
 import type { ExcludeRules } from '../shared/protocol/disposable.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
+import { VOLUME_MODES, VOLUME_NAMES } from './domains/domains.ts';
+import type { VolumeMode, VolumeName } from './domains/domains.ts';
 
 const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
@@ -57,6 +59,14 @@ const backup = z.strictObject({
   volume_excludes: z.boolean().optional(),
 });
 
+/** How each volume is backed up; `none` leaves it out. A root volume is a whole disk: nobody can read its files. */
+const volumes = z.strictObject({
+  private: z.enum([...VOLUME_MODES, 'none']).optional(),
+  root: z.enum(['blocks', 'none']).optional(),
+});
+
+const DEFAULT_MODES = { private: 'files', root: 'none' } as const;
+
 const DEFAULTS = {
   compress: true,
   checkpoint_seconds: 60,
@@ -66,6 +76,8 @@ const DEFAULTS = {
   nodump: false,
   volume_excludes: true,
 };
+
+const settings = backup.extend({ volumes: volumes.optional() });
 
 const schema = z.strictObject({
   /** Where VMs come from: `local` is folders and sandboxed processes below `home`. */
@@ -83,11 +95,11 @@ const schema = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(1024),
-  backup: backup.default({}),
+  backup: settings.default({}),
   /** Exceptions for the VMs of a template, by its name. */
-  template: z.record(z.string(), backup).default({}),
+  template: z.record(z.string(), settings).default({}),
   /** Exceptions per VM. */
-  vm: z.record(z.string(), backup).default({}),
+  vm: z.record(z.string(), settings).default({}),
 });
 
 export type Sandbox = z.output<typeof sandbox>;
@@ -101,6 +113,20 @@ export interface BackupSettings {
   readonly excludes: ExcludeRules;
 }
 
+/** A volume that is to be backed up. */
+export interface VolumePlan {
+  readonly name: VolumeName;
+  readonly mode: VolumeMode;
+  /** The VM must have it: its own table names it, or it is the private one. */
+  readonly explicit: boolean;
+}
+
+/** What of a VM decides about its settings. */
+export interface Configured {
+  readonly name: string;
+  readonly template: string | null;
+}
+
 export interface Config {
   readonly home: string;
   readonly sandbox: Sandbox;
@@ -109,7 +135,9 @@ export interface Config {
   readonly stateFolder: string;
   /** Bytes. */
   readonly cacheSize: number;
-  backup(vm: { readonly name: string; readonly template: string | null }): BackupSettings;
+  backup(vm: Configured): BackupSettings;
+  /** The volumes of a VM to back up, in the order of a snapshot. */
+  volumes(vm: Configured): VolumePlan[];
 }
 
 /** The configuration of `file`, or with `localHome` the defaults there (and of `HOME/config.toml` if it exists). */
@@ -139,18 +167,19 @@ function describe(raw: Record<string, unknown>, file: string, sandboxOption: San
   }
   const config = result.data;
   const home = resolve(config.home);
+  const levelsOf = ({ name, template }: Configured): readonly Level[] => [
+    { source: `[vm.${name}]`, settings: own(config.vm, name) },
+    { source: `[template.${template ?? ''}]`, settings: own(config.template, template ?? '') },
+    { source: '[backup]', settings: config.backup },
+  ];
   return {
     home,
     sandbox: sandboxOption ?? config.sandbox,
     storageVm: config.storage[0]?.vm ?? 'main',
     stateFolder: join(home, 'state'),
     cacheSize: config.cache_mib * MiB,
-    backup({ name, template }) {
-      const levels: readonly Level[] = [
-        { source: `[vm.${name}]`, settings: own(config.vm, name) },
-        { source: `[template.${template ?? ''}]`, settings: own(config.template, template ?? '') },
-        { source: '[backup]', settings: config.backup },
-      ];
+    backup(vm) {
+      const levels = levelsOf(vm);
       const pick = <K extends keyof typeof DEFAULTS>(key: K) =>
         levels.find(({ settings }) => settings[key] !== undefined)?.settings[key] ?? DEFAULTS[key];
       return {
@@ -165,13 +194,22 @@ function describe(raw: Record<string, unknown>, file: string, sandboxOption: San
         },
       };
     },
+    volumes(vm) {
+      const [ofVm, ...general] = levelsOf(vm).map(({ settings: { volumes: modes } }) => modes);
+      return VOLUME_NAMES.flatMap((name) => {
+        const common = general.find((modes) => modes?.[name] !== undefined)?.[name];
+        const mode = ofVm?.[name] ?? common ?? DEFAULT_MODES[name];
+        if (mode === 'none') return [];
+        return [{ name, mode, explicit: name === 'private' || ofVm?.[name] !== undefined }];
+      });
+    },
   };
 }
 
 /** One table of settings for a VM, and what a person calls it. */
 interface Level {
   readonly source: string;
-  readonly settings: z.output<typeof backup>;
+  readonly settings: z.output<typeof settings>;
 }
 
 /** The table of `name`, which may be any text (`__proto__`). */

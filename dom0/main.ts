@@ -18,6 +18,8 @@ import type { LsOptions } from './commands/ls.ts';
 import { restore } from './commands/restore.ts';
 import { loadConfig } from './config.ts';
 import type { Sandbox } from './config.ts';
+import { VOLUME_NAMES } from './domains/domains.ts';
+import type { VolumeName } from './domains/domains.ts';
 import { LocalDomains } from './domains/local/local.ts';
 import { createKeyFile, passphraseOf, readKeyFile, readPassphraseFile } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
@@ -82,6 +84,7 @@ program
   .description('list what a snapshot holds')
   .option('-r, --recursive', 'with everything below', false)
   .option('--skipped', 'what the backup left out, and why, at any depth', false)
+  .addOption(volumeOption())
   .action((target: string, path: string | undefined, options: LsOptions) =>
     run((app) => ls(app, target, path ?? '', options)),
   );
@@ -95,6 +98,7 @@ program
   .option('--newer <time>', 'modified after a local time (2026-11-03, 2026-11-03 14:30)')
   .option('--older <time>', 'modified before it')
   .option('--doubtful', 'changed while they were read, or could not be read', false)
+  .addOption(volumeOption())
   .action((target: string, path: string | undefined, options: FindOptions) =>
     run((app) => find(app, target, path ?? '', options)),
   );
@@ -102,17 +106,22 @@ program
   .command('diff <vm[@snapshot]> <other>')
   .description('compare a snapshot with another of the same VM (@SNAPSHOT), or with its volume now ("live")')
   .option('--content', 'live: read all content, also where times and sizes are the same', false)
-  .action((target: string, other: string, { content }: { content: boolean }) =>
-    run((app) => diff(app, target, other, content)),
+  .addOption(volumeOption())
+  .action((target: string, other: string, { content, volume }: { content: boolean; volume?: VolumeName }) =>
+    run((app) => diff(app, target, other, content, volume)),
   );
 program
   .command('history <vm> <path>')
   .description('the versions of one path in all snapshots')
-  .action((vm: string, path: string) => run((app) => history(app, vm, path)));
+  .addOption(volumeOption())
+  .action((vm: string, path: string, { volume }: { volume?: VolumeName }) =>
+    run((app) => history(app, vm, path, volume)),
+  );
 program
   .command('verify <vm[@snapshot]>')
   .description('read the whole volume as it is now and compare it with a snapshot')
-  .action((target: string) => run((app) => verify(app, target)));
+  .addOption(volumeOption())
+  .action((target: string, { volume }: { volume?: VolumeName }) => run((app) => verify(app, target, volume)));
 program
   .command('restore <vm[@snapshot]>')
   .description('restore a VM; it gets its name only when its content is proven right')
@@ -125,19 +134,35 @@ program
   .option('--tar <file>', 'as a pax tar file; - for stdout')
   .option('--into-vm <vm>', 'into ~/QubesIncoming/dom0/VM-SNAPSHOT of a VM, as a file copy')
   .option('--overwrite', 'replace files that are in the way (--to, --tar)', false)
+  .addOption(volumeOption())
   .addHelpText('after', EXTRACT_HELP)
   .action(
     (
       target: string,
       paths: string[],
-      { to, tar, intoVm, overwrite }: { to?: string; tar?: string; intoVm?: string; overwrite: boolean },
-    ) => run((app) => extract(app, target, paths, { to, tar, intoVm, overwrite })),
+      options: {
+        to?: string;
+        tar?: string;
+        intoVm?: string;
+        overwrite: boolean;
+        volume?: VolumeName;
+      },
+    ) =>
+      run((app) => {
+        const { to, tar, intoVm, overwrite, volume } = options;
+        return extract(app, target, paths, { to, tar, intoVm, overwrite }, volume);
+      }),
   );
 program
   .command('check')
   .description('verify the store')
   .option('--read-data <percent>', 'also read and verify this share of the data', parsePercent, 0)
   .action(({ readData }: { readData: number }) => run((app) => check(app, readData)));
+
+/** Which volume a command looks at. */
+function volumeOption(): Option {
+  return new Option('--volume <name>', 'another volume than the private one').choices(VOLUME_NAMES);
+}
 
 /** Runs `command`, reports what it threw, and sets the exit status. */
 async function run(command: (app: App, options: GlobalOptions) => Promise<void>): Promise<void> {

@@ -36,6 +36,8 @@ export interface Access {
 }
 
 export interface OpenFile extends Source {
+  /** True if some bytes could not be read and were taken as zeros, which is noted by then. */
+  readonly isLossy?: boolean;
   stat(): Stat;
   flags(): number;
   close(): void;
@@ -115,11 +117,11 @@ export class MountedAccess implements Access {
 
 class MountedFile implements OpenFile {
   readonly #descriptor: number;
-  /** False on a file system that cannot tell where data is: then everything is read. */
-  #tellsHoles = true;
+  readonly #holes: (position: number) => number | undefined;
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
+    this.#holes = holeFinder(descriptor);
   }
 
   read(target: Uint8Array, position: number): number {
@@ -127,14 +129,7 @@ class MountedFile implements OpenFile {
   }
 
   seekData(position: number): number | undefined {
-    if (!this.#tellsHoles) return position;
-    try {
-      return seekData(this.#descriptor, position);
-    } catch (error) {
-      if (!isLibcError(error, 'EINVAL', 'EOPNOTSUPP')) throw error;
-      this.#tellsHoles = false;
-      return position;
-    }
+    return this.#holes(position);
   }
 
   stat(): Stat {
@@ -148,4 +143,19 @@ class MountedFile implements OpenFile {
   close(): void {
     close(this.#descriptor);
   }
+}
+
+/** Source.seekData of an open file. Where nobody can tell where data is (a device), everything is data. */
+export function holeFinder(descriptor: number): (position: number) => number | undefined {
+  let tells = true;
+  return (position) => {
+    if (!tells) return position;
+    try {
+      return seekData(descriptor, position);
+    } catch (error) {
+      if (!isLibcError(error, 'EINVAL', 'EOPNOTSUPP')) throw error;
+      tells = false;
+      return position;
+    }
+  };
 }

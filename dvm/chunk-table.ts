@@ -26,11 +26,6 @@ export class ChunkTable {
     return this.#rows;
   }
 
-  /** Numbers of the packs that {@link addBase} saw. */
-  get basePacks(): Iterable<number> {
-    return this.#basePacks.keys();
-  }
-
   /** The place of the chunk with this hash. */
   get(hash: Uint8Array): SegmentPlace | undefined {
     const row = this.#slots[this.#slotOf(hash)];

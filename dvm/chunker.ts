@@ -28,6 +28,10 @@ const WINDOW = 8 * 1024 * 1024;
 /** Bytes asked for at a time: an island in a sparse file costs no more. */
 const READ_SIZE = 1024 * 1024;
 
+/** Zeros read in one go, in bytes: whoever asked has other things to do meanwhile. */
+const PAUSE = 64 * 1024 * 1024;
+const NO_PIECE: Piece = { gap: 0, bytes: new Uint8Array(0) };
+
 /** A hash must have these bits clear to cut: rarely before the mean size, more often after it. */
 const STRICT_MASK = 0xfffff000 | 0;
 const LOOSE_MASK = 0xffffc000 | 0;
@@ -100,7 +104,8 @@ export class Chunker {
 
   /**
    * The chunks of the first `size` bytes of `source`. A file that turns out shorter reads as if zeros followed. What the
-   * source throws passes through. Finish or abandon one file before the next.
+   * source throws passes through. An empty piece is none, but a pause in a long run of zeros. Finish or abandon one file
+   * before the next.
    */
   *chunks(source: Source, size: number): Generator<Piece, void, undefined> {
     this.#start = this.#end = 0;
@@ -108,7 +113,7 @@ export class Chunker {
     let position = 0;
     let solid = 0; // No block between `position` and here is all zero.
     for (;;) {
-      if (position === solid) position = solid = this.#nextData(source, position, size);
+      if (position === solid) position = solid = yield* this.#nextData(source, position, size);
       if (position >= size) return;
       const limit = Math.min(size, position + MAX_CHUNK);
       while (solid < limit && this.#hasData(source, position, solid, size))
@@ -121,7 +126,7 @@ export class Chunker {
   }
 
   /** The first block at or after the block boundary `from` that is not all zero; `size` if none. */
-  #nextData(source: Source, from: number, size: number): number {
+  *#nextData(source: Source, from: number, size: number): Generator<Piece, number, undefined> {
     for (let block = from; block < size; block += ZERO_BLOCK) {
       if (block >= this.#end) {
         const data = source.seekData(block);
@@ -130,6 +135,7 @@ export class Chunker {
         if (block >= size) return size;
       }
       if (this.#hasData(source, block, block, size)) return block;
+      if ((block + ZERO_BLOCK) % PAUSE === 0) yield NO_PIECE;
     }
     return size;
   }

@@ -57,7 +57,7 @@ async function* differences(
     base,
     blobs,
     volume: await entriesOf(after.volume, note, new Excludes(after.excludes, note)),
-    reader: new ContentReader(note, () => report.tick()),
+    reader: new ContentReader(note, (position) => report.tick(position)),
     describer,
     leftOut,
     content: after.content,

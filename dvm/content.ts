@@ -23,23 +23,27 @@ export type Content<T> =
       readonly flags: number;
       readonly chunks: readonly T[];
       /** It changed while it was read, twice. */
+      readonly changed: boolean;
+      /** Changed, or some of its bytes could not be read. */
       readonly doubtful: boolean;
     }
   | { readonly kind: 'unreadable' }
   | { readonly kind: 'vanished' };
+
+/** Called often, with how far the open file was read; its promise is waited for. */
+export type Tick = (position: number) => Promise<void> | undefined;
 
 /** A file that changes while it is read is read so many times before it is kept as doubtful. */
 const ATTEMPTS = 2;
 
 export class ContentReader {
   readonly #note: Noter;
-  readonly #tick: () => Promise<void> | undefined;
+  readonly #tick: Tick;
   readonly #chunker = new Chunker();
   readonly #piece = Buffer.alloc(MAX_CHUNK);
   #bytesRead = 0;
 
-  /** `tick` is called often; its promise is waited for. */
-  constructor(note: Noter, tick: () => Promise<void> | undefined) {
+  constructor(note: Noter, tick: Tick) {
     this.#note = note;
     this.#tick = tick;
   }
@@ -59,7 +63,7 @@ export class ContentReader {
   ): Promise<Content<T>> {
     for (let attempt = 1; ; attempt++) {
       const content = await this.#tryRead(found, keep);
-      if (content.kind !== 'read' || !content.doubtful) return content;
+      if (content.kind !== 'read' || !content.changed) return content;
       if (attempt < ATTEMPTS) continue;
       this.#note('changed', found.path, 'it changed while it was read: what is stored may mix two states');
       return content;
@@ -77,14 +81,20 @@ export class ContentReader {
       if (stat.inode !== found.stat.inode || stat.mode >> 12 !== found.stat.mode >> 12)
         return this.#vanished(found);
       const chunks: T[] = [];
+      let position = 0;
       for (const { gap, bytes } of this.#chunker.chunks(file, stat.size)) {
-        const chunk = { gap, length: bytes.length, hash: sha256(bytes) };
-        const kept = keep(chunk, bytes);
-        chunks.push(kept instanceof Promise ? await kept : kept);
-        const turn = this.#tick();
+        if (bytes.length > 0) {
+          const chunk = { gap, length: bytes.length, hash: sha256(bytes) };
+          const kept = keep(chunk, bytes);
+          chunks.push(kept instanceof Promise ? await kept : kept);
+          position += gap + bytes.length;
+        }
+        const turn = this.#tick(position);
         if (turn !== undefined) await turn;
       }
-      return { kind: 'read', stat, flags: file.flags(), chunks, doubtful: !sameState(stat, file.stat()) };
+      const changed = !sameState(stat, file.stat());
+      const doubtful = changed || file.isLossy === true;
+      return { kind: 'read', stat, flags: file.flags(), chunks, changed, doubtful };
     } catch (error) {
       if (isLibcError(error, 'ENOENT', 'ESTALE', 'ELOOP')) return this.#vanished(found);
       if (!isSystemError(error)) throw error;

@@ -63,6 +63,7 @@ const STATX_ATTR_MOUNT_ROOT = 0x2000;
 /** linux/fs.h. */
 const FS_IOC_GETFLAGS = 0x80086601;
 const FS_IOC_SETFLAGS = 0x40086602;
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const EINVAL = 22;
@@ -137,6 +138,11 @@ export function createFileAt(directory: number, name: ByteString, mode: number):
 
 export function close(descriptor: number): void {
   run('close', descriptor);
+}
+
+/** Bytes of an open file or block device. Moves its position. */
+export function sizeOf(descriptor: number): number {
+  return run('lseek', descriptor, 0, SEEK_END);
 }
 
 /** The start of the next data at or after `position`, or undefined if only a hole follows. */

@@ -3,7 +3,7 @@
  * fetched once in a batch; a file that goes on in the next batch stays open.
  */
 
-import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync } from 'node:fs';
 import type { ByteString } from '../shared/bytes.ts';
 import type { Chunk, Entry } from './entry.ts';
 import { createFileAt, renameAt, unlinkAt } from './libc.ts';
@@ -11,6 +11,7 @@ import type { PackReader } from './pack-reader.ts';
 import type { Directories } from './restore-directories.ts';
 import { attempt, setOpenMetadata } from './restore-metadata.ts';
 import type { Report } from './restore-report.ts';
+import { writeSparse } from './sparse.ts';
 
 /** A place for a new entry: under `temporary` first if something of the final name is to be replaced. */
 export interface Slot {
@@ -170,33 +171,6 @@ export class ContentWriter {
     job.descriptor = undefined;
     if (remove) unlinkAt(this.#directories.open(job.slot.directory), job.slot.temporary ?? job.slot.name);
   }
-}
-
-/** The unit in which file systems keep holes, in bytes. */
-const BLOCK = 4096;
-const ZEROS = new Uint8Array(BLOCK);
-
-/**
- * Writes `bytes` at `start` of a file without content there, except for blocks of zeros: they read the same as holes, and a
- * volume full of sparse images would not fit otherwise. Answers the end of what was written.
- */
-function writeSparse(descriptor: number, bytes: Uint8Array, start: number): number | undefined {
-  let end: number | undefined;
-  for (let at = 0; at < bytes.length;) {
-    let to = at;
-    while (to < bytes.length && !isZero(bytes, to, blockEnd(to))) to = blockEnd(to);
-    for (; at < to; end = start + at) at += writeSync(descriptor, bytes, at, to - at, start + at);
-    while (at < bytes.length && isZero(bytes, at, blockEnd(at))) at = blockEnd(at);
-  }
-  return end;
-
-  function blockEnd(offset: number): number {
-    return Math.min(bytes.length, offset + BLOCK - ((start + offset) % BLOCK));
-  }
-}
-
-function isZero(bytes: Uint8Array, from: number, to: number): boolean {
-  return bytes[from] === 0 && Buffer.compare(bytes.subarray(from, to), ZEROS.subarray(0, to - from)) === 0;
 }
 
 /**

@@ -69,11 +69,14 @@ export class Report {
     else this.#notes.push({ code, path: shownPath(path), detail: printableText(detail) });
   }
 
-  /** Sends what is due; to be called often. Undefined if there is nothing to wait for. */
-  tick(): Promise<void> | undefined {
+  /**
+   * Sends what is due; to be called often. `position`: bytes done of a file that is not counted yet. Undefined if there is
+   * nothing to wait for.
+   */
+  tick(position = 0): Promise<void> | undefined {
     const now = Date.now();
     if (now - this.#turned < TURN && this.#notes.length === 0) return undefined;
-    return this.#turn(now);
+    return this.#turn(now, position);
   }
 
   /** Sends all notes. */
@@ -92,12 +95,13 @@ export class Report {
     this.#unnamed.clear();
   }
 
-  async #turn(now: number): Promise<void> {
+  async #turn(now: number, position: number): Promise<void> {
     this.#turned = now;
     await this.flush();
     if (now - this.#progressed >= PROGRESS_INTERVAL) {
       this.#progressed = now;
-      await this.#session.send('progress', { files: this.entries, bytes: this.bytes, ...this.#total });
+      const bytes = this.bytes + position;
+      await this.#session.send('progress', { files: this.entries, bytes, ...this.#total });
     }
     await nextTurn();
   }

@@ -1,5 +1,5 @@
 /**
- * The `restore` job: a snapshot into an empty volume. Nothing outside of the volume's folder is touched,
+ * The `restore` job: a snapshot into an empty volume, or onto a device. Nothing outside of the volume is touched,
  * whatever the tree says; what cannot be restored is noted, never left out silently.
  */
 
@@ -9,6 +9,7 @@ import type { restore } from '../shared/protocol/disposable.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import { receiveBlobs } from './blobs.ts';
+import type { BlobSource } from './blobs.ts';
 import {
   close,
   isLibcError,
@@ -19,8 +20,11 @@ import {
 } from './libc.ts';
 import { PackReader } from './pack-reader.ts';
 import { Report } from './restore-report.ts';
+import { DeviceWriter } from './restore-device.ts';
 import { FolderWriter } from './restore-writer.ts';
 import { decodeTop, readRecords } from './tree.ts';
+
+type Session = ServiceSession<typeof restore>;
 
 /** What a fresh ext4 file system comes with. */
 const LOST_AND_FOUND = 'lost+found' as ByteString;
@@ -29,28 +33,46 @@ const LOST_AND_FOUND = 'lost+found' as ByteString;
  * Serves one `restore` session. Throws `vm-exists` if the volume is not empty, `store-damaged` if the snapshot is
  * malformed, `io` if the volume cannot take it.
  */
-export async function restoreVolume(session: ServiceSession<typeof restore>): Promise<void> {
+export async function restoreVolume(session: Session): Promise<void> {
   const { volume, top: topNumber } = expect(await session.receive(), 'job').value;
   const report = new Report(session);
-  const root = openVolume(volume.path);
+  if (volume.kind === 'blocks') await restoreDevice(session, volume.path, topNumber, report);
+  else await restoreFolder(session, volume.path, topNumber, report);
+  await report.finish();
+  await session.send('done', { entries: report.entries, files: report.files, bytes: report.bytes });
+}
+
+async function restoreFolder(session: Session, path: string, top: number, report: Report): Promise<void> {
+  const root = openVolume(path);
   try {
     requireEmpty(root);
     const blobs = receiveBlobs(session);
-    const top = decodeTop(await blobs.get(topNumber));
-    report.expect(top);
-    const writer = new FolderWriter(root, new PackReader(blobs), report, 'none');
-    try {
-      for await (const records of readRecords(top, blobs)) await writer.write(records);
-      await writer.finish();
-    } finally {
-      writer.close();
-    }
+    await restoreTree(blobs, top, report, new FolderWriter(root, new PackReader(blobs), report, 'none'));
     await syncFileSystem(root); // The verifier, and a power cut, must find all of it.
   } finally {
     close(root);
   }
-  await report.finish();
-  await session.send('done', { entries: report.entries, files: report.files, bytes: report.bytes });
+}
+
+async function restoreDevice(session: Session, path: string, top: number, report: Report): Promise<void> {
+  const blobs = receiveBlobs(session);
+  await restoreTree(blobs, top, report, new DeviceWriter(path, new PackReader(blobs), report));
+}
+
+async function restoreTree(
+  blobs: BlobSource,
+  topNumber: number,
+  report: Report,
+  writer: FolderWriter | DeviceWriter,
+): Promise<void> {
+  try {
+    const top = decodeTop(await blobs.get(topNumber));
+    report.expect(top);
+    for await (const records of readRecords(top, blobs)) await writer.write(records);
+    await writer.finish();
+  } finally {
+    writer.close();
+  }
 }
 
 /** A descriptor of a folder that dom0 named. Throws `io`. */

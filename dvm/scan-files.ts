@@ -57,12 +57,6 @@ export class FileScanner {
     return { ...this.#counts, readBytes: this.#parts.reader.bytesRead - this.#counts.recheckedBytes };
   }
 
-  /** Numbers of the base's packs. */
-  async basePacks(): Promise<Iterable<number>> {
-    const { table } = (this.#chunks ??= await this.#load());
-    return table.basePacks;
-  }
-
   /** The entry of a regular file with its chunks; undefined if it is gone. */
   async scan(found: Found, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
     const { base, describer, window } = this.#parts;

@@ -60,11 +60,6 @@ export class ScanOutput {
     return this.#next > this.#options.firstNumber;
   }
 
-  /** Numbers of everything this scan put. */
-  get put(): NumberSet {
-    return NumberSet.range(this.#options.firstNumber, this.#next);
-  }
-
   /** Adds the next entry in path order. */
   async add(item: TreeEntry): Promise<void> {
     this.digest.add(item.entry, item.chunks);

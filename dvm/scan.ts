@@ -4,7 +4,6 @@
  */
 
 import { BackupError } from '../shared/errors.ts';
-import { NumberSet } from '../shared/numbers.ts';
 import type { scan } from '../shared/protocol/disposable.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
@@ -21,7 +20,7 @@ import { Base } from './scan-base.ts';
 import { FileScanner } from './scan-files.ts';
 import { ScanOutput } from './scan-output.ts';
 import type { TreeEntry } from './tree.ts';
-import { entriesOf, mappedOwners } from './volume.ts';
+import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 type Session = ServiceSession<typeof scan>;
@@ -105,9 +104,10 @@ class Scan {
     this.#base = base;
     this.#commits = commits;
     this.#report = new Report(session);
-    if (base !== undefined) this.#report.expect(base.top);
+    const totals = totalsOf(job.volume) ?? base?.top;
+    if (totals !== undefined) this.#report.expect(totals);
     const note: Noter = (code, path, detail) => this.#report.note(code, path, detail);
-    const tick = () => this.#report.tick();
+    const tick = (position = 0) => this.#report.tick(position);
     this.#note = note;
     this.#describer = new Describer(note, mappedOwners(job.volume));
     this.#output = new ScanOutput(session, { firstNumber: job.firstNumber, compress: job.compress, base });
@@ -168,10 +168,7 @@ class Scan {
     await this.#output.settle();
     if (this.#output.isNew) {
       const top = await this.#output.putTop(await this.#treeWithRemainder());
-      // More than the tree refers to: the scan goes on, and may yet use any chunk or leaf of the base.
-      const live = this.#output.put.union(await this.#baseNumbers());
       this.#commits.start();
-      await this.#session.send('live', live.encode());
       await this.#session.send('checkpoint', { top });
     }
     this.#nextCheckpoint = performance.now() + this.#job.checkpointEvery;
@@ -191,12 +188,6 @@ class Scan {
       }
     }
     return tree.finish();
-  }
-
-  async #baseNumbers(): Promise<NumberSet> {
-    if (this.#base === undefined) return NumberSet.empty;
-    const leaves = this.#base.top.leaves.map((leaf) => leaf.number);
-    return NumberSet.of([...(await this.#files.basePacks()), ...leaves, this.#base.number]);
   }
 
   async #finish(): Promise<void> {

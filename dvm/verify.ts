@@ -12,16 +12,18 @@ import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Report } from './restore-report.ts';
-import { entriesOf, mappedOwners } from './volume.ts';
+import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** Serves one session: takes the job, reads the volume, sends its digest. */
 export async function verifyVolume(session: ServiceSession<typeof verify>): Promise<void> {
   const { value: job } = expect(await session.receive(), 'job');
   const report = new Report(session);
+  const totals = totalsOf(job.volume);
+  if (totals !== undefined) report.expect(totals);
   const note: Noter = (code, path, detail) => report.note(code, path, detail);
   const describer = new Describer(note, mappedOwners(job.volume));
-  const reader = new ContentReader(note, () => report.tick());
+  const reader = new ContentReader(note, (position) => report.tick(position));
   const digest = new DigestWriter();
   for (const found of await entriesOf(job.volume, note)) {
     await report.tick();

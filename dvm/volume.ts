@@ -1,6 +1,7 @@
 /** A volume as its entries, however it was attached. */
 
 import type { Volume } from '../shared/protocol/disposable.ts';
+import { deviceEntries, deviceSize } from './device.ts';
 import type { Excludes, Skipped } from './excludes.ts';
 import { checkExt4 } from './ext4-check.ts';
 import { walkExt4 } from './ext4.ts';
@@ -16,7 +17,7 @@ export function mappedOwners(volume: Volume): MappedOwners {
 
 /**
  * All entries in path order, the root first, and in place of what `excludes` leaves out, the path with the reason; what
- * cannot be read goes to `note`. Throws LibcError if that is the root.
+ * cannot be read goes to `note`. Throws LibcError or `io` if that is the root.
  */
 export async function entriesOf(
   volume: Volume,
@@ -29,5 +30,15 @@ export async function entriesOf(
     case 'ext4':
       await checkExt4(volume.path, note);
       return walkExt4(volume.path, note, excludes);
+    case 'blocks':
+      return deviceEntries(volume.path, note);
   }
+}
+
+/** What there is to read, where it is known beforehand. */
+export function totalsOf({
+  kind,
+  path,
+}: Volume): { readonly totalEntries: number; readonly totalBytes: number } | undefined {
+  return kind === 'blocks' ? { totalEntries: 2, totalBytes: deviceSize(path) } : undefined;
 }

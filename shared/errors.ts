@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'store-full' // no room, or over quota
   | 'unknown-vm'
   | 'unknown-snapshot'
+  | 'unknown-volume'
   | 'unknown-path'
   | 'vm-exists' // a VM or file is in the way, and is not touched
   | 'policy-denied' // qrexec policy forbids the call

@@ -17,7 +17,7 @@ import { bytesOfLength, printable } from './schema.ts';
 hashes.sha512 = sha512;
 
 /** The format version this program writes, and the only one it reads. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 
 /** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
 export const wrappedKey = bytesOfLength(72);
@@ -69,9 +69,10 @@ export interface Root {
   readonly hash: RootHash;
 }
 
-const ROOT_MAGIC = Buffer.from('QIBROOT1', 'latin1');
+/** The last byte is the version, as a digit. */
+const ROOT_MAGIC = Buffer.from(`QIBROOT${FORMAT_VERSION}`, 'latin1');
 const SIGNATURE_SIZE = 64;
-const SIGNATURE_DOMAIN = utf8('qubes-incremental-backup root 1\0');
+const SIGNATURE_DOMAIN = utf8(`qubes-incremental-backup root ${FORMAT_VERSION}\0`);
 
 /** What a root's signature covers: a domain prefix and the encoded body. */
 function signedBytes(encodedBody: Uint8Array): Uint8Array {
@@ -90,7 +91,7 @@ export function encodeRoot(body: RootBody, sign: (message: Uint8Array) => Uint8A
 /**
  * Decodes untrusted bytes and verifies their signature by the public key they carry. That proves integrity,
  * not origin: the caller compares the key with the one it pinned.
- * Throws `store-version` for a newer format, `store-damaged` for everything else.
+ * Throws `store-version` for another version of the format, `store-damaged` for everything else.
  */
 export function decodeRoot(untrusted: Uint8Array): Root {
   const overhead = ROOT_MAGIC.length + 4 + SIGNATURE_SIZE;
@@ -98,12 +99,7 @@ export function decodeRoot(untrusted: Uint8Array): Root {
     throw damagedRoot('its length is impossible');
   const magic = untrusted.subarray(0, ROOT_MAGIC.length);
   if (!equalBytes(magic, ROOT_MAGIC)) {
-    if (equalBytes(magic.subarray(0, 7), ROOT_MAGIC.subarray(0, 7)) && (magic[7] ?? 0) > 0x31) {
-      throw new BackupError(
-        'store-version',
-        'the store was written by a newer version of this program: update this one',
-      );
-    }
+    if (equalBytes(magic.subarray(0, 7), ROOT_MAGIC.subarray(0, 7))) throw wrongVersion(magic[7] ?? 0);
     throw damagedRoot('it does not start with the root’s magic');
   }
   const length = readU32(untrusted, ROOT_MAGIC.length);
@@ -122,6 +118,21 @@ function decodeBody(encoded: Uint8Array): RootBody {
   } catch (cause) {
     throw new BackupError('store-damaged', 'the root is damaged: its fields are malformed', { cause });
   }
+}
+
+/** `digit`: the last byte of the magic. */
+function wrongVersion(digit: number): BackupError {
+  const own = ROOT_MAGIC[7] ?? 0;
+  if (digit > own)
+    return new BackupError(
+      'store-version',
+      'the store was written by a newer version of this program: update this one',
+    );
+  if (digit < 0x31) return damagedRoot('it does not start with the root’s magic');
+  return new BackupError(
+    'store-version',
+    `the store is of format ${digit - 0x30}, this program reads format ${FORMAT_VERSION}: read it with the version that wrote it, and begin a new store with this one`,
+  );
 }
 
 function damagedRoot(what: string): BackupError {

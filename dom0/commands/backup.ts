@@ -6,11 +6,14 @@ import { parseVmName } from '../../shared/ids.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import type { Vm } from '../domains/domains.ts';
+import type { VolumePlan } from '../config.ts';
+import type { Vm, VolumeSnapshot } from '../domains/domains.ts';
 import { nearest } from '../nearest.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { historyOf } from '../repository/find-vm.ts';
 import type { Repository } from '../repository/repository.ts';
+import { totalsOf, volumeEvents } from '../repository/records.ts';
+import type { Snapshot } from '../repository/records.ts';
 import { VmWriter } from '../repository/vm-writer.ts';
 import { ScanSession } from '../session/scan-session.ts';
 import type { ScanResult } from '../session/scan-session.ts';
@@ -65,27 +68,22 @@ function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): 
 async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void> {
   const started = performance.now();
   const stored = { ...repository.store.stored };
-  const result = await scanVm(app, repository, vm);
-  const { counts, number, warnings } = result.snapshot;
+  const { snapshot, results } = await scanVm(app, repository, vm);
+  const { counts, warnings } = totalsOf(snapshot);
   const objects = repository.store.stored.objects - stored.objects;
   const seconds = (performance.now() - started) / 1000;
-  if (result.done.counts.recheckMismatches > 0) {
-    app.warn(
-      `${vm.name}: ${result.done.counts.recheckMismatches} unchanged files had other contents than the last backup: check the disk`,
-    );
-  }
-  if (result.done.ownersUnknown)
-    app.warn(`${vm.name}: owners that this user cannot see were recorded as unknown: run as root`);
+  for (const { done } of results) warnOf(app, vm, done);
   const storedBytes = repository.store.stored.bytes - stored.bytes;
   app.output.line(
-    `${vm.name}: snapshot ${number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
+    `${vm.name}: snapshot ${snapshot.number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
       `${formatCount(counts.changedFiles)} new or changed, stored ${formatBytes(storedBytes)} in ${formatCount(objects)} objects, ${seconds.toFixed(1)} s` +
       (counts.skipped > 0 ? `; ${formatCount(counts.skipped)} paths excluded` : '') +
       (warnings > 0 ? `; ${formatCount(warnings)} WARNINGS` : ''),
   );
   app.output.event('backup', {
     vm: vm.name,
-    snapshot: number,
+    snapshot: snapshot.number,
+    volumes: volumeEvents(snapshot),
     ...counts,
     storedBytes,
     storedObjects: objects,
@@ -95,28 +93,73 @@ async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void
   });
 }
 
-async function scanVm(app: App, repository: Repository, vm: Vm): Promise<ScanResult> {
-  const volume = await app.domains.snapshotVolume(vm.name);
-  const { takenAt, capacity } = volume;
-  try {
-    const config = await app.domains.readConfig(vm.name);
-    return await app.withDisposable(
-      vm.name,
-      { kind: 'snapshot', snapshot: volume },
-      scan.service,
-      async (call, folder) => {
-        const writer = await VmWriter.open(repository, await historyOf(repository, vm), config, Date.now);
-        const job = {
-          folder,
-          takenAt,
-          capacity,
-          ...app.config.backup(vm),
-          recheckFrom: randomInt(2 ** 32),
-        };
-        return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
-      },
+function warnOf(app: App, vm: Vm, done: ScanResult['done']): void {
+  const { recheckMismatches } = done.counts;
+  if (recheckMismatches > 0) {
+    app.warn(
+      `${vm.name}: ${recheckMismatches} unchanged files had other contents than the last backup: check the disk`,
     );
-  } finally {
-    await volume.release();
   }
+  if (done.ownersUnknown)
+    app.warn(`${vm.name}: owners that this user cannot see were recorded as unknown: run as root`);
+}
+
+/** The volumes to back up. Throws `usage` where the configuration names one that the VM has not, or none at all. */
+function planOf(app: App, vm: Vm): VolumePlan[] {
+  const wanted = app.config.volumes(vm);
+  for (const { name, explicit } of wanted) {
+    if (explicit && !vm.volumes.includes(name))
+      throw new BackupError(
+        'usage',
+        `VM ${vm.name} has no ${name} volume of its own: take it out of its table`,
+      );
+  }
+  const plan = wanted.filter(({ name }) => vm.volumes.includes(name));
+  if (plan.length === 0)
+    throw new BackupError('usage', `VM ${vm.name}: the configuration leaves out all of its volumes`);
+  return plan;
+}
+
+/** All volumes are frozen first, as close together as can be, then read one by one. */
+async function scanVm(
+  app: App,
+  repository: Repository,
+  vm: Vm,
+): Promise<{ snapshot: Snapshot; results: readonly ScanResult[] }> {
+  const plan = planOf(app, vm);
+  const frozen: VolumeSnapshot[] = [];
+  try {
+    for (const { name, mode } of plan) frozen.push(await app.domains.snapshotVolume(vm.name, name, mode));
+    const writer = await VmWriter.open(repository, await historyOf(repository, vm), {
+      config: await app.domains.readConfig(vm.name),
+      takenAt: Math.min(...frozen.map(({ takenAt }) => takenAt)),
+      volumes: plan,
+      now: Date.now,
+    });
+    const results: ScanResult[] = [];
+    for (const volume of frozen) results.push(await scanVolume(app, repository, vm, writer, volume));
+    return { snapshot: await writer.commit(), results };
+  } finally {
+    for (const volume of frozen) await volume.release();
+  }
+}
+
+function scanVolume(
+  app: App,
+  repository: Repository,
+  vm: Vm,
+  writer: VmWriter,
+  snapshot: VolumeSnapshot,
+): Promise<ScanResult> {
+  const { name, mode, size, takenAt, capacity } = snapshot;
+  return app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
+    const job = {
+      attached,
+      volume: { name, mode, size, takenAt },
+      capacity,
+      ...app.config.backup(vm),
+      recheckFrom: randomInt(2 ** 32),
+    };
+    return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
+  });
 }

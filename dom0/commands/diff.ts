@@ -5,11 +5,12 @@ import { MAX_ENTRIES } from '../../shared/limits.ts';
 import { compare } from '../../shared/protocol/browse.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
+import type { VolumeName } from '../domains/domains.ts';
 import { formatTime } from '../format.ts';
 import { findSnapshot, splitTarget } from '../repository/find-snapshot.ts';
 import type { Snapshot } from '../repository/records.ts';
 import { runCompare } from '../session/query-sessions.ts';
-import { choose } from './chosen.ts';
+import { choose, volumeOf } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 import { DifferenceList } from './differences.ts';
 import { entriesIn } from './ls.ts';
@@ -18,11 +19,17 @@ import { entriesIn } from './ls.ts';
 const LIVE = 'live';
 
 /** `content`: read all content of the live volume, also where the metadata says that it is the same. */
-export async function diff(app: App, target: string, other: string, content: boolean): Promise<void> {
+export async function diff(
+  app: App,
+  target: string,
+  other: string,
+  content: boolean,
+  volumeName?: VolumeName,
+): Promise<void> {
   const isLive = other === LIVE;
   requireUsage(isLive || !content, `--content is about the live volume: a snapshot's content is known`);
   if (isLive) await app.lock();
-  const chosen = await choose(app, target);
+  const chosen = await choose(app, target, volumeName);
   const list = new DifferenceList(app);
   const after = isLive ? undefined : await otherSnapshot(chosen, other);
   const leftOut =
@@ -35,9 +42,9 @@ export async function diff(app: App, target: string, other: string, content: boo
 }
 
 /** Reads the whole volume as it is now, and holds it against a snapshot. */
-export async function verify(app: App, target: string): Promise<void> {
+export async function verify(app: App, target: string, volumeName?: VolumeName): Promise<void> {
   await app.lock();
-  const chosen = await choose(app, target);
+  const chosen = await choose(app, target, volumeName);
   const list = new DifferenceList(app);
   const leftOut = await compareLive(app, chosen, true, list);
   const { history, snapshot } = chosen;
@@ -69,22 +76,27 @@ async function otherSnapshot({ history }: Chosen, other: string): Promise<Snapsh
 
 async function compareSnapshots(
   app: App,
-  { repository, history, snapshot: before }: Chosen,
+  { repository, history, snapshot, volume: before }: Chosen,
   after: Snapshot,
   list: DifferenceList,
 ): Promise<number> {
-  const numbers = (await history.liveAt(before.number)).union(await history.liveAt(after.number));
+  const volume = volumeOf(history.name, after, before.name);
+  requireUsage(
+    volume.mode === before.mode,
+    `the ${before.name} volume was backed up as ${before.mode} and as ${volume.mode}: there is nothing to compare`,
+  );
+  const numbers = (await history.liveAt(snapshot.number)).union(await history.liveAt(after.number));
   const access = { store: repository.store, history, grant: { numbers, treesOnly: true } };
   const job = {
     before: { top: before.top, takenAt: before.takenAt },
-    after: { kind: 'tree', top: after.top },
+    after: { kind: 'tree', top: volume.top },
   } as const;
   const { leftOut } = await app.withDisposable(history.name, { kind: 'nothing' }, compare.service, (call) =>
     runCompare(
       call,
       access,
       job,
-      entriesIn(before) + entriesIn(after),
+      entriesIn(before) + entriesIn(volume),
       (differences) => list.show(differences),
       app.listener(history.name),
     ),
@@ -94,7 +106,7 @@ async function compareSnapshots(
 
 async function compareLive(
   app: App,
-  { history, snapshot, access }: Chosen,
+  { history, volume: before, access }: Chosen,
   content: boolean,
   list: DifferenceList,
 ): Promise<number> {
@@ -106,19 +118,19 @@ async function compareLive(
   }
   const { excludes } = app.config.backup(vm);
   const granted = await access(true);
-  const volume = await app.domains.snapshotVolume(name);
+  const snapshot = await app.domains.snapshotVolume(name, before.name, before.mode);
   try {
-    const attachment = { kind: 'snapshot', snapshot: volume } as const;
-    const { leftOut } = await app.withDisposable(name, attachment, compare.service, (call, folder) => {
+    const attachment = { kind: 'snapshot', snapshot } as const;
+    const { leftOut } = await app.withVolume(name, attachment, compare.service, (call, volume) => {
       const job = {
-        before: { top: snapshot.top, takenAt: snapshot.takenAt },
-        after: { kind: 'volume', volume: { kind: 'folder', path: folder }, excludes, content },
+        before: { top: before.top, takenAt: before.takenAt },
+        after: { kind: 'volume', volume, excludes, content },
       } as const;
       const show = list.show.bind(list);
-      return runCompare(call, granted, job, entriesIn(snapshot) + MAX_ENTRIES, show, app.listener(name));
+      return runCompare(call, granted, job, entriesIn(before) + MAX_ENTRIES, show, app.listener(name));
     });
     return leftOut;
   } finally {
-    await volume.release();
+    await snapshot.release();
   }
 }

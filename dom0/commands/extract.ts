@@ -9,7 +9,7 @@ import { exportPaths } from '../../shared/protocol/disposable.ts';
 import type { ExportOutput } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import type { Attachment } from '../domains/domains.ts';
+import type { Attachment, VolumeName } from '../domains/domains.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { runExport } from '../session/read-sessions.ts';
 import type { Exported } from '../session/read-sessions.ts';
@@ -44,18 +44,19 @@ export async function extract(
   target: string,
   paths: readonly string[],
   destination: Destination,
+  volumeName?: VolumeName,
 ): Promise<void> {
   checkUsage(app, destination);
   const wanted = paths.map(pathBytes);
   const vm = destination.intoVm === undefined ? undefined : await receivingVm(app, destination.intoVm);
-  const chosen = await choose(app, target);
-  const { snapshot, history } = chosen;
+  const chosen = await choose(app, target, volumeName);
+  const { snapshot, volume, history } = chosen;
   const granted = await chosen.access(false);
   const { attachment, output, sink, shown } = targetOf(app, chosen, destination, vm);
   let result: Exported;
   try {
-    result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, folder) => {
-      const job = { top: snapshot.top, paths: wanted, output: output(folder) };
+    result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, attached) => {
+      const job = { top: volume.top, paths: wanted, output: output(attached?.path ?? '') };
       return runExport(call, granted, job, sink, app.listener('extract'));
     });
     await sink.finish(result.crc32);

@@ -5,6 +5,7 @@ import { ENTRY_TYPES } from '../../shared/protocol/browse.ts';
 import type { EntryTypeName, Filter, Moment } from '../../shared/protocol/browse.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { App } from '../app.ts';
+import type { VolumeName } from '../domains/domains.ts';
 import { choose } from './chosen.ts';
 import { showEntries } from './ls.ts';
 import { pathBytes } from './paths.ts';
@@ -18,12 +19,13 @@ export interface FindOptions {
   readonly newer?: string;
   readonly older?: string;
   readonly doubtful: boolean;
+  readonly volume?: VolumeName;
 }
 
 export async function find(app: App, target: string, path: string, options: FindOptions): Promise<void> {
   const filter = parseFilter(options);
   const bytes = pathBytes(path);
-  await showEntries(app, await choose(app, target), path, (top) => ({
+  await showEntries(app, await choose(app, target, options.volume), path, (top) => ({
     kind: 'find',
     top,
     path: bytes,

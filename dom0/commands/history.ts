@@ -7,6 +7,7 @@ import { parseVmName } from '../../shared/ids.ts';
 import { browse } from '../../shared/protocol/browse.ts';
 import type { Version } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';
+import type { VolumeName } from '../domains/domains.ts';
 import { formatTime } from '../format.ts';
 import type { Row } from '../output.ts';
 import { historyNamed } from '../repository/find-vm.ts';
@@ -15,31 +16,40 @@ import { runHistory } from '../session/query-sessions.ts';
 import { describe, fieldsOf } from './entry-row.ts';
 import { pathBytes } from './paths.ts';
 
-export async function history(app: App, vm: string, path: string): Promise<void> {
+export async function history(
+  app: App,
+  vm: string,
+  path: string,
+  volumeName: VolumeName = 'private',
+): Promise<void> {
   const bytes = pathBytes(path);
   const name = parseVmName(vm);
   app.defer(() => app.storage.abort());
   const repository = await app.open();
   const past = await historyNamed(repository, app.domains, name);
   const snapshots: Snapshot[] = [];
+  const tops: number[] = [];
   let numbers = NumberSet.empty;
   for await (const { snapshot, live } of past.snapshotsWithLive()) {
-    if (snapshot.partial) continue;
+    const volume = snapshot.volumes.find((candidate) => candidate.name === volumeName);
+    if (snapshot.partial || volume === undefined) continue;
     snapshots.push(snapshot);
+    tops.push(volume.top);
     numbers = numbers.union(live);
     if (snapshots.length < MAX_SNAPSHOTS) continue;
     app.warn(`${name} has more snapshots than one question may be about: the oldest are left out`);
     break;
   }
   if (snapshots.length === 0)
-    throw new BackupError('unknown-snapshot', `${name} has no complete snapshot yet`);
+    throw new BackupError(
+      'unknown-snapshot',
+      `${name} has no complete snapshot of its ${volumeName} volume yet`,
+    );
   const access = { store: repository.store, history: past, grant: { numbers, treesOnly: true } };
-  const question = { kind: 'history', tops: snapshots.map(({ top }) => top), path: bytes } as const;
+  const question = { kind: 'history', tops, path: bytes } as const;
   const rows = new VersionRows(snapshots);
   const found = await app.withDisposable(name, { kind: 'nothing' }, browse.service, (call) =>
-    runHistory(call, access, { ...question, tops: [...question.tops] }, (versions) =>
-      app.output.rows(rows.take(versions)),
-    ),
+    runHistory(call, access, question, (versions) => app.output.rows(rows.take(versions))),
   );
   await app.output.rows(rows.end());
   if (!found) throw new BackupError('unknown-path', `${path} is in no snapshot of ${name}`);

@@ -5,6 +5,7 @@ import { parseVmName } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
 import { nearest } from '../nearest.ts';
 import { formatBytes, formatCount, formatTable, formatTime } from '../format.ts';
+import { totalsOf, volumeEvents } from '../repository/records.ts';
 import { VmHistory } from '../repository/vm-history.ts';
 
 export async function list(app: App, name: string | undefined): Promise<void> {
@@ -25,7 +26,9 @@ export async function list(app: App, name: string | undefined): Promise<void> {
     const snapshots = await Promise.all(
       (await history.entries()).map((snapshot) => history.snapshot(snapshot)),
     );
-    for (const { number, takenAt, counts, partial, warnings } of snapshots) {
+    for (const snapshot of snapshots) {
+      const { number, takenAt, partial } = snapshot;
+      const { counts, warnings } = totalsOf(snapshot);
       const remark = partial
         ? 'partial (an interrupted run)'
         : [
@@ -47,6 +50,7 @@ export async function list(app: App, name: string | undefined): Promise<void> {
         takenAt: new Date(takenAt).toISOString(),
         partial,
         warnings,
+        volumes: volumeEvents(snapshot),
         ...counts,
       });
     }

@@ -5,7 +5,8 @@ import { MAX_ENTRIES } from '../../shared/limits.ts';
 import { browse } from '../../shared/protocol/browse.ts';
 import type { Question } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';
-import type { Snapshot } from '../repository/records.ts';
+import type { VolumeName } from '../domains/domains.ts';
+import type { SnapshotVolume } from '../repository/records.ts';
 import { runEntries } from '../session/query-sessions.ts';
 import { choose } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
@@ -16,13 +17,14 @@ export interface LsOptions {
   readonly recursive: boolean;
   /** Only what the backup left out, with the reasons, at any depth. */
   readonly skipped: boolean;
+  readonly volume?: VolumeName;
 }
 
 export async function ls(app: App, target: string, path: string, options: LsOptions): Promise<void> {
   const { skipped } = options;
   const recursive = options.recursive || skipped;
   const bytes = pathBytes(path);
-  await showEntries(app, await choose(app, target), path, (top) => {
+  await showEntries(app, await choose(app, target, options.volume), path, (top) => {
     return { kind: 'list', top, path: bytes, recursive, skipped };
   });
 }
@@ -30,13 +32,13 @@ export async function ls(app: App, target: string, path: string, options: LsOpti
 /** Shows the entries that `question` asks for. Throws `unknown-path` if `path`, which it is about, is not there. */
 export async function showEntries(
   app: App,
-  { snapshot, history, access }: Chosen,
+  { snapshot, volume, history, access }: Chosen,
   path: string,
   question: (top: number) => Exclude<Question, { kind: 'history' }>,
 ): Promise<void> {
   const granted = await access(true);
   const found = await app.withDisposable(history.name, { kind: 'nothing' }, browse.service, (call) =>
-    runEntries(call, granted, question(snapshot.top), entriesIn(snapshot), (entries) =>
+    runEntries(call, granted, question(volume.top), entriesIn(volume), (entries) =>
       app.output.rows(entries.map((entry) => entryRow('entry', entry))),
     ),
   );
@@ -49,7 +51,7 @@ export async function showEntries(
   await app.closeStorage();
 }
 
-/** How many entries a snapshot has at most. */
-export function entriesIn({ partial, counts }: Snapshot): number {
-  return partial ? MAX_ENTRIES : counts.entries;
+/** How many entries a volume of a snapshot has at most; nobody counted those of one that was not read to its end. */
+export function entriesIn({ digest, counts }: SnapshotVolume): number {
+  return digest === null ? MAX_ENTRIES : counts.entries;
 }

@@ -1,6 +1,6 @@
 /**
- * `restore`: a snapshot into a new VM under a temporary name; a second disposable that is given nothing but the volume
- * must arrive at the snapshot's content digest; only then does the VM get its name (R30, R31).
+ * `restore`: a snapshot into a new VM under a temporary name; for each volume, a second disposable that is given nothing
+ * but the volume must arrive at its content digest; only then does the VM get its name (R30, R31).
  */
 
 import { BackupError } from '../../shared/errors.ts';
@@ -11,6 +11,8 @@ import type { App } from '../app.ts';
 import { formatBytes, formatCount, formatTime } from '../format.ts';
 import { runRestore, runVerify } from '../session/read-sessions.ts';
 import type { Restored } from '../session/read-sessions.ts';
+import { totalsOf } from '../repository/records.ts';
+import type { SnapshotVolume } from '../repository/records.ts';
 import { choose } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 
@@ -26,24 +28,29 @@ export async function restore(app: App, target: string, as: string | undefined):
       `a VM named ${name} exists and is not touched: restore beside it with --as NAME`,
     );
   }
-  if (snapshot.digest === null) {
+  if (snapshot.partial) {
     throw new BackupError(
       'unknown-snapshot',
       `snapshot ${snapshot.number} of ${history.name} is partial: it is not a state the VM ever had; choose another`,
     );
   }
-  if (snapshot.warnings > 0)
+  const { warnings } = totalsOf(snapshot);
+  if (warnings > 0)
     app.warnOnly(
-      `snapshot ${snapshot.number} was taken with ${formatCount(snapshot.warnings)} warnings: what they named may be missing`,
+      `snapshot ${snapshot.number} was taken with ${formatCount(warnings)} warnings: what they named may be missing`,
     );
-  const temporary = await app.domains.createTemporary(name, await history.config(snapshot));
+  const config = await history.config(snapshot);
+  const temporary = await app.domains.createTemporary(name, config, snapshot.volumes);
   app.output.line(
     `Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`,
   );
   let promoted = false;
   try {
-    const restored = await fill(app, chosen, temporary);
-    await prove(app, chosen, temporary);
+    const restored: Restored[] = [];
+    for (const volume of snapshot.volumes) {
+      restored.push(await fill(app, chosen, volume, temporary));
+      await prove(app, chosen, volume, temporary);
+    }
     await app.domains.promote(temporary, name);
     promoted = true;
     report(app, chosen, name, restored);
@@ -54,36 +61,44 @@ export async function restore(app: App, target: string, as: string | undefined):
   await app.closeStorage();
 }
 
-async function fill(app: App, { snapshot, access }: Chosen, temporary: VmName): Promise<Restored> {
-  const attachment = { kind: 'volume', vm: temporary, writable: true } as const;
+async function fill(
+  app: App,
+  { access }: Chosen,
+  { name: volume, mode, top }: SnapshotVolume,
+  vm: VmName,
+): Promise<Restored> {
   const granted = await access(false);
-  return app.withDisposable(temporary, attachment, restoreProtocol.service, (call, folder) =>
-    runRestore(call, granted, { folder, top: snapshot.top }, app.listener('restore')),
+  const attachment = { kind: 'volume', vm, volume, mode, writable: true } as const;
+  return app.withVolume(vm, attachment, restoreProtocol.service, (call, attached) =>
+    runRestore(call, granted, { volume: attached, top }, app.listener('restore')),
   );
 }
 
-async function prove(app: App, { snapshot, history }: Chosen, temporary: VmName): Promise<void> {
-  const attachment = { kind: 'volume', vm: temporary, writable: false } as const;
-  const digest = await app.withDisposable(temporary, attachment, verify.service, (call, folder) =>
-    runVerify(call, { folder, owners: snapshot.ownersKnown }, app.listener('verify')),
-  );
-  if (digest === snapshot.digest) return;
-  throw new BackupError(
-    'verify-failed',
-    `what was restored is not snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
-  );
-}
-
-function report(
+async function prove(
   app: App,
   { snapshot, history }: Chosen,
-  name: VmName,
-  { files, bytes, warnings }: Restored,
-): void {
+  { name: volume, mode, ownersKnown, digest: wanted }: SnapshotVolume,
+  vm: VmName,
+): Promise<void> {
+  const attachment = { kind: 'volume', vm, volume, mode, writable: false } as const;
+  const digest = await app.withVolume(vm, attachment, verify.service, (call, attached) =>
+    runVerify(call, { volume: attached, owners: ownersKnown }, app.listener('verify')),
+  );
+  if (digest === wanted) return;
+  throw new BackupError(
+    'verify-failed',
+    `the ${volume} volume that was restored is not that of snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
+  );
+}
+
+function report(app: App, { snapshot, history }: Chosen, name: VmName, restored: readonly Restored[]): void {
+  const sum = (pick: (volume: Restored) => number) => restored.reduce((total, one) => total + pick(one), 0);
+  const files = sum((volume) => volume.files);
+  const bytes = sum((volume) => volume.bytes);
   app.output.line(
     `A second disposable read ${formatCount(files)} files, ${formatBytes(bytes)}, and arrived at the same content digest.`,
   );
-  if (!snapshot.ownersKnown)
+  if (snapshot.volumes.some(({ ownersKnown }) => !ownersKnown))
     app.warn(
       `${name}: owners and groups were unknown when the backup was made, and are those of the restoring user`,
     );
@@ -92,9 +107,10 @@ function report(
     vm: history.name,
     snapshot: snapshot.number,
     as: name,
+    volumes: snapshot.volumes.map((volume) => volume.name),
     files,
     bytes,
-    warnings,
+    warnings: sum((volume) => volume.warnings),
   });
 }
 

@@ -4,7 +4,16 @@
  */
 
 import type { VmName } from '../../shared/ids.ts';
+import type { Volume } from '../../shared/protocol/disposable.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
+
+/** Volumes that outlive a VM's run. */
+export const VOLUME_NAMES = ['private', 'root'] as const;
+export type VolumeName = (typeof VOLUME_NAMES)[number];
+
+/** As the files of its file system, or as one raw, sparse device. */
+export const VOLUME_MODES = ['files', 'blocks'] as const;
+export type VolumeMode = (typeof VOLUME_MODES)[number];
 
 /** A VM as the driver lists it. */
 export interface Vm {
@@ -15,14 +24,24 @@ export interface Vm {
   readonly includeInBackups: boolean;
   /** The name of its template, if it has one. */
   readonly template: string | null;
+  /** Its own ones: a root volume that comes from a template is not among them. */
+  readonly volumes: readonly VolumeName[];
 }
 
-/** A frozen, readable state of one VM's private volume. */
-export interface VolumeSnapshot {
+/** What a VM's volume is made of. */
+export interface VolumeShape {
+  readonly name: VolumeName;
+  readonly mode: VolumeMode;
+  /** Bytes of the device or image; 0 of a folder, which has no size of its own. */
+  readonly size: number;
+}
+
+/** A frozen, readable state of one volume of a VM. */
+export interface VolumeSnapshot extends VolumeShape {
   readonly vm: VmName;
   /** When it was taken, milliseconds since 1970. */
   readonly takenAt: number;
-  /** Bytes the volume can hold: the base of the disposable's quota. */
+  /** Bytes the volume can hold, at least its size: the base of the disposable's quota. */
   readonly capacity: number;
   /** Removes it. Idempotent. */
   release(): Promise<void>;
@@ -31,7 +50,13 @@ export interface VolumeSnapshot {
 /** What a disposable is given. Nothing else of the machine is visible to it. */
 export type Attachment =
   | { readonly kind: 'snapshot'; readonly snapshot: VolumeSnapshot } // read-only
-  | { readonly kind: 'volume'; readonly vm: VmName; readonly writable: boolean } // of a temporary VM
+  | {
+      readonly kind: 'volume'; // of a temporary VM
+      readonly vm: VmName;
+      readonly volume: VolumeName;
+      readonly mode: VolumeMode;
+      readonly writable: boolean;
+    }
   | { readonly kind: 'folder'; readonly folder: string } // writable, for extraction
   | { readonly kind: 'nothing' };
 
@@ -55,8 +80,8 @@ export interface ServiceCall {
 /** A network-less disposable VM for one job on one VM's data. */
 export interface Disposable {
   readonly name: string;
-  /** Where the attached volume or folder is inside the disposable (absolute path); empty for `nothing`. */
-  readonly folder: string;
+  /** Where the attached volume or folder is inside the disposable; undefined for `nothing`. */
+  readonly attached: Volume | undefined;
   call(service: string): Promise<ServiceCall>;
   /** Kills it and all it runs. Idempotent. */
   destroy(): Promise<void>;
@@ -67,8 +92,8 @@ export interface Domains {
   list(): Promise<readonly Vm[]>;
   /** The configuration that travels with a backup (R25): UTF-8 JSON, at most MAX_VM_CONFIG bytes. */
   readConfig(vm: VmName): Promise<Uint8Array>;
-  /** Freezes the VM's private volume as it is now. */
-  snapshotVolume(vm: VmName): Promise<VolumeSnapshot>;
+  /** Freezes one of the VM's volumes as it is now, to be read in `mode`. */
+  snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot>;
   /** Starts a disposable for `vm`'s data. */
   startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable>;
   /** For a first use: makes sure that there is a storage VM of this name, where the driver can make one. */
@@ -78,10 +103,11 @@ export interface Domains {
   /** Calls a service of a VM of the user's, which is started if need be. Throws `unknown-vm`. */
   callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall>;
   /**
-   * Creates a network-less VM, excluded from backups, with an empty private volume, from a configuration of
-   * readConfig(). The name is derived from `finalName`, marked temporary, and free.
+   * Creates a network-less VM, excluded from backups, from a configuration of readConfig(), with `volumes`: in mode
+   * `files` an empty file system, in mode `blocks` a device of exactly that size. The name is derived from `finalName`,
+   * marked temporary, and free.
    */
-  createTemporary(finalName: VmName, config: Uint8Array): Promise<VmName>;
+  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName>;
   /** Gives a temporary VM its final name and the configuration it was created from. Refuses if the name is taken. */
   promote(temporary: VmName, finalName: VmName): Promise<void>;
   /** Removes a temporary VM; refuses any other. */

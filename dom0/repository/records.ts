@@ -12,9 +12,13 @@ import {
 } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { FORMAT_VERSION, wrappedKey } from '../../shared/root.ts';
+import { VOLUME_MODES, VOLUME_NAMES } from '../domains/domains.ts';
 import { blobNumber, bytesUpTo, count, printable } from '../../shared/schema.ts';
 
 const vmName = z.custom<VmName>((value) => typeof value === 'string' && isVmName(value));
+
+const volumeName = z.enum(VOLUME_NAMES);
+const volumeMode = z.enum(VOLUME_MODES);
 
 const numberSet = z.codec(
   bytesUpTo(MAX_NUMBER_SET),
@@ -74,29 +78,47 @@ export const tableLeafSchema = z.strictObject({
   epochs: bytesUpTo(4 * TABLE_LEAF_ROWS),
 });
 
+const counts = z.strictObject({
+  entries: count,
+  files: count,
+  bytes: count,
+  changedFiles: count,
+  readBytes: count,
+  storedBytes: count,
+  /** Paths left out, each with all below it. */
+  skipped: count,
+});
+
+/** One volume of a VM as a snapshot holds it. */
+const snapshotVolume = z.strictObject({
+  name: volumeName,
+  mode: volumeMode,
+  /** Bytes of the device or image; 0 of a folder, which has no size of its own. */
+  size: count,
+  /** When this volume was frozen; of a checkpoint's untouched volume, when its tree was made. */
+  takenAt: count,
+  top: blobNumber,
+  /** Null if the volume was not read to its end. */
+  digest: z.nullable(contentDigestCodec),
+  ownersKnown: z.boolean(),
+  warnings: count,
+  counts,
+});
+
 export const snapshotSchema = z.strictObject({
   number: z.int().min(1),
   takenAt: count,
   finishedAt: count,
   partial: z.boolean(),
-  top: blobNumber,
+  volumes: z
+    .array(snapshotVolume)
+    .min(1)
+    .max(VOLUME_NAMES.length)
+    .refine((volumes) => new Set(volumes.map(({ name }) => name)).size === volumes.length),
   firstNumber: blobNumber,
   endNumber: blobNumber,
   died: numberSet,
-  digest: z.nullable(contentDigestCodec),
-  ownersKnown: z.boolean(),
   config: z.strictObject({ object: objectIdCodec, epoch, snapshot: z.int().min(1) }),
-  warnings: count,
-  counts: z.strictObject({
-    entries: count,
-    files: count,
-    bytes: count,
-    changedFiles: count,
-    readBytes: count,
-    storedBytes: count,
-    /** Paths left out, each with all below it. */
-    skipped: count,
-  }),
 });
 
 export type Catalog = z.output<typeof catalogSchema>;
@@ -107,3 +129,28 @@ export type VmRecord = z.output<typeof vmRecordSchema>;
 export type SnapshotEntry = z.output<typeof snapshotEntry>;
 export type TableLeaf = z.output<typeof tableLeafSchema>;
 export type Snapshot = z.output<typeof snapshotSchema>;
+export type SnapshotVolume = z.output<typeof snapshotVolume>;
+export type Counts = z.output<typeof counts>;
+
+/** Counts and warnings of all volumes of a snapshot. */
+export function totalsOf({ volumes }: Snapshot): { readonly counts: Counts; readonly warnings: number } {
+  const sum = (pick: (volume: SnapshotVolume) => number) =>
+    volumes.reduce((total, volume) => total + pick(volume), 0);
+  return {
+    counts: {
+      entries: sum((volume) => volume.counts.entries),
+      files: sum((volume) => volume.counts.files),
+      bytes: sum((volume) => volume.counts.bytes),
+      changedFiles: sum((volume) => volume.counts.changedFiles),
+      readBytes: sum((volume) => volume.counts.readBytes),
+      storedBytes: sum((volume) => volume.counts.storedBytes),
+      skipped: sum((volume) => volume.counts.skipped),
+    },
+    warnings: sum((volume) => volume.warnings),
+  };
+}
+
+/** The volumes of a snapshot for `--json`. */
+export function volumeEvents({ volumes }: Snapshot) {
+  return volumes.map(({ name, mode, size, warnings, counts }) => ({ name, mode, size, warnings, ...counts }));
+}

@@ -1,32 +1,34 @@
 /**
- * Adds snapshots to one VM: rows for new blobs, then in this order table leaves, live set, configuration, snapshot,
- * record, catalog, root. A snapshot that follows a partial one (a checkpoint of the same or a dead run) takes its place.
+ * Adds a snapshot to one VM: rows for new blobs, then in this order table leaves, live set, configuration, snapshot,
+ * record, catalog, root. Volumes are read one after the other and share blob numbers, chunks and the one commit at the
+ * end, so a snapshot is a consistent set of them. A snapshot that follows a partial one (a checkpoint of the same or a
+ * dead run) takes its place.
  */
 
 import { randomBytes } from 'node:crypto';
 import { equalBytes } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { newVmId } from '../../shared/ids.ts';
-import type { ContentDigest, VmName } from '../../shared/ids.ts';
+import type { VmName } from '../../shared/ids.ts';
 import { MAX_NUMBER_SET } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { KIND } from '../seal/object.ts';
 import type { BlobKind } from '../seal/object.ts';
 import { snapshotSchema, snapshotSegmentSchema } from './records.ts';
-import type { Reference, Snapshot, SnapshotEntry, VmRecord } from './records.ts';
+import type { Reference, Snapshot, SnapshotEntry, SnapshotVolume, VmRecord } from './records.ts';
 import type { Repository } from './repository.ts';
 import { VmHistory, liveBefore, splitSegments } from './vm-history.ts';
 
-/** What a session says of the snapshot it made; dom0 adds the rest. */
-export interface NewSnapshot {
+/** What the new snapshot is to be. */
+export interface Plan {
+  /** Stored with the snapshot. */
+  readonly config: Uint8Array;
+  /** When its volumes were frozen, milliseconds since 1970. */
   readonly takenAt: number;
-  readonly partial: boolean;
-  readonly top: number;
-  readonly live: NumberSet;
-  readonly digest: ContentDigest | null;
-  readonly ownersKnown: boolean;
-  readonly warnings: number;
-  readonly counts: Snapshot['counts'];
+  /** Its volumes, in the order they are read. */
+  readonly volumes: readonly Pick<SnapshotVolume, 'name' | 'mode'>[];
+  /** dom0's clock, milliseconds since 1970. */
+  readonly now: () => number;
 }
 
 interface Base {
@@ -56,32 +58,28 @@ export function newVmRecord(repository: Repository, name: VmName, uuid: string):
 }
 
 export class VmWriter {
-  /** The newest snapshot when the run began: what the reader compares with. */
+  /** The newest snapshot when the run began: what the readers compare with. */
   readonly base: Snapshot | undefined;
   /** Blob numbers of the base. */
   readonly baseLive: NumberSet;
   readonly #repository: Repository;
-  readonly #config: Uint8Array;
-  readonly #now: () => number;
+  readonly #plan: Plan;
   /** Live set of the snapshot that the new one will follow: the base, or the one before a partial base. */
   readonly #before: NumberSet;
   /** First number of this run, and of what the new snapshot is to account for. */
   readonly #firstOfRun: number;
   readonly #firstNumber: number;
   #history: VmHistory;
+  /** Live set of the newest snapshot. */
   #live: NumberSet;
+  /** Volumes that were read to their end, and the blobs they refer to. */
+  readonly #finished: SnapshotVolume[] = [];
+  #used = NumberSet.empty;
 
-  private constructor(
-    repository: Repository,
-    history: VmHistory,
-    config: Uint8Array,
-    now: () => number,
-    base: Base,
-  ) {
+  private constructor(repository: Repository, history: VmHistory, plan: Plan, base: Base) {
     this.#repository = repository;
     this.#history = history;
-    this.#config = config;
-    this.#now = now;
+    this.#plan = plan;
     this.base = base.snapshot;
     this.baseLive = base.live;
     this.#live = base.live;
@@ -91,15 +89,14 @@ export class VmWriter {
     this.#before = snapshot?.partial === true ? liveBefore(snapshot, live) : live;
   }
 
-  /** `config` is stored with every snapshot; `now` is dom0's clock in milliseconds. */
-  static async open(
-    repository: Repository,
-    history: VmHistory,
-    config: Uint8Array,
-    now: () => number,
-  ): Promise<VmWriter> {
+  static async open(repository: Repository, history: VmHistory, plan: Plan): Promise<VmWriter> {
     const [live, snapshot] = await Promise.all([history.newestLive(), history.newest()]);
-    return new VmWriter(repository, history, config, now, { live, snapshot });
+    return new VmWriter(repository, history, plan, { live, snapshot });
+  }
+
+  /** The base's volume of this name, if it was read in the same mode. */
+  baseOf({ name, mode }: Pick<SnapshotVolume, 'name' | 'mode'>): SnapshotVolume | undefined {
+    return this.base?.volumes.find((volume) => volume.name === name && volume.mode === mode);
   }
 
   get history(): VmHistory {
@@ -120,61 +117,103 @@ export class VmWriter {
   }
 
   /**
-   * Publishes a snapshot of the blobs below `end`, all durable. Throws `refused` if it refers to anything that is not
-   * the base's or new, or its top is not a tree; then nothing changed.
+   * Publishes a partial snapshot of all blobs below `end`, which are durable: `volume` as far as it was read, those
+   * before it, and the base's of those to come. It keeps all that the run may yet use. Throws `refused` if the volume's
+   * top is not a tree of the base or the run; then nothing changed.
    */
-  async commit(made: NewSnapshot, end: number): Promise<Snapshot> {
+  async checkpoint(volume: SnapshotVolume, end: number): Promise<Snapshot> {
+    const live = this.#allowed(end);
+    await this.#checkTop(volume.top, live);
+    return this.#publish(this.#volumesWith(volume), live, end, true);
+  }
+
+  /**
+   * Takes over a volume that was read to its end; all it refers to is durable. Throws `refused` if it refers to anything
+   * that is not the base's or new, or its top is not a tree; then the run can have no snapshot.
+   */
+  async finishVolume(volume: SnapshotVolume, live: NumberSet): Promise<void> {
+    const end = this.#history.table.next;
+    if (!live.isSubsetOf(this.#allowed(end)))
+      throw refuse('refers to blobs that are neither its base’s nor its own');
+    await this.#checkTop(volume.top, live);
+    this.#finished.push(volume);
+    this.#used = this.#used.union(live);
+    const isLast = this.#finished.length === this.#plan.volumes.length;
+    // What was read so far must survive a failure in the next volume.
+    if (!isLast && end > this.#history.record.nextNumber)
+      await this.#publish(this.#volumesWith(), this.#allowed(end), end, true);
+  }
+
+  /** Publishes the snapshot of all volumes, once each is finished. */
+  async commit(): Promise<Snapshot> {
+    if (this.#finished.length !== this.#plan.volumes.length)
+      throw new BackupError('internal', 'a snapshot without all of its volumes');
+    return this.#publish(this.#finished, this.#used, this.#history.table.next, false);
+  }
+
+  /** All that the run may refer to: the base's blobs, and its own below `end`. */
+  #allowed(end: number): NumberSet {
+    return this.baseLive.union(NumberSet.range(this.#firstOfRun, end));
+  }
+
+  /** The volumes of a checkpoint during `current`; those of which nothing is known yet are left out. */
+  #volumesWith(current?: SnapshotVolume): SnapshotVolume[] {
+    const known = current === undefined ? this.#finished : [...this.#finished, current];
+    return this.#plan.volumes.flatMap((planned) => {
+      const volume = known.find(({ name }) => name === planned.name) ?? this.baseOf(planned);
+      return volume === undefined ? [] : [volume];
+    });
+  }
+
+  async #publish(
+    volumes: readonly SnapshotVolume[],
+    live: NumberSet,
+    end: number,
+    partial: boolean,
+  ): Promise<Snapshot> {
     const { record, recordId, table, epoch, name } = this.#history;
-    await this.#check(made, this.baseLive.union(NumberSet.range(this.#firstOfRun, end)));
+    const { takenAt, now } = this.#plan;
     const kept = record.head.filter((earlier) => !earlier.partial);
     const replaced = record.head.find((earlier) => earlier.partial);
     const number = replaced?.number ?? record.nextSnapshot;
     const born = NumberSet.range(this.#firstNumber, end);
-    // A checkpoint keeps what the run put but does not use yet; the final snapshot keeps what it uses.
-    const unused = made.partial ? NumberSet.empty : born.minus(made.live);
-    const touched = await table.drop(unused);
+    const touched = await table.drop(born.minus(live));
     const leaves = await table.write(record.nextNumber, end, touched, record.leaves, epoch);
-    const live = await this.#putLive(made.live, number);
+    const liveReference = await this.#putLive(live, number);
     const snapshot: Snapshot = {
       number,
-      takenAt: made.takenAt,
-      finishedAt: this.#now(),
-      partial: made.partial,
-      top: made.top,
+      takenAt,
+      finishedAt: now(),
+      partial,
+      volumes: [...volumes],
       firstNumber: this.#firstNumber,
       endNumber: end,
-      died: this.#before.minus(made.live),
-      digest: made.digest,
-      ownersKnown: made.ownersKnown,
+      died: this.#before.minus(live),
       config: await this.#putConfig(number),
-      warnings: made.warnings,
-      counts: made.counts,
     };
     const sealer = this.#history.sealer(KIND.snapshot, number, epoch);
     const object = await this.#repository.store.putRecord(sealer, snapshotSchema, snapshot);
-    const entry: SnapshotEntry = { number, object, epoch, takenAt: made.takenAt, partial: made.partial };
+    const entry: SnapshotEntry = { number, object, epoch, takenAt, partial };
     const { head, segments } = await this.#closeSegments([...kept, entry], record.segments);
     const next: VmRecord = {
       ...record,
       nextNumber: end,
       leaves,
-      live,
+      live: liveReference,
       nextSnapshot: number + 1,
       head,
       segments,
     };
-    const id = await this.#repository.publish(next, recordId, this.#now);
+    const id = await this.#repository.publish(next, recordId, now);
     this.#history = new VmHistory(this.#repository, name, next, id, table);
-    this.#live = made.live;
+    this.#live = live;
     return snapshot;
   }
 
-  async #check(made: NewSnapshot, allowed: NumberSet): Promise<void> {
-    const refuse = (what: string) => new BackupError('refused', `${what}: its snapshot is not stored`);
-    if (!made.live.isSubsetOf(allowed))
-      throw refuse('refers to blobs that are neither its base’s nor its own');
-    if (!made.live.has(made.top)) throw refuse('names a tree that it does not keep');
-    const row = await this.#history.table.row(made.top);
+  /** Throws `refused` unless `top` is a tree among `live`. */
+  async #checkTop(top: number, live: NumberSet): Promise<void> {
+    if (!live.has(top)) throw refuse('names a tree that it does not keep');
+    const row = await this.#history.table.row(top);
     if (row?.kind !== KIND.tree) throw refuse('names a tree that is none');
   }
 
@@ -195,11 +234,12 @@ export class VmWriter {
   /** The base's configuration object if it is the same, else a new one. */
   async #putConfig(snapshot: number): Promise<Snapshot['config']> {
     const { base } = this;
-    if (base !== undefined && equalBytes(await this.#history.config(base), this.#config)) return base.config;
+    const { config } = this.#plan;
+    if (base !== undefined && equalBytes(await this.#history.config(base), config)) return base.config;
     const { epoch } = this.#history;
     const { object, durable } = this.#repository.store.put(
       this.#history.sealer(KIND.config, snapshot, epoch),
-      this.#config,
+      config,
     );
     await durable;
     return { object: object.id, epoch, snapshot };
@@ -222,4 +262,8 @@ export class VmWriter {
     }
     return { head: rest, segments };
   }
+}
+
+function refuse(what: string): BackupError {
+  return new BackupError('refused', `${what}: its snapshot is not stored`);
 }

@@ -7,7 +7,7 @@ import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
-import type { ExportOutput } from '../../shared/protocol/disposable.ts';
+import type { ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -29,18 +29,21 @@ export interface BlobAccess {
 export type Restored = ValueOf<typeof restore.toCaller.done> & { readonly warnings: number };
 export type Exported = ValueOf<typeof exportPaths.toCaller.done>;
 
-/** Writes the tree `top` to the empty volume at `folder`. */
+/** Writes the tree `top` to an empty volume. */
 export async function runRestore(
   call: ServiceCall,
   access: BlobAccess,
-  job: { folder: string; top: number },
+  job: { volume: Volume; top: number },
   listener: Listener,
 ): Promise<Restored> {
   return withCall(call, restore, async (open, fail) => {
     const { session } = open;
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
-    await session.send('job', { volume: { kind: 'folder', path: job.folder }, top: job.top });
+    const { volume, top } = job;
+    if (volume.kind === 'ext4')
+      throw new BackupError('internal', 'an image that is not mounted cannot be filled');
+    await session.send('job', { volume, top });
     for (;;) {
       const message = expectMessage(await session.receive());
       if (message.name === 'done') return { ...message.value, warnings: notes.warnings };
@@ -49,15 +52,15 @@ export async function runRestore(
   });
 }
 
-/** The content digest of the volume at `folder`, by a reader that is given nothing else. */
+/** The content digest of a volume, by a reader that is given nothing else. */
 export async function runVerify(
   call: ServiceCall,
-  job: { folder: string; owners: boolean },
+  job: { volume: Volume; owners: boolean },
   listener: Listener,
 ): Promise<ContentDigest> {
   return withCall(call, verify, async ({ session }) => {
     const notes = new NoteCounter(listener);
-    await session.send('job', { volume: { kind: 'folder', path: job.folder }, owners: job.owners });
+    await session.send('job', job);
     for (;;) {
       const message = expectMessage(await session.receive());
       if (message.name === 'done') return message.value.digest;

@@ -1,6 +1,6 @@
 /**
- * One disposable's qubes.BackupScan from dom0's side: gives it the base's tree, seals what it puts, commits its
- * checkpoints and its result. Bytes it sent ahead are bounded by DOM0_UPLOAD_SHARE: credit comes back only when the
+ * One disposable's qubes.BackupScan of one volume from dom0's side: gives it the base's tree, seals what it puts, commits
+ * its checkpoints, hands its result to the writer. Bytes it sent ahead are bounded by DOM0_UPLOAD_SHARE: credit comes back only when the
  * storage VM acknowledged an object.
  */
 
@@ -8,12 +8,12 @@ import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import { DOM0_UPLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
-import type { ExcludeRules } from '../../shared/protocol/disposable.ts';
+import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
 import { creditFor } from '../../shared/wire/frame.ts';
 import type { ValueOf } from '../../shared/wire/frame.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
-import type { Snapshot } from '../repository/records.ts';
+import type { Counts, SnapshotVolume } from '../repository/records.ts';
 import type { VmWriter } from '../repository/vm-writer.ts';
 import { KIND } from '../seal/object.ts';
 import type { BlobKind } from '../seal/object.ts';
@@ -26,8 +26,10 @@ type Job = ValueOf<typeof scan.toService.job>;
 type Done = ValueOf<typeof scan.toCaller.done>;
 
 export interface ScanJob {
-  readonly folder: string;
-  readonly takenAt: number;
+  /** Where the disposable has the volume. */
+  readonly attached: Volume;
+  /** The volume as its snapshot is: name, mode, size in bytes, and when it was frozen. */
+  readonly volume: Pick<SnapshotVolume, 'name' | 'mode' | 'size' | 'takenAt'>;
   readonly compress: boolean;
   readonly checkpointEvery: number;
   readonly recheckBytes: number;
@@ -38,7 +40,7 @@ export interface ScanJob {
 }
 
 export interface ScanResult {
-  readonly snapshot: Snapshot;
+  readonly volume: SnapshotVolume;
   readonly done: Done;
 }
 
@@ -81,12 +83,13 @@ export class ScanSession {
     );
   }
 
-  /** Runs the scan to its committed snapshot. Whatever fails, the store keeps its last committed state. */
+  /** Runs the scan to its end; the writer then has the volume. Whatever fails, the store keeps its last committed state. */
   async run(): Promise<ScanResult> {
     const { done, live } = await this.#converse();
+    const volume = this.#describe(done.top, done);
     try {
-      const snapshot = await this.#commit(done.top, live, done);
-      return { snapshot, done };
+      await this.#writer.finishVolume(volume, live);
+      return { volume, done };
     } catch (error) {
       throw isPeers(error) ? this.#call.blame(error) : error;
     }
@@ -117,11 +120,11 @@ export class ScanSession {
   }
 
   #describeJob(): Job {
-    const { folder, takenAt, compress, checkpointEvery, recheckBytes, recheckFrom, excludes } = this.#job;
-    const base = this.#writer.base;
+    const { attached, compress, checkpointEvery, recheckBytes, recheckFrom, excludes } = this.#job;
+    const base = this.#writer.baseOf(this.#job.volume);
     return {
-      volume: { kind: 'folder', path: folder },
-      takenAt,
+      volume: attached,
+      takenAt: this.#job.volume.takenAt,
       base: base === undefined ? null : { top: base.top, takenAt: base.takenAt },
       firstNumber: this.#writer.history.table.next,
       compress,
@@ -178,7 +181,7 @@ export class ScanSession {
   }
 
   #takeLiveSet(untrusted: Uint8Array): void {
-    if (this.#live !== undefined) throw new BackupError('protocol', 'sent two live sets in a row');
+    if (this.#live !== undefined) throw new BackupError('protocol', 'sent two live sets');
     this.#live = NumberSet.decode(untrusted);
     this.#call.session.grant(creditFor(untrusted.length));
   }
@@ -194,11 +197,10 @@ export class ScanSession {
   #checkpoint(top: number): void {
     if (this.#committing !== undefined)
       throw new BackupError('protocol', 'sent a checkpoint before the last was committed');
-    const live = this.#takeLive();
     const end = this.#writer.history.table.next;
     const storing = [...this.#storing];
     this.#committing = Promise.all(storing)
-      .then(() => this.#commit(top, live, undefined, end))
+      .then(() => this.#writer.checkpoint(this.#describe(top, undefined), end))
       .then(() => {
         this.#committing = undefined;
         return this.#call.session.send('committed', {});
@@ -206,29 +208,20 @@ export class ScanSession {
       .catch((error: unknown) => this.#fail(error));
   }
 
-  #commit(
-    top: number,
-    live: NumberSet,
-    done: Done | undefined,
-    end = this.#writer.history.table.next,
-  ): Promise<Snapshot> {
-    const owners = done === undefined || !done.ownersUnknown;
-    return this.#writer.commit(
-      {
-        takenAt: this.#job.takenAt,
-        partial: done === undefined,
-        top,
-        live,
-        digest: done === undefined ? null : owners ? done.digest : done.ownerlessDigest,
-        ownersKnown: owners,
-        warnings: this.#notes.warnings,
-        counts: this.#counts(done),
-      },
-      end,
-    );
+  /** The volume with the tree `top`; without `done`, as far as it was read. */
+  #describe(top: number, done: Done | undefined): SnapshotVolume {
+    const ownersKnown = done === undefined || !done.ownersUnknown;
+    return {
+      ...this.#job.volume,
+      top,
+      digest: done === undefined ? null : ownersKnown ? done.digest : done.ownerlessDigest,
+      ownersKnown,
+      warnings: this.#notes.warnings,
+      counts: this.#counts(done),
+    };
   }
 
-  #counts(done: Done | undefined): Snapshot['counts'] {
+  #counts(done: Done | undefined): Counts {
     const storedBytes = this.#store.stored.bytes - this.#storedBefore;
     if (done === undefined)
       return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes, skipped: 0 };

@@ -30,8 +30,11 @@ export const path = bytesUpTo(MAX_PATH);
 const place = z.string().startsWith('/').max(4096);
 /** The root folder of a mounted file system. */
 const mounted = z.strictObject({ kind: z.literal('folder'), path: place });
+/** A raw device or image, backed up as one sparse file. */
+const device = z.strictObject({ kind: z.literal('blocks'), path: place });
 export const volume = z.discriminatedUnion('kind', [
   mounted,
+  device,
   /** A private copy of an image with an ext4 file system, to be read without mounting it. */
   z.strictObject({ kind: z.literal('ext4'), path: place }),
 ]);
@@ -127,12 +130,9 @@ export const scan = {
     putContent: bulk(0x80, MAX_BLOB),
     /** A tree leaf or top: takes the next number, kind tree. */
     putTree: bulk(0x81, MAX_BLOB),
-    /**
-     * The numbers that the tree of the next `done` refers to, itself included (a number set); before a `checkpoint` also
-     * those the scan may yet refer to: its base's and all it put.
-     */
+    /** Before `done`: the numbers that its tree refers to, itself included (a number set). */
     live: bulk(0x82, MAX_NUMBER_SET),
-    /** What was put so far and the base's remainder make a tree. At most one is uncommitted. */
+    /** What was put so far and the base's remainder make a tree. At most one is uncommitted. dom0 keeps the base and all that was put. */
     checkpoint: control(0x13, z.strictObject({ top: blobNumber })),
     done: control(
       0x14,
@@ -164,7 +164,10 @@ export const restore = {
   service: 'qubes.BackupRestore',
   toService: {
     ...reading,
-    job: control(0x10, z.strictObject({ volume: mounted, top: blobNumber })),
+    job: control(
+      0x10,
+      z.strictObject({ volume: z.discriminatedUnion('kind', [mounted, device]), top: blobNumber }),
+    ),
   },
   toCaller: {
     get,

@@ -15,6 +15,7 @@ import { createSlot, openKeyring } from '../../dom0/keys/slots.ts';
 import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
 import { hex, utf8 } from '../../shared/bytes.ts';
 import { NO_ROOT, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
+import { FORMAT_VERSION } from '../../shared/root.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
 
 hashes.sha512 = sha512;
@@ -97,7 +98,7 @@ describe('key slots', () => {
 
   function bodyOf(keyring: Keyring, slots: KeySlot[], change: Partial<RootBody> = {}): RootBody {
     return {
-      version: 1,
+      version: FORMAT_VERSION,
       repository: keyring.repository,
       counter: 1,
       time: 0,

@@ -13,9 +13,10 @@ import { removeTree, makeTemp, tempFolder } from '../support/temp.ts';
 import {
   Machine,
   appendBlob,
+  commitVolume,
   historyFor,
-  snapshotOf,
   storeFolder,
+  volumeOf,
   writerFor,
 } from '../support/repository-bench.ts';
 
@@ -23,7 +24,8 @@ import {
 async function commitOne(writer: VmWriter, text: string, kept: Iterable<number> = [], partial = false) {
   const content = await appendBlob(writer, text);
   const top = await appendBlob(writer, `tree of ${text}`, 'tree');
-  await writer.commit(snapshotOf(top, [...kept, content, top], partial), writer.history.table.next);
+  if (partial) await writer.checkpoint(volumeOf(top), writer.history.table.next);
+  else await commitVolume(writer, top, [...kept, content, top]);
   return { content, top };
 }
 
@@ -55,7 +57,7 @@ describe('snapshots of a VM', () => {
       const writer = await writerFor(repository);
       await appendBlob(writer, 'two');
       await appendBlob(writer, 'tree', 'tree');
-      const error = await rejection(writer.commit(snapshotOf(top, live), writer.history.table.next));
+      const error = await rejection(commitVolume(writer, top, live));
       expect(error.code).toBe('refused');
     }
     expect(repository.root.hash).toBe(before);
@@ -67,9 +69,7 @@ describe('snapshots of a VM', () => {
     const two = await commitOne(await writerFor(repository), 'two');
     const writer = await writerFor(repository);
     const top = await appendBlob(writer, 'three', 'tree');
-    const error = await rejection(
-      writer.commit(snapshotOf(top, [one.content, two.content, top]), writer.history.table.next),
-    );
+    const error = await rejection(commitVolume(writer, top, [one.content, two.content, top]));
     expect(error.code).toBe('refused');
   });
 
@@ -81,7 +81,8 @@ describe('snapshots of a VM', () => {
     // The run dies here; another goes on from the checkpoint.
     const next = await writerFor(await new Machine(store).open());
     expect(next.base).toMatchObject({ number: 1, partial: true });
-    expect([...next.baseLive]).toEqual([one.content, two.content, two.top]);
+    // A checkpoint keeps all that its run put.
+    expect([...next.baseLive]).toEqual([one.content, one.top, two.content, two.top]);
     const three = await commitOne(next, 'three', [one.content]);
     const history = await historyFor(await new Machine(store).open());
     const entries = await history.entries();
@@ -115,6 +116,70 @@ describe('snapshots of a VM', () => {
     expect(await history.table.row(early)).toMatchObject({ kind: 16 });
   });
 
+  describe('of several volumes', () => {
+    const BOTH = [
+      { name: 'private', mode: 'files' },
+      { name: 'root', mode: 'blocks' },
+    ] as const;
+    const root = (top: number) => volumeOf(top, { name: 'root', mode: 'blocks', size: 4096 });
+
+    it('R22: is one consistent set, whose blobs are those of all of them', async () => {
+      const store = storeFolder();
+      const repository = await new Machine(store).create();
+      const writer = await writerFor(repository, 'work', BOTH);
+      const one = await appendBlob(writer, 'private', 'tree');
+      await writer.finishVolume(volumeOf(one), NumberSet.of([one]));
+      const two = await appendBlob(writer, 'root', 'tree');
+      expect((await rejection(writer.commit())).code).toBe('internal');
+      await writer.finishVolume(root(two), NumberSet.of([two]));
+      await writer.commit();
+      const history = await historyFor(await new Machine(store).open());
+      const entries = await history.entries();
+      expect(entries).toMatchObject([{ number: 1, partial: false }]);
+      expect((await history.snapshot(entries[0]!)).volumes).toMatchObject([
+        { name: 'private', mode: 'files', top: one },
+        { name: 'root', mode: 'blocks', size: 4096, top: two },
+      ]);
+      expect([...(await history.liveAt(1))]).toEqual([one, two]);
+    });
+
+    it('R50: a checkpoint keeps the volumes that were read, and the base of those to come', async () => {
+      const store = storeFolder();
+      const repository = await new Machine(store).create();
+      const first = await writerFor(repository, 'work', BOTH);
+      const one = await appendBlob(first, 'private', 'tree');
+      await first.finishVolume(volumeOf(one), NumberSet.of([one]));
+      // The run dies before its second volume: the first is not lost.
+      expect((await historyFor(repository)).record.head).toMatchObject([{ number: 1, partial: true }]);
+      const second = await writerFor(repository, 'work', BOTH);
+      expect(second.baseOf(BOTH[0])).toMatchObject({ top: one });
+      expect(second.baseOf(BOTH[1])).toBeUndefined();
+      await second.finishVolume(volumeOf(one), NumberSet.of([one]));
+      const two = await appendBlob(second, 'root', 'tree');
+      await second.finishVolume(root(two), NumberSet.of([two]));
+      expect((await second.commit()).number).toBe(1);
+      const third = await writerFor(repository, 'work', BOTH);
+      const three = await appendBlob(third, 'private again', 'tree');
+      const checkpoint = await third.checkpoint(volumeOf(three), third.history.table.next);
+      expect(checkpoint).toMatchObject({ number: 2, partial: true });
+      expect(checkpoint.volumes.map(({ top }) => top)).toEqual([three, two]);
+    });
+
+    it('a volume read in another mode, or left out, is not compared with', async () => {
+      const repository = await new Machine(storeFolder()).create();
+      const { top } = await commitOne(await writerFor(repository), 'one');
+      const writer = await writerFor(repository, 'work', [{ name: 'private', mode: 'blocks' }]);
+      expect(writer.base).toMatchObject({ number: 1 });
+      expect(writer.baseOf({ name: 'private', mode: 'blocks' })).toBeUndefined();
+      const next = await appendBlob(writer, 'device', 'tree');
+      await writer.finishVolume(volumeOf(next, { mode: 'blocks' }), NumberSet.of([next]));
+      await writer.commit();
+      const history = await historyFor(repository);
+      expect([...(await history.liveAt(2))]).toEqual([next]);
+      expect((await history.liveAt(1)).has(top)).toBe(true);
+    });
+  });
+
   it('finds the live set of any snapshot of any history, across closed segments', async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -130,7 +195,7 @@ describe('snapshots of a VM', () => {
               const writer = await writerFor(repository);
               const kept = base.filter((_number, i) => (choice >> (i % 16)) % 2 === 1);
               const { content, top } = await commitOne(writer, 'blob', kept, partial);
-              base = [...kept, content, top];
+              base = [...(partial ? base : kept), content, top]; // A checkpoint lets nothing go.
               if (!partial) model.push(base);
             }
             const history = await historyFor(await machine.open());
@@ -157,10 +222,7 @@ describe('snapshots of a VM', () => {
       for (let k = 0; k < 15; k++) many.push(await writer.append(16, new Uint8Array([i, k])));
       await Promise.all(many.map(({ durable }) => durable));
       const top = await appendBlob(writer, `tree ${i}`, 'tree');
-      await writer.commit(
-        snapshotOf(top, [...many.map(({ number }) => number), top]),
-        writer.history.table.next,
-      );
+      await commitVolume(writer, top, [...many.map(({ number }) => number), top]);
     }
     const history = await historyFor(await new Machine(store).open());
     expect(history.record.segments).toHaveLength(2);

@@ -17,6 +17,7 @@ import { FILE_SYSTEMS } from '../../dom0/domains/local/file-system.ts';
 import type { FileSystem } from '../../dom0/domains/local/file-system.ts';
 import type { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { parseVmName } from '../../shared/ids.ts';
+import type { VmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
 import {
   KINDS,
@@ -34,6 +35,11 @@ import { makeHome, makeProgram, readAll } from './program.ts';
 
 const work = parseVmName('work');
 const MiB = 1024 * 1024;
+
+/** The private volume of a VM, as an attachment. */
+function volumeOf(vm: VmName) {
+  return { kind: 'volume', vm, volume: 'private', mode: 'files' } as const;
+}
 
 async function runVolume(domains: LocalDomains, attachment: Attachment): Promise<unknown> {
   const disposable = await domains.startDisposable(work, attachment);
@@ -85,7 +91,7 @@ describe.each(FILE_SYSTEMS)('a volume as an image with %s', (kind) => {
       const { domains, image, volatile } = setUp(kind, sandbox);
       expect(withMounted(image, KINDS[kind].withoutReplay, 'ls "$1"')).not.toContain('file-19');
       const before = hashOf(image);
-      const snapshot = await domains.snapshotVolume(work);
+      const snapshot = await domains.snapshotVolume(work, 'private', 'files');
       expect(snapshot.capacity).toBe(KINDS[kind].size);
       for (let reader = 0; reader < 2; reader++) {
         expect(await runVolume(domains, { kind: 'snapshot', snapshot })).toEqual({ written: 'EROFS', files });
@@ -101,16 +107,17 @@ describe.each(FILE_SYSTEMS)('a volume as an image with %s', (kind) => {
       const temporary = await domains.createTemporary(
         parseVmName('restored'),
         await domains.readConfig(work),
+        [{ name: 'private', mode: 'files', size: KINDS[kind].size }],
       );
       const image = join(home, 'vms', temporary, 'private.img');
       expect(statSync(image).size).toBe(KINDS[kind].size);
       expect(shell('blkid -p -o value -s TYPE "$1"', image).trim()).toBe(kind);
       const files = { written: 'by a service' };
-      expect(await runVolume(domains, { kind: 'volume', vm: temporary, writable: true })).toEqual({
+      expect(await runVolume(domains, { ...volumeOf(temporary), writable: true })).toEqual({
         written: 'ok',
         files,
       });
-      expect(await runVolume(domains, { kind: 'volume', vm: temporary, writable: false })).toEqual({
+      expect(await runVolume(domains, { ...volumeOf(temporary), writable: false })).toEqual({
         written: 'EROFS',
         files,
       });
@@ -125,7 +132,7 @@ describe.each(FILE_SYSTEMS)('a volume as an image with %s', (kind) => {
       const magic = { ext4: 0x438, xfs: 0, btrfs: 0x10040 }[kind];
       // All but the magic number.
       overwrite(image, magic + 8, Buffer.alloc(200, 0xff));
-      const snapshot = await domains.snapshotVolume(work);
+      const snapshot = await domains.snapshotVolume(work, 'private', 'files');
       const disposable = await domains.startDisposable(work, { kind: 'snapshot', snapshot });
       const call = await disposable.call('test.Volume');
       expect(await readAll(call)).toBe('');
@@ -140,21 +147,23 @@ describe.each(FILE_SYSTEMS)('a volume as an image with %s', (kind) => {
 
 const needing = testNeeding(mountable('ext4'));
 
-needing('an image without a file system is refused by name', async () => {
-  const { domains, image } = setUp('ext4', 'auto');
+needing('an image without a file system is refused by name, and told how else to back it up', async () => {
+  const { domains, image, volatile } = setUp('ext4', 'auto');
   truncateSync(image, 0);
   truncateSync(image, MiB);
-  const snapshot = await domains.snapshotVolume(work);
-  const error = await rejection(domains.startDisposable(work, { kind: 'snapshot', snapshot }));
-  expect(error.message).toMatch(/holds no ext4, xfs or btrfs/);
-  await snapshot.release();
+  const error = await rejection(domains.snapshotVolume(work, 'private', 'files'));
+  expect(error.message).toMatch(/private\.img .* holds no ext4, xfs or btrfs .* private = "blocks"/);
+  expect(readdirSync(volatile)).toEqual([]);
 });
 
 needing('a file system that cannot be made here becomes ext4, and that is said', async () => {
   const { home, domains, warnings } = setUp('ext4', 'auto');
-  const described = { volume: { kind: 'image', size: 8 * MiB, fileSystem: 'xfs' } }; // Too small for an xfs.
+  const size = 8 * MiB; // Too small for an xfs.
+  const described = { volumes: { private: { kind: 'image', size, fileSystem: 'xfs' } } };
   const config = Buffer.from(JSON.stringify(described));
-  const temporary = await domains.createTemporary(parseVmName('restored'), config);
+  const temporary = await domains.createTemporary(parseVmName('restored'), config, [
+    { name: 'private', mode: 'files', size },
+  ]);
   expect(shell('blkid -p -o value -s TYPE "$1"', join(home, 'vms', temporary, 'private.img')).trim()).toBe(
     'ext4',
   );
@@ -164,7 +173,7 @@ needing('a file system that cannot be made here becomes ext4, and that is said',
 needing('a superblock that asks for a panic on errors is not obeyed', async () => {
   const { domains, image } = setUp('ext4', 'auto');
   shell('e2fsck -fy "$1" >/dev/null 2>&1 || true; tune2fs -e panic "$1" >/dev/null', image);
-  const snapshot = await domains.snapshotVolume(work);
+  const snapshot = await domains.snapshotVolume(work, 'private', 'files');
   const disposable = await domains.startDisposable(work, { kind: 'snapshot', snapshot });
   const call = await disposable.call('test.Mounts');
   expect(await readAll(call)).toMatch(/ \/mnt\/volume ext4 ro,\S*errors=remount-ro/);
@@ -174,7 +183,7 @@ needing('a superblock that asks for a panic on errors is not obeyed', async () =
 
 needing('R50: a snapshot of a run that died is removed', async () => {
   const { domains, volatile } = setUp('ext4', 'auto');
-  await domains.snapshotVolume(work);
+  await domains.snapshotVolume(work, 'private', 'files');
   expect(await domains.cleanUp()).toEqual([expect.stringMatching(/^removed snapshot-/)]);
   expect(readdirSync(volatile)).toEqual([]);
 });
@@ -234,7 +243,7 @@ needing('the given image is only read', async () => {
   const { domains, image } = setUp('ext4', 'auto');
   const { mtimeNs, ctimeNs } = statSync(image, { bigint: true });
   const before = readFileSync(image);
-  const snapshot = await domains.snapshotVolume(work);
+  const snapshot = await domains.snapshotVolume(work, 'private', 'files');
   await runVolume(domains, { kind: 'snapshot', snapshot });
   await snapshot.release();
   const after = statSync(image, { bigint: true });

@@ -95,9 +95,9 @@ describe('the contract of a call', () => {
 
   test('without a sandbox a disposable has its volume where it is, and a home that goes with it', async () => {
     const { home, domains } = setUp('none');
-    const snapshot = await domains.snapshotVolume(work);
+    const snapshot = await domains.snapshotVolume(work, 'private', 'files');
     const disposable = await domains.startDisposable(work, { kind: 'snapshot', snapshot });
-    expect(disposable.folder).toBe(join(home, 'vms', 'work', 'private'));
+    expect(disposable.attached).toEqual({ kind: 'folder', path: join(home, 'vms', 'work', 'private') });
     const answers = await askProbe(await disposable.call('test.Probe'));
     expect(existsSync(answers.cwd)).toBe(true);
     await disposable.destroy();

@@ -59,7 +59,7 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
   }
 
   async function probeSnapshot(domains: LocalDomains, questions: Partial<Questions> = {}): Promise<Answers> {
-    const snapshot = await domains.snapshotVolume(work);
+    const snapshot = await domains.snapshotVolume(work, 'private', 'files');
     const disposable = await domains.startDisposable(work, { kind: 'snapshot', snapshot });
     try {
       return await askProbe(await disposable.call('test.Probe'), questions);

@@ -20,6 +20,7 @@ import { tempFolder } from '../support/temp.ts';
 
 const work = parseVmName('work');
 const restored = parseVmName('restored');
+const PRIVATE = [{ name: 'private', mode: 'files', size: 0 }] as const;
 
 const VM_JSON = {
   klass: 'StandaloneVM',
@@ -66,7 +67,7 @@ function writePromotion(home: Home, temporary: VmName, finalName: VmName): void 
 describe('R30: a temporary VM', () => {
   test('is empty, network-less, excluded from backups, marked, and has a UUID of its own', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     expect(name).toMatch(/^restore-restored-[0-9a-f]{6}$/);
     expect(readdirSync(join(home.vms, name)).sort()).toEqual(['private', 'vm.json']);
     expect(readdirSync(join(home.vms, name, 'private'))).toEqual([]);
@@ -88,8 +89,8 @@ describe('R30: a temporary VM', () => {
     const home = await makeHome();
     const long = parseVmName('x'.repeat(31));
     const names = [
-      await home.domains.createTemporary(long, home.description),
-      await home.domains.createTemporary(long, home.description),
+      await home.domains.createTemporary(long, home.description, PRIVATE),
+      await home.domains.createTemporary(long, home.description, PRIVATE),
     ];
     expect(names.every(isVmName)).toBe(true);
     expect(new Set(names).size).toBe(2);
@@ -97,7 +98,7 @@ describe('R30: a temporary VM', () => {
 
   test('gets its final name, its configuration and a new UUID, and is journalled no more', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     writeFileSync(join(home.vms, name, 'private', 'file'), 'content');
     await home.domains.promote(name, restored);
     expect(existsSync(join(home.vms, name))).toBe(false);
@@ -118,7 +119,7 @@ describe('R30: a temporary VM', () => {
 
   test.each(['a VM', 'an empty folder', 'a file'])('never takes a name that %s has', async (what) => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     const final = join(home.vms, 'restored');
     if (what === 'a file') writeFileSync(final, 'x');
     else mkdirSync(what === 'a VM' ? join(final, 'private') : final, { recursive: true });
@@ -135,8 +136,8 @@ describe('R30: a temporary VM', () => {
   test('of two at once, one gets the name, and the other stays what it was', async () => {
     const home = await makeHome();
     const names = [
-      await home.domains.createTemporary(restored, home.description),
-      await home.domains.createTemporary(restored, home.description),
+      await home.domains.createTemporary(restored, home.description, PRIVATE),
+      await home.domains.createTemporary(restored, home.description, PRIVATE),
     ];
     for (const name of names) writeFileSync(join(home.vms, name, 'private', name), '');
     const ends = await Promise.allSettled(names.map((name) => home.domains.promote(name, restored)));
@@ -150,7 +151,7 @@ describe('R30: a temporary VM', () => {
 
   test('is removed with all it holds, and its journal entry with it', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     // Deeper than a path may be long, and closed to its owner.
     const deep = 'mkdir $1; for i in $(seq 30); do mkdir n; mv $1 n; chmod 0 n/$1; mv n $1; done';
     const made = spawnSync('/bin/sh', ['-e', '-c', deep, 'sh', 'd'.repeat(200)], {
@@ -172,7 +173,7 @@ describe('R30: a temporary VM', () => {
       '{"volume":{"kind":"disk","size":1}}',
       '{"klass":7,"volume":{"kind":"folder","size":0}}',
     ]) {
-      await expect(home.domains.createTemporary(restored, Buffer.from(text))).rejects.toMatchObject({
+      await expect(home.domains.createTemporary(restored, Buffer.from(text), PRIVATE)).rejects.toMatchObject({
         code: 'store-damaged',
       });
     }
@@ -182,7 +183,7 @@ describe('R30: a temporary VM', () => {
   testNeeding(notRoot)('with an image is refused to a user', async () => {
     const home = await makeHome();
     const description = Buffer.from('{"volume":{"kind":"image","size":1048576}}');
-    await expect(home.domains.createTemporary(restored, description)).rejects.toThrow(/as root/);
+    await expect(home.domains.createTemporary(restored, description, PRIVATE)).rejects.toThrow(/as root/);
     expect(readdirSync(home.vms)).toEqual(['work']);
   });
 });
@@ -193,7 +194,13 @@ describe('R30: a VM that is not temporary', () => {
     await expect(home.domains.removeTemporary(name)).rejects.toMatchObject(refused);
     await expect(home.domains.promote(name, restored)).rejects.toMatchObject(refused);
     await expect(
-      home.domains.startDisposable(name, { kind: 'volume', vm: name, writable: true }),
+      home.domains.startDisposable(name, {
+        kind: 'volume',
+        vm: name,
+        volume: 'private',
+        mode: 'files',
+        writable: true,
+      }),
     ).rejects.toMatchObject(refused);
     expect(existsSync(join(home.vms, name, 'private'))).toBe(true);
   }
@@ -213,7 +220,7 @@ describe('R30: a VM that is not temporary', () => {
 
   test('that is journalled, but not marked', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     writeFileSync(join(home.vms, name, 'vm.json'), JSON.stringify({ ...vmJson(home, name), tags: [] }));
     await refuses(home, name);
     expect(await home.domains.cleanUp()).toEqual([expect.stringMatching(`left VM ${name} alone`)]);
@@ -223,7 +230,7 @@ describe('R30: a VM that is not temporary', () => {
 
   test('that took the place of a journalled one', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     rmSync(join(home.vms, name), { recursive: true });
     renameSync(join(home.vms, 'work'), join(home.vms, name));
     await refuses(home, name);
@@ -233,8 +240,8 @@ describe('R30: a VM that is not temporary', () => {
 describe('R50: after a run that died', () => {
   test('temporary VMs are removed, each named', async () => {
     const home = await makeHome();
-    const first = await home.domains.createTemporary(restored, home.description);
-    const second = await home.domains.createTemporary(restored, home.description);
+    const first = await home.domains.createTemporary(restored, home.description, PRIVATE);
+    const second = await home.domains.createTemporary(restored, home.description, PRIVATE);
     const lines = await home.domains.cleanUp();
     expect(lines).toHaveLength(2);
     for (const name of [first, second]) expect(lines.join('\n')).toContain(name);
@@ -255,7 +262,7 @@ describe('R50: after a run that died', () => {
     ['before its volume was made', (folder: string) => rmSync(join(folder, 'private'), { recursive: true })],
   ])('a temporary VM is removed that was cut short %s', async (_what, cut) => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     cut(join(home.vms, name));
     expect(await home.domains.cleanUp()).toHaveLength(1);
     expect(readdirSync(home.vms)).toEqual(['work']);
@@ -264,7 +271,7 @@ describe('R50: after a run that died', () => {
 
   test('a folder with content but without vm.json is not ours to remove', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     rmSync(join(home.vms, name, 'vm.json'));
     expect(await home.domains.cleanUp()).toEqual([expect.stringMatching(`left VM ${name} alone`)]);
     expect(existsSync(join(home.vms, name, 'private'))).toBe(true);
@@ -274,7 +281,7 @@ describe('R50: after a run that died', () => {
     'a promotion that was not done is undone (name reserved: %s)',
     async (reserved) => {
       const home = await makeHome();
-      const name = await home.domains.createTemporary(restored, home.description);
+      const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
       writePromotion(home, name, restored);
       if (reserved) mkdirSync(join(home.vms, 'restored'));
       await home.domains.cleanUp();
@@ -285,7 +292,7 @@ describe('R50: after a run that died', () => {
 
   test('a promotion that had the name already is completed', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     writePromotion(home, name, restored);
     renameSync(join(home.vms, name), join(home.vms, 'restored'));
     expect(await home.domains.cleanUp()).toEqual([expect.stringContaining('restored')]);
@@ -295,7 +302,7 @@ describe('R50: after a run that died', () => {
 
   test('an existing VM of the name of an undone promotion is left alone', async () => {
     const home = await makeHome();
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     writePromotion(home, name, work);
     await home.domains.cleanUp();
     expect(readdirSync(home.vms)).toEqual(['work']);
@@ -309,7 +316,7 @@ describe('R50: after a run that died', () => {
     expect(await home.domains.cleanUp()).toEqual([]);
     expect(readdirSync(home.journal)).toEqual([]);
     writeFileSync(join(home.journal, 'restore-x-123456.json'), '{');
-    const name = await home.domains.createTemporary(restored, home.description);
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     const first = (await home.domains.cleanUp()).toSorted();
     expect(first).toHaveLength(2);
     expect(first[0]).toMatch(/journal.*restore-x-123456/);

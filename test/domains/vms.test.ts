@@ -85,7 +85,7 @@ describe('VMs as folders', () => {
       netvm: 'sys-firewall',
       template: null,
       future: { a: null, b: [1, { y: 2, z: 1 }] },
-      volume: { kind: 'folder', size: 0 },
+      volumes: { private: { kind: 'folder', size: 0 } },
     });
     const first = await domains.readConfig(work);
     writeFileSync(
@@ -124,18 +124,22 @@ describe('VMs as folders', () => {
     const folder = join(vms, 'work');
     rmSync(join(folder, 'private'), { recursive: true });
     expect(await domains.list()).toHaveLength(1);
-    await expect(domains.snapshotVolume(work)).rejects.toMatchObject({ code: 'unknown-vm' });
+    await expect(domains.snapshotVolume(work, 'private', 'files')).rejects.toMatchObject({
+      code: 'unknown-vm',
+    });
     symlinkSync('/', join(folder, 'private'));
-    await expect(domains.snapshotVolume(work)).rejects.toMatchObject({ code: 'unknown-vm' });
+    await expect(domains.snapshotVolume(work, 'private', 'files')).rejects.toMatchObject({
+      code: 'unknown-vm',
+    });
     rmSync(join(folder, 'private'));
     mkdirSync(join(folder, 'private'));
     writeFileSync(join(folder, 'private.img'), '');
-    await expect(domains.snapshotVolume(work)).rejects.toThrow(/either .* or/);
+    await expect(domains.snapshotVolume(work, 'private', 'files')).rejects.toThrow(/either .* or/);
   });
 
   test('an unknown VM is named', async () => {
     const { domains } = makeHome();
-    await expect(domains.snapshotVolume(parseVmName('nobody'))).rejects.toMatchObject({
+    await expect(domains.snapshotVolume(parseVmName('nobody'), 'private', 'files')).rejects.toMatchObject({
       code: 'unknown-vm',
       message: expect.stringContaining('nobody') as string,
     });
@@ -144,7 +148,7 @@ describe('VMs as folders', () => {
   test('a snapshot of a folder has the size of its file system', async () => {
     const { domains } = makeHome();
     const before = Date.now();
-    const snapshot = await domains.snapshotVolume(work);
+    const snapshot = await domains.snapshotVolume(work, 'private', 'files');
     expect(snapshot.capacity).toBeGreaterThan(1e6);
     expect(snapshot.takenAt).toBeGreaterThanOrEqual(before);
     expect(snapshot.takenAt).toBeLessThanOrEqual(Date.now());
@@ -156,7 +160,7 @@ describe('VMs as folders', () => {
     const { domains, vms } = makeHome();
     rmSync(join(vms, 'work', 'private'), { recursive: true });
     writeFileSync(join(vms, 'work', 'private.img'), '');
-    await expect(domains.snapshotVolume(work)).rejects.toThrow(/VM work .*as root/);
+    await expect(domains.snapshotVolume(work, 'private', 'files')).rejects.toThrow(/VM work .*as root/);
   });
 
   test('a HOME that is not there is named', () => {

@@ -119,14 +119,11 @@ export class ScanDom0 {
       checkpoints: [] as Snapshot[],
     };
     let live: NumberSet | undefined;
-    const take = (top: number): Snapshot => {
-      if (live === undefined) throw new Error('no live set');
-      const allowed = (base?.live ?? NumberSet.empty).union(NumberSet.range(firstNumber, this.#next));
-      if (!live.isSubsetOf(allowed)) throw new Error('live is not within base and new');
+    const allowed = () => (base?.live ?? NumberSet.empty).union(NumberSet.range(firstNumber, this.#next));
+    const take = (top: number, live: NumberSet | undefined): Snapshot => {
+      if (live?.isSubsetOf(allowed()) !== true) throw new Error('live is not within base and new');
       if (!live.has(top) || this.blobs.get(top)?.kind !== 'tree') throw new Error('the top is no live tree');
-      const snapshot = { top, takenAt: job.takenAt, live };
-      live = undefined;
-      return snapshot;
+      return { top, takenAt: job.takenAt, live };
     };
     for (;;) {
       const message = await session.receive();
@@ -153,7 +150,7 @@ export class ScanDom0 {
           live = NumberSet.decode(message.value);
           break;
         case 'checkpoint':
-          this.newest = take(message.value.top);
+          this.newest = take(message.value.top, allowed());
           run.checkpoints.push(this.newest);
           session.send('committed', {}).catch((error: unknown) => session.fail(error));
           break;
@@ -163,7 +160,7 @@ export class ScanDom0 {
         case 'progress':
           break;
         case 'done':
-          this.newest = take(message.value.top);
+          this.newest = take(message.value.top, live);
           return { ...run, done: message.value };
         case undefined:
           throw new Error('ended without a result');

@@ -6,7 +6,7 @@ import { concat, hex, u32, utf8 } from '../../shared/bytes.ts';
 import { encodeCbor } from '../../shared/cbor.ts';
 import { NO_ROOT, newRepositoryId, objectIdOf, rootHashOf } from '../../shared/ids.ts';
 import { MAX_ROOT } from '../../shared/limits.ts';
-import { decodeRoot, encodeRoot } from '../../shared/root.ts';
+import { FORMAT_VERSION, decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
 import { failure } from '../support/failure.ts';
 import { readVectors } from '../support/vectors.ts';
@@ -27,7 +27,7 @@ const slot: KeySlot = {
 
 // The noble module takes its hash from shared/root.ts; keys are derived after that was loaded.
 const body: RootBody = {
-  version: 1,
+  version: FORMAT_VERSION,
   repository: newRepositoryId(),
   counter: 1,
   time: 1_700_000_000_000,
@@ -43,8 +43,8 @@ const body: RootBody = {
 
 /** A root of any body, well-formed or not, with a good signature. */
 function rawRoot(encodedBody: Uint8Array): Uint8Array {
-  const signature = sign(concat([utf8('qubes-incremental-backup root 1\0'), encodedBody]), SEED);
-  return concat([utf8('QIBROOT1'), u32(encodedBody.length), encodedBody, signature]);
+  const signature = sign(concat([utf8('qubes-incremental-backup root 2\0'), encodedBody]), SEED);
+  return concat([utf8('QIBROOT2'), u32(encodedBody.length), encodedBody, signature]);
 }
 
 /** The body as it is encoded: ids as bytes. */
@@ -79,7 +79,7 @@ test('the decoded root shares no memory with what was read', () => {
 
 test('another implementation of Ed25519 (OpenSSL) accepts the signature over the bytes that docs/format.md names', () => {
   const encoded = root.bytes.subarray(12, root.bytes.length - 64);
-  const message = concat([utf8('qubes-incremental-backup root 1\0'), encoded]);
+  const message = concat([utf8('qubes-incremental-backup root 2\0'), encoded]);
   const spki = concat([Buffer.from('302a300506032b6570032100', 'hex'), body.publicKey]);
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   expect(nativeVerify(null, message, key, root.bytes.subarray(-64))).toBe(true);
@@ -118,8 +118,8 @@ describe('R05: a root is damaged if', () => {
       for (const flip of at < 20 || at > root.bytes.length - 70 ? [0x01, 0x80] : [0x01]) {
         const bytes = new Uint8Array(root.bytes);
         bytes[at] = (bytes[at] ?? 0) ^ flip;
-        const newer = at === 7 && (bytes[at] ?? 0) > 0x31;
-        expect(code(bytes), `byte ${at}`).toBe(newer ? 'store-version' : 'store-damaged');
+        // The digit of another version: 3, and 0x32 | 0x80.
+        expect(code(bytes), `byte ${at}`).toBe(at === 7 ? 'store-version' : 'store-damaged');
       }
     }
   }, 60_000);
@@ -138,7 +138,7 @@ describe('R05: a root is damaged if', () => {
 
   test('the signature covers the body without its domain', () => {
     const encoded = encodeCbor(wireBody());
-    expect(code(concat([utf8('QIBROOT1'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
+    expect(code(concat([utf8('QIBROOT2'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
       'store-damaged',
     );
   });
@@ -149,7 +149,7 @@ describe('R05: a root is damaged if', () => {
 
   test.each<[string, Record<string, unknown>]>([
     ['an unknown field', { extra: 1 }],
-    ['another version', { version: 2 }],
+    ['another version', { version: 1 }],
     ['a counter of 0', { counter: 0 }],
     ['a short repository id', { repository: new Uint8Array(15) }],
     ['a long previous hash', { previous: new Uint8Array(33) }],
@@ -175,10 +175,14 @@ describe('R05: a root is damaged if', () => {
   });
 });
 
-test('a newer format is told apart from damage', () => {
-  const newer = new Uint8Array(root.bytes);
-  newer[7] = 0x32;
-  const failed = failure(() => decodeRoot(newer));
-  expect(failed.code).toBe('store-version');
-  expect(failed.message).toContain('newer version');
+test.each([
+  ['0', 'store-damaged', 'damaged'],
+  ['1', 'store-version', 'format 1'],
+  ['3', 'store-version', 'newer version'],
+] as const)('version %s of the format is told apart: %s', (digit, expected, text) => {
+  const other = new Uint8Array(root.bytes);
+  other.set(utf8(digit), 7);
+  const failed = failure(() => decodeRoot(other));
+  expect(failed.code).toBe(expected);
+  expect(failed.message).toContain(text);
 });

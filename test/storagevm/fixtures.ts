@@ -5,7 +5,7 @@ import { getPublicKey, sign } from '@noble/ed25519';
 import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';
 import type { ObjectId, RootHash } from '../../shared/ids.ts';
 import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
-import { encodeRoot } from '../../shared/root.ts';
+import { FORMAT_VERSION, encodeRoot } from '../../shared/root.ts';
 import type { Root, RootBody } from '../../shared/root.ts';
 
 /** Random bytes under their name. */
@@ -35,7 +35,7 @@ export class TestRepository {
   /** The root after `before`; its catalog, and so its hash, is new each time. */
   root(before?: Root, changes: Partial<RootBody> = {}): Root {
     const body: RootBody = {
-      version: 1,
+      version: FORMAT_VERSION,
       repository: this.#id,
       counter: (before?.body.counter ?? 0) + 1,
       time: 1_700_000_000_000,

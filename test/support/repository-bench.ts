@@ -9,6 +9,8 @@ import { createRepository, openRepository } from '../../dom0/repository/open.ts'
 import type { Repository } from '../../dom0/repository/repository.ts';
 import { VmHistory } from '../../dom0/repository/vm-history.ts';
 import { VmWriter, newVmRecord } from '../../dom0/repository/vm-writer.ts';
+import type { Plan } from '../../dom0/repository/vm-writer.ts';
+import type { Snapshot, SnapshotVolume } from '../../dom0/repository/records.ts';
 import { KIND } from '../../dom0/seal/object.ts';
 import { PinFile } from '../../dom0/state/pin.ts';
 import { Storage } from '../../dom0/storage/storage.ts';
@@ -122,8 +124,17 @@ export async function historyFor(repository: Repository, name = 'work'): Promise
   return new VmHistory(repository, vm, newVmRecord(repository, vm, `uuid of ${name}`), undefined);
 }
 
-export async function writerFor(repository: Repository, name = 'work'): Promise<VmWriter> {
-  return VmWriter.open(repository, await historyFor(repository, name), utf8('{}'), () => 1_000);
+export async function writerFor(
+  repository: Repository,
+  name = 'work',
+  volumes: Plan['volumes'] = [{ name: 'private', mode: 'files' }],
+): Promise<VmWriter> {
+  return VmWriter.open(repository, await historyFor(repository, name), {
+    config: utf8('{}'),
+    takenAt: 1_000,
+    volumes,
+    now: () => 1_000,
+  });
 }
 
 /** Appends a blob whose text is `text`; answers its number, durable. */
@@ -137,25 +148,32 @@ export async function appendBlob(
   return number;
 }
 
-/** A snapshot of `live` with the tree `top`. */
-export function snapshotOf(top: number, live: Iterable<number>, partial = false) {
-  const counts = {
-    entries: 1,
-    files: 1,
-    bytes: 1,
-    changedFiles: 1,
-    readBytes: 1,
-    storedBytes: 1,
-    skipped: 0,
-  };
+/** A volume with the tree `top`. */
+export function volumeOf(top: number, changes: Partial<SnapshotVolume> = {}): SnapshotVolume {
   return {
+    name: 'private',
+    mode: 'files',
+    size: 0,
     takenAt: 1_000,
-    partial,
     top,
-    live: NumberSet.of(live),
     digest: null,
     ownersKnown: true,
     warnings: 0,
-    counts,
+    counts: {
+      entries: 1,
+      files: 1,
+      bytes: 1,
+      changedFiles: 1,
+      readBytes: 1,
+      storedBytes: 1,
+      skipped: 0,
+    },
+    ...changes,
   };
+}
+
+/** Publishes a snapshot of the private volume alone. */
+export async function commitVolume(writer: VmWriter, top: number, live: Iterable<number>): Promise<Snapshot> {
+  await writer.finishVolume(volumeOf(top), NumberSet.of(live));
+  return writer.commit();
 }

@@ -5,6 +5,9 @@ import type {
   Disposable,
   Domains,
   ServiceCall,
+  VolumeMode,
+  VolumeName,
+  VolumeShape,
   VolumeSnapshot,
 } from '../../dom0/domains/domains.ts';
 import type { VmName } from '../../shared/ids.ts';
@@ -25,7 +28,7 @@ export class WrappedDomains implements Domains {
     const inner = await this.#inner.startDisposable(vm, attachment);
     return {
       name: inner.name,
-      folder: inner.folder,
+      attached: inner.attached,
       call: async (service) => this.#wrap(await inner.call(service), service),
       destroy: () => inner.destroy(),
     };
@@ -48,11 +51,11 @@ export class WrappedDomains implements Domains {
   readConfig(vm: VmName) {
     return this.#inner.readConfig(vm);
   }
-  snapshotVolume(vm: VmName): Promise<VolumeSnapshot> {
-    return this.#inner.snapshotVolume(vm);
+  snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
+    return this.#inner.snapshotVolume(vm, volume, mode);
   }
-  createTemporary(finalName: VmName, config: Uint8Array) {
-    return this.#inner.createTemporary(finalName, config);
+  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]) {
+    return this.#inner.createTemporary(finalName, config, volumes);
   }
   promote(temporary: VmName, finalName: VmName) {
     return this.#inner.promote(temporary, finalName);

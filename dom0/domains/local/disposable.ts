@@ -1,12 +1,13 @@
 /** A disposable of the local driver: every call is a process in a sandbox of the same content. */
 
 import { BackupError } from '../../../shared/errors.ts';
+import type { Volume } from '../../../shared/protocol/disposable.ts';
 import type { Disposable, ServiceCall } from '../domains.ts';
 import type { CallTarget, Qrexec } from './qrexec.ts';
 
 export class LocalDisposable implements Disposable {
   readonly name: string;
-  readonly folder: string;
+  readonly attached: Volume | undefined;
   readonly #target: CallTarget;
   readonly #qrexec: Qrexec;
   readonly #remove: () => Promise<void>;
@@ -14,10 +15,10 @@ export class LocalDisposable implements Disposable {
   #starting = new Set<Promise<ServiceCall>>();
   #destroyed: Promise<void> | undefined;
 
-  /** `folder`: see Disposable. `remove` removes what it had on this machine. */
-  constructor(target: CallTarget, folder: string, qrexec: Qrexec, remove: () => Promise<void>) {
+  /** `attached`: see Disposable. `remove` removes what it had on this machine. */
+  constructor(target: CallTarget, attached: Volume | undefined, qrexec: Qrexec, remove: () => Promise<void>) {
     this.name = target.name;
-    this.folder = folder;
+    this.attached = attached;
     this.#target = target;
     this.#qrexec = qrexec;
     this.#remove = remove;

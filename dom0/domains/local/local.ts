@@ -16,7 +16,17 @@ import { BackupError, messageOf } from '../../../shared/errors.ts';
 import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
-import type { Attachment, Disposable, Domains, ServiceCall, Vm, VolumeSnapshot } from '../domains.ts';
+import type {
+  Attachment,
+  Disposable,
+  Domains,
+  ServiceCall,
+  Vm,
+  VolumeMode,
+  VolumeName,
+  VolumeShape,
+  VolumeSnapshot,
+} from '../domains.ts';
 import { LocalDisposable } from './disposable.ts';
 import { removeTree, statOf } from './files.ts';
 import { Qrexec } from './qrexec.ts';
@@ -26,8 +36,8 @@ import { Sandboxes } from './sandbox.ts';
 import type { SandboxChoice } from './sandbox.ts';
 import { TemporaryVms } from './temporary.ts';
 import { describeVm, listVms, readVm, volumeOf } from './vms.ts';
-import { LocalSnapshot, mountedVolume, requireMountable, snapshotVolume } from './volumes.ts';
-import type { MountedVolume } from './volumes.ts';
+import { LocalSnapshot, requireMountable, snapshotVolume, sourceOf } from './volumes.ts';
+import type { Source } from './volumes.ts';
 
 export interface LocalOptions {
   readonly home: string;
@@ -81,12 +91,13 @@ export class LocalDomains implements Domains {
       if (!this.#warned.has(text)) this.#warn(text);
       this.#warned.add(text);
     });
-    return vms.map(({ name, klass, uuid, includeInBackups, template }) => ({
+    return vms.map(({ name, klass, uuid, includeInBackups, template, volumes }) => ({
       name,
       klass,
       uuid,
       includeInBackups,
       template,
+      volumes,
     }));
   }
 
@@ -97,26 +108,26 @@ export class LocalDomains implements Domains {
     return bytes;
   }
 
-  async snapshotVolume(vm: VmName): Promise<VolumeSnapshot> {
-    return snapshotVolume(await readVm(this.#vms, vm), this.#volatile, newId('snapshot'));
+  async snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
+    return snapshotVolume(await readVm(this.#vms, vm), volume, mode, this.#volatile, newId('snapshot'));
   }
 
   async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
     const name = `disp${randomInt(10_000)}`;
     const id = newId(name);
-    const mounted = await this.#mount(vm, attachment, join(this.#volatile, id, 'mount'));
-    const folder = mounted === undefined ? '' : await this.#inside(vm, mounted);
+    const source = await this.#sourceFor(vm, attachment, join(this.#volatile, id, 'mount'));
+    const attached = source && { kind: source.kind, path: await this.#inside(vm, source) };
     const sandboxed = (await this.#sandboxes.mode()) !== 'none';
     const target: CallTarget = {
       name,
       role: 'dvm',
       policy: { klass: 'DispVM', tags: ['qubes-backup-disposable'] },
-      binds: mounted === undefined ? [] : [bindOf(mounted, attachment)],
+      binds: source === undefined ? [] : [bindOf(source, attachment)],
       home: sandboxed ? undefined : await this.#makeVolatile(join(id, 'home')),
-      image: mounted?.image,
+      image: source?.image,
       capabilities: isWritable(attachment) ? writerCapabilities() : READER,
     };
-    const disposable = new LocalDisposable(target, folder, this.#qrexec, async () => {
+    const disposable = new LocalDisposable(target, attached, this.#qrexec, async () => {
       this.#disposables.delete(disposable);
       await removeTree(join(this.#volatile, id));
     });
@@ -147,20 +158,20 @@ export class LocalDomains implements Domains {
   /** Its sandbox sees the VM's volume, writable, and that is where its home is. */
   async callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {
     const found = await readVm(this.#vms, vm);
-    const volume = await volumeOf(found);
+    const volume = await volumeOf(found, 'private');
     requireMountable(vm, volume);
     const id = newId('call');
-    const mounted = mountedVolume(volume, await this.#makeVolatile(join(id, 'mount')), true);
+    const source = sourceOf(volume, 'files', await this.#makeVolatile(join(id, 'mount')), true);
     const remove = () => removeTree(join(this.#volatile, id));
     try {
       const target: CallTarget = {
         name: vm,
         role: 'vm',
         policy: { klass: found.klass, tags: found.config.tags },
-        binds: [{ source: mounted.source, target: VOLUME, writable: true }],
+        binds: [{ source: source.path, target: VOLUME, writable: true }],
         home: undefined,
-        homeWithin: join(await this.#inside(vm, mounted), 'home', 'user'),
-        image: mounted.image,
+        homeWithin: join(await this.#inside(vm, source), 'home', 'user'),
+        image: source.image,
         capabilities: writerCapabilities(),
       };
       const call = await this.#qrexec.call(target, service, argument);
@@ -179,8 +190,8 @@ export class LocalDomains implements Domains {
     await mkdir(this.#storageFolder(storageVm), { recursive: true, mode: 0o700 });
   }
 
-  createTemporary(finalName: VmName, config: Uint8Array): Promise<VmName> {
-    return this.#temporary.create(finalName, config);
+  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
+    return this.#temporary.create(finalName, config, volumes);
   }
 
   promote(temporary: VmName, finalName: VmName): Promise<void> {
@@ -205,31 +216,32 @@ export class LocalDomains implements Domains {
     return lines;
   }
 
-  /** What is attached, as a folder of the machine, or an image and where to mount it. */
-  async #mount(vm: VmName, attachment: Attachment, mountPoint: string): Promise<MountedVolume | undefined> {
+  /** What is attached, as it is on this machine. */
+  async #sourceFor(vm: VmName, attachment: Attachment, mountPoint: string): Promise<Source | undefined> {
     switch (attachment.kind) {
       case 'nothing':
         return undefined;
       case 'folder':
-        return { source: await realpath(attachment.folder), image: undefined };
+        return { kind: 'folder', path: await realpath(attachment.folder), image: undefined };
       case 'snapshot':
         if (!(attachment.snapshot instanceof LocalSnapshot) || attachment.snapshot.vm !== vm) {
           throw new BackupError('internal', `the snapshot is not one of VM ${vm}`);
         }
-        return attachment.snapshot.mounted();
+        return attachment.snapshot.source;
       case 'volume': {
         await this.#temporary.check(attachment.vm);
-        const volume = await volumeOf(await readVm(this.#vms, attachment.vm));
-        if (volume.kind === 'image') await mkdir(mountPoint, { recursive: true, mode: 0o700 });
-        return mountedVolume(volume, mountPoint, attachment.writable);
+        const volume = await volumeOf(await readVm(this.#vms, attachment.vm), attachment.volume);
+        const source = sourceOf(volume, attachment.mode, mountPoint, attachment.writable);
+        if (source.image !== undefined) await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+        return source;
       }
     }
   }
 
-  /** Where a service finds a mounted volume. Throws `sandbox` if it needs one. */
-  async #inside(vm: VmName, { source, image }: MountedVolume): Promise<string> {
+  /** Where a service finds what is attached. Throws `sandbox` if it needs one. */
+  async #inside(vm: VmName, { path, image }: Source): Promise<string> {
     if ((await this.#sandboxes.mode()) !== 'none') return VOLUME;
-    if (image === undefined) return source;
+    if (image === undefined) return path;
     throw new BackupError(
       'sandbox',
       `VM ${vm}: its image can only be mounted in a sandbox, not with --sandbox none`,
@@ -253,8 +265,8 @@ function isWritable(attachment: Attachment): boolean {
   return attachment.kind === 'folder' || (attachment.kind === 'volume' && attachment.writable);
 }
 
-function bindOf(mounted: MountedVolume, attachment: Attachment): Bind {
-  return { source: mounted.source, target: VOLUME, writable: isWritable(attachment) };
+function bindOf({ path }: Source, attachment: Attachment): Bind {
+  return { source: path, target: VOLUME, writable: isWritable(attachment) };
 }
 
 /**

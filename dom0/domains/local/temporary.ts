@@ -15,10 +15,12 @@ import { BackupError, isBackupError, systemCode } from '../../../shared/errors.t
 import { isVmName, parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
+import type { VolumeShape } from '../domains.ts';
 import { makeImage } from './file-system.ts';
 import type { FileSystem } from './file-system.ts';
-import { readText, removeTree, statOf, syncFolder, writeDurably } from './files.ts';
+import { readText, removeTree, runTool, statOf, syncFolder, writeDurably } from './files.ts';
 import { canonicalJson, parseDescription, readVm, vmConfigSchema } from './vms.ts';
+import type { LocalVolume } from './vms.ts';
 
 /** The tag of a temporary VM. */
 export const TEMPORARY_TAG = 'qubes-backup-temporary';
@@ -36,6 +38,12 @@ const entrySchema = z.strictObject({
 });
 type Entry = z.output<typeof entrySchema>;
 
+/** A volume to make. */
+interface NewVolume extends VolumeShape {
+  readonly kind: LocalVolume['kind'];
+  readonly fileSystem: FileSystem;
+}
+
 export class TemporaryVms {
   readonly #vms: string;
   readonly #journal: string;
@@ -49,13 +57,19 @@ export class TemporaryVms {
   }
 
   /** See Domains.createTemporary. */
-  async create(finalName: VmName, description: Uint8Array): Promise<VmName> {
-    const { config: described, volume } = parseDescription(description);
-    if (volume.kind === 'image' && process.getuid?.() !== 0) {
-      throw new BackupError(
-        'io',
-        `VM ${finalName} has an image as its volume: only root can mount one, run the restore as root`,
-      );
+  async create(finalName: VmName, description: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
+    const { config: described, volumes: kinds } = parseDescription(description);
+    const made = volumes.map(({ name, mode, size }) => {
+      const { kind = 'folder', fileSystem = 'ext4' } = kinds[name] ?? {};
+      return { name, mode, size, kind, fileSystem };
+    });
+    for (const { name, mode, kind } of made) {
+      if (mode === 'files' && kind === 'image' && process.getuid?.() !== 0) {
+        throw new BackupError(
+          'io',
+          `VM ${finalName} has an image as its ${name} volume: only root can mount one, run the restore as root`,
+        );
+      }
     }
     const uuid = randomUUID();
     const entry: Entry = {
@@ -76,8 +90,7 @@ export class TemporaryVms {
       tags: [...entry.config.tags.filter((tag) => tag !== TEMPORARY_TAG), TEMPORARY_TAG],
     };
     await writeDurably(join(folder, 'vm.json'), canonicalJson(config));
-    if (volume.kind === 'folder') await mkdir(join(folder, 'private'), { mode: 0o755 });
-    else await this.#makeImage(finalName, join(folder, 'private.img'), volume);
+    for (const volume of made) await this.#makeVolume(finalName, folder, volume);
     await syncFolder(folder);
     await syncFolder(this.#vms);
     return entry.name;
@@ -221,11 +234,20 @@ export class TemporaryVms {
     return writeDurably(join(this.#journal, `${entry.name}.json`), canonicalJson(entry));
   }
 
+  /** An empty volume: a folder, an image with a file system, or for blocks a sparse image of nothing. */
+  async #makeVolume(vm: VmName, folder: string, volume: NewVolume): Promise<void> {
+    const { name, mode, size, kind } = volume;
+    const image = join(folder, `${name}.img`);
+    if (mode === 'blocks') await runTool('truncate', ['--size', String(size), '--', image]);
+    else if (kind === 'folder') await mkdir(join(folder, name), { mode: 0o755 });
+    else await this.#makeImage(vm, image, volume);
+  }
+
   /** An image of the file system that was backed up; of ext4 where this machine cannot make that one. */
   async #makeImage(
     name: VmName,
     path: string,
-    { size, fileSystem }: { readonly size: number; readonly fileSystem: FileSystem },
+    { size, fileSystem }: Pick<NewVolume, 'size' | 'fileSystem'>,
   ): Promise<void> {
     try {
       await makeImage(path, size, fileSystem);

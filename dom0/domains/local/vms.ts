@@ -1,6 +1,7 @@
 /**
- * VMs as folders: `vms/NAME/` with `vm.json` and the private volume, either the folder `private/` or the image `private.img`
- * with an ext4, xfs or btrfs file system. All of vm.json is optional, and nothing is ever written into a folder that a person made.
+ * VMs as folders: `vms/NAME/` with `vm.json` and volumes: `private`, either the folder `private/` or the image
+ * `private.img`, and perhaps `root`, as `root/` or `root.img`. The files of an image are read from an ext4, xfs or btrfs
+ * file system. All of vm.json is optional, and nothing is ever written into a folder that a person made.
  *
  * A VM whose vm.json names no UUID has one derived from the inode and birth time of its folder: it survives a
  * rename, and a new folder of an old name is another VM (R11). Copying the folder makes another VM as well.
@@ -14,7 +15,7 @@ import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
-import type { Vm } from '../domains.ts';
+import type { Vm, VolumeName } from '../domains.ts';
 import { FILE_SYSTEMS, fileSystemOf } from './file-system.ts';
 import type { FileSystem } from './file-system.ts';
 import { readText, statOf } from './files.ts';
@@ -33,8 +34,9 @@ export const vmConfigSchema = z.looseObject({
 });
 export type VmConfig = z.output<typeof vmConfigSchema>;
 
-/** Where a VM's private volume is. */
-export interface Volume {
+/** Where a VM's volume is. */
+export interface LocalVolume {
+  readonly name: VolumeName;
   readonly kind: 'folder' | 'image';
   readonly path: string;
   /** Bytes of an image; 0 of a folder, which has no size of its own. */
@@ -68,53 +70,60 @@ export async function readVm(vms: string, name: VmName): Promise<LocalVm> {
     throw new BackupError('unknown-vm', `there is no VM ${name} (no folder ${folder})`);
   const config = await readConfigFile(name, join(folder, 'vm.json'));
   const uuid = config.uuid ?? derivedUuid(stats.ino, stats.birthtimeNs);
+  const volumes: VolumeName[] = ['private'];
+  for (const file of ['root', 'root.img'])
+    if ((await statOf(join(folder, file))) !== undefined) volumes.push('root');
   const { klass, template, include_in_backups: includeInBackups } = config;
-  return { name, folder, config, klass, uuid, includeInBackups, template };
+  return { name, folder, config, klass, uuid, includeInBackups, template, volumes: [...new Set(volumes)] };
 }
 
-/** Throws `unknown-vm` if the VM has no volume, or an ambiguous one. */
-export async function volumeOf(vm: LocalVm): Promise<Volume> {
-  const folder = await statOf(join(vm.folder, 'private'));
-  const image = await statOf(join(vm.folder, 'private.img'));
+/** Throws `unknown-vm` if the VM has no such volume, or an ambiguous one. */
+export async function volumeOf(vm: LocalVm, name: VolumeName): Promise<LocalVolume> {
+  const folder = await statOf(join(vm.folder, name));
+  const image = await statOf(join(vm.folder, `${name}.img`));
   if (folder?.isDirectory() === true && image === undefined) {
-    return { kind: 'folder', path: join(vm.folder, 'private'), size: 0, fileSystem: undefined };
+    return { name, kind: 'folder', path: join(vm.folder, name), size: 0, fileSystem: undefined };
   }
   if (image?.isFile() === true && folder === undefined) {
-    const path = join(vm.folder, 'private.img');
-    return { kind: 'image', path, size: Number(image.size), fileSystem: await fileSystemOf(path) };
+    const path = join(vm.folder, `${name}.img`);
+    return { name, kind: 'image', path, size: Number(image.size), fileSystem: await fileSystemOf(path) };
   }
   throw new BackupError(
     'unknown-vm',
-    `VM ${vm.name} has no private volume: ${vm.folder} must hold either the folder private/ or the file private.img`,
+    `VM ${vm.name} has no ${name} volume: ${vm.folder} must hold either the folder ${name}/ or the file ${name}.img`,
   );
 }
 
-/** What travels with a backup: vm.json with its defaults, the UUID and the volume; canonical JSON. */
+/** What travels with a backup: vm.json with its defaults, the UUID and the volumes; canonical JSON. */
 export async function describeVm(vm: LocalVm): Promise<string> {
-  const { kind, size, fileSystem } = await volumeOf(vm);
-  const volume = fileSystem === undefined ? { kind, size } : { kind, size, fileSystem };
-  return canonicalJson({ ...vm.config, uuid: vm.uuid, volume });
+  const volumes: [VolumeName, unknown][] = [];
+  for (const name of vm.volumes) {
+    const { kind, size, fileSystem } = await volumeOf(vm, name);
+    volumes.push([name, fileSystem === undefined ? { kind, size } : { kind, size, fileSystem }]);
+  }
+  return canonicalJson({ ...vm.config, uuid: vm.uuid, volumes: Object.fromEntries(volumes) });
 }
 
-const describedSchema = vmConfigSchema.extend({
-  volume: z.looseObject({
-    kind: z.enum(['folder', 'image']),
-    size: z.int().min(0),
-    fileSystem: z.enum(FILE_SYSTEMS).default('ext4'),
-  }),
+const describedVolume = z.looseObject({
+  kind: z.enum(['folder', 'image']),
+  size: z.int().min(0),
+  fileSystem: z.enum(FILE_SYSTEMS).default('ext4'),
 });
+const describedSchema = vmConfigSchema.extend({
+  volumes: z.strictObject({ private: describedVolume.optional(), root: describedVolume.optional() }),
+});
+export type DescribedVolumes = z.output<typeof describedSchema>['volumes'];
 
 /** The inverse of {@link describeVm}. Throws `store-damaged`: the text comes from a backup. */
 export function parseDescription(bytes: Uint8Array): {
   config: VmConfig;
-  volume: { kind: Volume['kind']; size: number; fileSystem: FileSystem };
+  volumes: DescribedVolumes;
 } {
   const result = describedSchema.safeParse(parseJson(Buffer.from(bytes).toString('utf8')));
   if (!result.success)
     throw new BackupError('store-damaged', `the VM's configuration is not valid: ${issues(result.error)}`);
-  const { volume, ...config } = result.data;
-  const { kind, size, fileSystem } = volume;
-  return { config, volume: { kind, size, fileSystem } };
+  const { volumes, ...config } = result.data;
+  return { config, volumes };
 }
 
 /** JSON with sorted keys and a final newline: equal values are equal bytes. */
