@@ -49,7 +49,13 @@ function structureProblem(body: string): string | undefined {
       wildcards += 1;
     } else if (char === '*' || char === '?') {
       if (body.startsWith('***', at)) return 'has more than two asterisks in a row';
-      if (body.startsWith('**', at)) at += 1;
+      if (body.startsWith('**', at)) {
+        // git's rules for `a**/b` are not those of gitignore(5), nor of other programs.
+        const neighbours = [body.charAt(at - 1), body.charAt(at + 2)];
+        if (neighbours.some((char) => char !== '' && char !== '/'))
+          return 'has ** beside other characters; it stands alone between slashes';
+        at += 1;
+      }
       wildcards += 1;
     }
   }

@@ -23,7 +23,7 @@ export const MAX_BLOB_NUMBER = 2 ** 48 - 1;
 
 // ---- Wire ----------------------------------------------------------------------------------------------
 
-/** Deepest nesting of a control message; the deepest schema needs 5. */
+/** Deepest nesting of a control message; the deepest schema needs 6. */
 export const MAX_CBOR_DEPTH = 8;
 /** Default cap of a control payload; a message that needs more says so in its schema. */
 export const MAX_CONTROL = 64 * KiB;

@@ -64,6 +64,8 @@ describe('a pattern', () => {
     ['[a/b]', 'slash in brackets'],
     ['[[:word:]]', 'unknown [:class:]'],
     ['a***', 'more than two asterisks'],
+    ['a**/b', '** beside other characters'],
+    ['a/**b', '** beside other characters'],
     ['a//b', 'two slashes'],
     ['./a', '. or ..'],
     ['a/../b', '. or ..'],
