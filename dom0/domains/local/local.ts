@@ -36,7 +36,7 @@ import { Sandboxes } from './sandbox.ts';
 import type { SandboxChoice } from './sandbox.ts';
 import { TemporaryVms } from './temporary.ts';
 import { describeVm, listVms, readVm, volumeOf } from './vms.ts';
-import { LocalSnapshot, requireMountable, snapshotVolume, sourceOf } from './volumes.ts';
+import { LocalSnapshot, canMount, requireMountable, snapshotVolume, sourceOf } from './volumes.ts';
 import type { Source } from './volumes.ts';
 
 export interface LocalOptions {
@@ -109,7 +109,11 @@ export class LocalDomains implements Domains {
   }
 
   async snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
-    return snapshotVolume(await readVm(this.#vms, vm), volume, mode, this.#volatile, newId('snapshot'));
+    return snapshotVolume(await readVm(this.#vms, vm), volume, mode, {
+      volatile: this.#volatile,
+      id: newId('snapshot'),
+      mounts: canMount((await this.#sandboxes.mode()) !== 'none'),
+    });
   }
 
   async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
@@ -265,8 +269,8 @@ function isWritable(attachment: Attachment): boolean {
   return attachment.kind === 'folder' || (attachment.kind === 'volume' && attachment.writable);
 }
 
-function bindOf({ path }: Source, attachment: Attachment): Bind {
-  return { source: path, target: VOLUME, writable: isWritable(attachment) };
+function bindOf({ path, writable }: Source, attachment: Attachment): Bind {
+  return { source: path, target: VOLUME, writable: writable ?? isWritable(attachment) };
 }
 
 /**
