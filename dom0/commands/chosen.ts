@@ -42,6 +42,15 @@ export async function choose(app: App, target: string, volumeName?: VolumeName):
   };
 }
 
+/** Throws `unknown-snapshot` for a partial snapshot, of which no volume needs to be whole. */
+export function requireComplete({ history, snapshot }: Chosen): void {
+  if (!snapshot.partial) return;
+  throw new BackupError(
+    'unknown-snapshot',
+    `snapshot ${snapshot.number} of ${history.name} is partial: it is not a state the VM ever had; choose another`,
+  );
+}
+
 /** Throws `unknown-volume`. */
 export function volumeOf(vm: string, snapshot: Snapshot, wanted: VolumeName | undefined): SnapshotVolume {
   const { volumes, number } = snapshot;

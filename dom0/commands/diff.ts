@@ -6,11 +6,11 @@ import { compare } from '../../shared/protocol/browse.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
-import { formatTime } from '../format.ts';
+import { formatCount, formatTime } from '../format.ts';
 import { findSnapshot, splitTarget } from '../repository/find-snapshot.ts';
 import type { Snapshot } from '../repository/records.ts';
 import { runCompare } from '../session/query-sessions.ts';
-import { choose, volumeOf } from './chosen.ts';
+import { choose, requireComplete, volumeOf } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 import { DifferenceList } from './differences.ts';
 import { entriesIn } from './ls.ts';
@@ -30,7 +30,7 @@ export async function diff(
   requireUsage(isLive || !content, `--content is about the live volume: a snapshot's content is known`);
   if (isLive) await app.lock();
   const chosen = await choose(app, target, volumeName);
-  const list = new DifferenceList(app);
+  const list = new DifferenceList(app, chosen.volume.name);
   const after = isLive ? undefined : await otherSnapshot(chosen, other);
   const leftOut =
     after === undefined
@@ -41,27 +41,40 @@ export async function diff(
   await app.closeStorage();
 }
 
-/** Reads the whole volume as it is now, and holds it against a snapshot. */
+/** Reads whole volumes as they are now, all of a snapshot or the named one, and holds them against it. */
 export async function verify(app: App, target: string, volumeName?: VolumeName): Promise<void> {
   await app.lock();
   const chosen = await choose(app, target, volumeName);
-  const list = new DifferenceList(app);
-  const leftOut = await compareLive(app, chosen, true, list);
+  requireComplete(chosen);
   const { history, snapshot } = chosen;
-  const of = { vm: history.name, snapshot: snapshot.number };
-  if (!list.isEmpty) {
-    app.differs = true;
-    list.total(leftOut, { vm: history.name, before: snapshot.number, after: LIVE });
+  const volumes = volumeName === undefined ? snapshot.volumes : [chosen.volume];
+  let leftOut = 0;
+  for (const volume of volumes) {
+    if (volumes.length > 1) app.output.line(`The ${volume.name} volume:`);
+    leftOut += await verifyVolume(app, { ...chosen, volume });
   }
-  app.output.event('verified', { ...of, equal: list.isEmpty, leftOut });
+  const of = { vm: history.name, snapshot: snapshot.number, volumes: volumes.map(({ name }) => name) };
+  app.output.event('verified', { ...of, equal: !app.differs, leftOut });
   const name = `snapshot ${snapshot.number} (${formatTime(snapshot.takenAt)})`;
   const known = app.warnings > 0 ? ', as far as it could be read' : '';
+  const rest = leftOut > 0 ? ` ${formatCount(leftOut)} left out then or now were not compared.` : '';
   app.output.line(
-    list.isEmpty
-      ? `${history.name} is what ${name} holds${known}.`
-      : `${history.name} differs from ${name}: what was changed since then, or either is damaged.`,
+    app.differs
+      ? `${history.name} differs from ${name}: it was changed since then, or either is damaged.`
+      : `${history.name} is what ${name} holds${known}.${rest}`,
   );
   await app.closeStorage();
+}
+
+/** Shows how one volume differs; answers how many entries were not compared. */
+async function verifyVolume(app: App, chosen: Chosen): Promise<number> {
+  const { history, snapshot, volume } = chosen;
+  const list = new DifferenceList(app, volume.name);
+  const leftOut = await compareLive(app, chosen, true, list);
+  if (list.isEmpty) return leftOut;
+  app.differs = true;
+  list.total(leftOut, { vm: history.name, before: snapshot.number, after: LIVE });
+  return leftOut;
 }
 
 /** The second snapshot of `diff`: of the same VM, whose name may be left out before `@`. */

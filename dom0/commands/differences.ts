@@ -2,6 +2,7 @@
 
 import type { Difference } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';
+import type { VolumeName } from '../domains/domains.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import type { Row } from '../output.ts';
 
@@ -22,12 +23,15 @@ const CONTENT: readonly Difference['fields'][number][] = ['content', 'target', '
 /** Shows differences as they come, and keeps count. */
 export class DifferenceList {
   readonly #app: App;
+  readonly #volume: VolumeName;
   readonly #counts: Record<Change, number> = { added: 0, removed: 0, modified: 0, metadata: 0, type: 0 };
   #addedBytes = 0;
   #removedBytes = 0;
 
-  constructor(app: App) {
+  /** `volume` is what the paths are of. */
+  constructor(app: App, volume: VolumeName) {
     this.#app = app;
+    this.#volume = volume;
   }
 
   get isEmpty(): boolean {
@@ -42,7 +46,13 @@ export class DifferenceList {
   total(leftOut: number, fields: Readonly<Record<string, unknown>>): void {
     const { added, removed, modified, metadata, type } = this.#counts;
     const bytes = { addedBytes: this.#addedBytes, removedBytes: this.#removedBytes };
-    this.#app.output.event('differences', { ...fields, ...this.#counts, ...bytes, leftOut });
+    this.#app.output.event('differences', {
+      ...fields,
+      volume: this.#volume,
+      ...this.#counts,
+      ...bytes,
+      leftOut,
+    });
     const parts = [
       `${formatCount(added)} added (${formatBytes(this.#addedBytes)})`,
       `${formatCount(removed)} removed (${formatBytes(this.#removedBytes)})`,
@@ -63,7 +73,7 @@ export class DifferenceList {
     return {
       line: `${MARKS[change]}  ${detailOf(change, difference).padEnd(24)}  ${path || '.'}`,
       event: 'difference',
-      fields: { change, path, before, after, fields },
+      fields: { volume: this.#volume, change, path, before, after, fields },
     };
   }
 }

@@ -13,7 +13,7 @@ import { runRestore, runVerify } from '../session/read-sessions.ts';
 import type { Restored } from '../session/read-sessions.ts';
 import { totalsOf } from '../repository/records.ts';
 import type { SnapshotVolume } from '../repository/records.ts';
-import { choose } from './chosen.ts';
+import { choose, requireComplete } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 
 export async function restore(app: App, target: string, as: string | undefined): Promise<void> {
@@ -28,12 +28,7 @@ export async function restore(app: App, target: string, as: string | undefined):
       `a VM named ${name} exists and is not touched: restore beside it with --as NAME`,
     );
   }
-  if (snapshot.partial) {
-    throw new BackupError(
-      'unknown-snapshot',
-      `snapshot ${snapshot.number} of ${history.name} is partial: it is not a state the VM ever had; choose another`,
-    );
-  }
+  requireComplete(chosen);
   const { warnings } = totalsOf(snapshot);
   if (warnings > 0)
     app.warnOnly(

@@ -167,6 +167,15 @@ test('R22: both volumes are in one snapshot, restored and verified together, eac
   });
   await home.expectRun(0, 'restore', 'work@1', '--as', 'first');
   expect(readFileSync(join(home.folder, 'vms', 'first', 'root.img'))[20 * MiB]).toBe(0);
+
+  // Both are held against what they are now.
+  const equal = await home.expectRun(0, 'verify', 'work');
+  expect(equal.event('verified')).toMatchObject({ volumes: ['private', 'root'], equal: true });
+  const differs = await home.expectRun(4, 'verify', 'work@1');
+  expect(differs.events.filter(({ event }) => event === 'difference')).toMatchObject([
+    { volume: 'root', change: 'modified', path: 'volume' },
+  ]);
+  await home.expectRun(0, 'verify', 'work@1', '--volume', 'private');
 });
 
 test('a volume that changes its mode is read anew, and both snapshots restore', async () => {
