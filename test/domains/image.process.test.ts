@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   truncateSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -30,6 +31,7 @@ import {
 } from '../support/images.ts';
 import { program as installed, testNeeding } from '../support/needs.ts';
 import { waitFor } from '../support/processes.ts';
+import { Random } from '../support/random.ts';
 import { tempFolder } from '../support/temp.ts';
 import { makeHome, makeProgram, readAll } from './program.ts';
 
@@ -83,6 +85,37 @@ function overwrite(path: string, at: number, bytes: Uint8Array): void {
 describe.each(FILE_SYSTEMS)('a volume as an image with %s', (kind) => {
   const missing = mountable(kind);
   if (missing !== undefined) console.warn(`NOT TESTED: volumes as ${kind} images: ${missing}`);
+
+  testNeeding(missing)(
+    'bits that flip in its structure end in an answer or an error, and nothing stays mounted',
+    async () => {
+      const { home, domains, image } = setUp(kind, 'auto');
+      const whole = readFileSync(image);
+      for (let seed = 0; seed < 3; seed++) {
+        const random = new Random(seed);
+        const damaged = Buffer.from(whole);
+        const written = damaged.length - 4096;
+        for (let i = 0; i < 400; i++) {
+          // Only what is in use counts: the file is sparse.
+          let at = random.below(written);
+          for (let tries = 0; tries < 1000 && damaged[at] === 0; tries++) at = random.below(written);
+          damaged[at] = (damaged[at] ?? 0) ^ (1 << random.below(8));
+        }
+        writeFileSync(image, damaged);
+        const snapshot = await domains.snapshotVolume(work, 'private', 'files').catch(() => undefined);
+        if (snapshot === undefined) continue; // Its magic number was hit.
+        const disposable = await domains.startDisposable(work, { kind: 'snapshot', snapshot });
+        const call = await disposable.call('test.Volume');
+        await readAll(call);
+        expect((await call.exited).signal).toBe(null);
+        await disposable.destroy();
+        await snapshot.release();
+      }
+      expect(shell('mount')).not.toContain(home);
+      await waitFor(() => !shell('losetup -a').includes(home), 'the loop devices are gone');
+    },
+    120_000,
+  );
 
   describe.each(['bubblewrap', 'unshare'] as const)('sandbox by %s', (sandbox) => {
     const usable = testNeeding(missing, sandbox === 'bubblewrap' ? installed('bwrap') : undefined);
