@@ -14,12 +14,21 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { z } from 'zod';
 import { seekData, seekHole } from '../../dvm/libc.ts';
+import type { Domains } from '../../dom0/domains/domains.ts';
+import { decodeWith, encodeCbor } from '../../shared/cbor.ts';
 import { compareTrees } from '../support/checker.ts';
+import { rejection } from '../support/failure.ts';
 import { Home } from '../support/home.ts';
 import type { Result } from '../support/home.ts';
+import { runInProcess } from '../support/in-process.ts';
+import { backUp } from '../support/lies.ts';
+import type { Alter } from '../support/lies.ts';
 import { Random } from '../support/random.ts';
+import { Consistent, tampered } from '../support/tamper.ts';
 import { tempFolder } from '../support/temp.ts';
+import { WrappedDomains } from '../support/wrapped-domains.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -216,4 +225,29 @@ test('what cannot be backed up as configured says what to configure, and stores 
   home.configure('[backup.volumes]', 'private = "blocks"', 'root = "blocks"');
   await home.expectRun(0, 'backup', 'work');
   expect((await home.expectRun(0, 'list')).event('snapshot')).toMatchObject({ snapshot: 1 });
+});
+
+test('R05: a disposable that passes another volume’s tree off as its own is refused, and no snapshot is made', async () => {
+  const home = new Home();
+  home.configure('[vm.work.volumes]', 'root = "blocks"');
+  home.write('work', 'file', 'of the private volume');
+  makeImage(join(home.folder, 'vms', 'work', 'root.img'), new Random(9));
+  await home.expectRun(0, 'init');
+  const DONE = 0x14;
+  let ofPrivate: unknown;
+  const alter: Alter = ({ type, payload }) => {
+    if (type !== DONE) return undefined;
+    const said = decodeWith(z.record(z.string(), z.unknown()), payload);
+    if (ofPrivate !== undefined) return new Consistent(DONE, encodeCbor({ ...said, top: ofPrivate }));
+    ofPrivate = said['top'];
+    return undefined;
+  };
+  const wrap = (inner: Domains) =>
+    new WrappedDomains(inner, (call, service) =>
+      service === 'qubes.BackupScan' ? tampered(call, alter) : call,
+    );
+  const error = await rejection(runInProcess(home, backUp, wrap));
+  expect((error.cause as Error).message).toMatch(/qubes\.BackupScan names a tree that it does not keep/);
+  const snapshots = (await home.expectRun(0, 'list')).events.filter(({ event }) => event === 'snapshot');
+  expect(snapshots.every(({ partial }) => partial)).toBe(true);
 });
