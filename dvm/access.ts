@@ -23,6 +23,13 @@ import {
 } from './libc.ts';
 import type { Stat } from './libc.ts';
 
+/** How xfs shows CAP_SYS_ADMIN the access control lists once more, beside system.posix_acl_*, which all have. */
+const XFS_ACL_PREFIX = 'trusted.SGI_ACL_';
+
+function isOwn(name: ByteString): boolean {
+  return !name.startsWith(XFS_ACL_PREFIX);
+}
+
 /** Good until the walk goes on. Every method throws LibcError. */
 export interface Access {
   /** Opens a regular file; the caller closes it. */
@@ -79,7 +86,7 @@ export class MountedAccess implements Access {
       throw error;
     }
     let size = 0;
-    return names.flatMap((name) => {
+    return names.filter(isOwn).flatMap((name) => {
       const value = this.#attribute(name);
       if (value === undefined) return [];
       size += name.length + value.length;

@@ -39,6 +39,16 @@ export function hasSameMetadata(a: Entry, b: Entry): boolean {
   );
 }
 
+/** Setuid and setgid. */
+const SET_ID = 0o6000;
+const CAPABILITIES = 'security.capability';
+
+/** True if privileges are gone that the kernel takes from a file whenever it is written. */
+export function lostPrivileges(before: Entry, after: Entry): boolean {
+  const isCapable = ({ attributes }: Entry) => attributes.some(({ name }) => name === CAPABILITIES);
+  return (before.mode & ~after.mode & SET_ID) !== 0 || (isCapable(before) && !isCapable(after));
+}
+
 /** Makes entries, and counts the owners that this machine cannot map. */
 export class Describer {
   readonly #note: Noter;

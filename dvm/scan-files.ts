@@ -10,7 +10,7 @@ import type { OpenFile } from './access.ts';
 import { ChunkTable } from './chunk-table.ts';
 import type { ContentReader } from './content.ts';
 import type { Describer } from './describe.ts';
-import { hasSameMetadata, sameState } from './describe.ts';
+import { hasSameMetadata, lostPrivileges, sameState } from './describe.ts';
 import type { ChunkContent } from './digest.ts';
 import type { Chunk } from './entry.ts';
 import type { Stat } from './libc.ts';
@@ -78,12 +78,14 @@ export class FileScanner {
 
   /**
    * The entry of a file of which only metadata changed. Its ctime alone cannot tell that from a write whose mtime was set
-   * back; a mode, owner, attribute or link that differs explains it, else the content is read.
+   * back; a mode, owner, attribute or link that differs explains it, unless a write does that as well. Else the content
+   * is read.
    */
   #describedAnew(found: Found, known: TreeEntry): TreeEntry | undefined {
     if (this.#parts.base?.hasContentOf(found, known.entry) !== true) return undefined;
     const entry = this.#parts.describer.describe(found);
-    if (entry === undefined || hasSameMetadata(entry, known.entry)) return undefined;
+    if (entry === undefined || hasSameMetadata(entry, known.entry) || lostPrivileges(known.entry, entry))
+      return undefined;
     return { entry, chunks: known.chunks };
   }
 

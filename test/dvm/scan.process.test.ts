@@ -28,7 +28,7 @@ import * as libc from '../../dvm/libc.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { tempFolder } from '../support/temp.ts';
 import { ScanDom0, verifyFolder } from './scan-dom0.ts';
-import { fileFlags, root, testNeeding } from '../support/needs.ts';
+import { attributes, fileFlags, program, root, testNeeding } from '../support/needs.ts';
 
 const MiB = 2 ** 20;
 const isRoot = process.getuid?.() === 0;
@@ -194,6 +194,39 @@ describe('R21: what did not change is not stored again', () => {
     utimesSync(join(folder, 'f'), atime, mtime);
     await dom0.scan(folder);
     expect((await dom0.files()).get('f')?.content.toString()).toBe('after!');
+  });
+
+  /** Writes to `f`, of which a privilege goes with that, and sets the time back. */
+  async function contentAfterPrivileged(give: (file: string) => void, take?: (file: string) => void) {
+    const file = join(tempFolder(), 'f');
+    writeFileSync(file, 'before');
+    give(file);
+    const { atime, mtime } = statSync(file);
+    utimesSync(file, atime, mtime);
+    const dom0 = new ScanDom0();
+    await dom0.scan(join(file, '..'));
+    writeFileSync(file, 'after!');
+    take?.(file);
+    utimesSync(file, atime, mtime);
+    await dom0.scan(join(file, '..'));
+    return (await dom0.files()).get('f')?.content.toString();
+  }
+
+  test('also if it took the setuid bit away, as the kernel does at every write of a user', async () => {
+    const [setuid, plain] = [
+      (file: string) => chmodSync(file, 0o4755),
+      (file: string) => chmodSync(file, 0o755),
+    ];
+    expect(await contentAfterPrivileged(setuid, plain)).toBe('after!');
+  });
+
+  testNeeding(
+    root,
+    program('setcap'),
+    attributes(),
+  )('also if it took capabilities away, as the kernel does at every write', async () => {
+    const give = (file: string) => execFileSync('setcap', ['cap_net_raw+ep', file]);
+    expect(await contentAfterPrivileged(give)).toBe('after!');
   });
 
   test('an entry whose ctime is within 2 s of the snapshot, or later, is read again', async () => {
