@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   lchownSync,
@@ -13,10 +14,11 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { rsyncDifferences, walkDifferences } from './checker.ts';
-import { attributes, program, root, testNeeding } from './needs.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { DEEP_FOLDER, SOCKET_SUFFIX, rsyncDifferences, walkDifferences } from './checker.ts';
+import { attributes, fileFlags, program, root, testNeeding } from './needs.ts';
 import type { Missing } from './needs.ts';
 import { tempFolder } from './temp.ts';
 import { generateTree } from './tree-generator.ts';
@@ -56,9 +58,12 @@ interface Difference {
   readonly make: (folder: string) => void;
   /** Rsync is no judge of it. */
   readonly walkOnly?: true;
+  /** What both trees have beside {@link plant}. */
+  readonly prepare?: (folder: string) => void;
 }
 
 const attributesHere = attributes();
+const flagsHere = fileFlags();
 
 const planted: readonly Difference[] = [
   {
@@ -148,28 +153,141 @@ const planted: readonly Difference[] = [
     name: 'hard link where there was none',
     says: /hard link/,
     walkOnly: true,
+    prepare: (at) => {
+      for (const file of ['one', 'two']) {
+        writeFileSync(join(at, 'sub', file), 'same');
+        touch(join(at, 'sub', file), TIME);
+      }
+    },
     make: (at) => {
       const [file, copy] = [join(at, 'sub', 'one'), join(at, 'sub', 'two')];
       rmSync(copy);
       linkSync(file, copy);
     },
   },
+  {
+    name: 'trusted attribute',
+    needs: [root, attributesHere, program('getfattr')],
+    says: /attributes.*trusted/,
+    make: (at) => shell('setfattr', '-n', 'trusted.test', '-v', 'value', join(at, 'other')),
+  },
+  {
+    name: 'attribute of a folder',
+    needs: [attributesHere, program('getfattr')],
+    says: /attributes/,
+    make: (at) => shell('setfattr', '-n', 'user.test', '-v', 'value', join(at, 'sub')),
+  },
+  {
+    name: 'byte of an attribute beyond a NUL',
+    needs: [attributesHere, program('getfattr')],
+    says: /attributes/,
+    prepare: (at) => shell('setfattr', '-n', 'user.test', '-v', '0x610062', join(at, 'other')),
+    make: (at) => shell('setfattr', '-n', 'user.test', '-v', '0x610063', join(at, 'other')),
+  },
+  {
+    name: 'capability',
+    needs: [root, attributesHere, program('getfattr'), program('setcap')],
+    says: /attributes.*security/,
+    make: (at) => shell('setcap', 'cap_net_raw+ep', join(at, 'other')),
+  },
+  {
+    name: 'default ACL',
+    needs: [attributesHere, program('getfattr'), program('setfacl')],
+    says: /attributes.*acl_default/,
+    make: (at) => shell('setfacl', '-d', '-m', 'u:12345:r', join(at, 'sub')),
+  },
+  ...(['i', 'a', 'd', 'S', 'A'] as const).map((flag): Difference => ({
+    name: `flag ${flag}`,
+    needs: [root, flagsHere],
+    says: new RegExp(`flags .*${flag}`),
+    walkOnly: true,
+    make: (at) => {
+      const file = join(at, 'other');
+      shell('chattr', `+${flag}`, file);
+      onTestFinished(() => shell('chattr', `-${flag}`, file));
+    },
+  })),
+  {
+    name: 'device number',
+    needs: [root],
+    says: /device/,
+    prepare: (at) => {
+      shell('mknod', join(at, 'device'), 'c', '1', '3');
+      touch(join(at, 'device'), TIME);
+    },
+    make: (at) => {
+      rmSync(join(at, 'device'));
+      shell('mknod', join(at, 'device'), 'c', '1', '5');
+      touch(join(at, 'device'), TIME);
+    },
+  },
+  {
+    name: 'block device for a character device',
+    needs: [root],
+    says: /mode/,
+    walkOnly: true,
+    prepare: (at) => {
+      shell('mknod', join(at, 'device'), 'c', '7', '3');
+      touch(join(at, 'device'), TIME);
+    },
+    make: (at) => {
+      rmSync(join(at, 'device'));
+      shell('mknod', join(at, 'device'), 'b', '7', '3');
+      touch(join(at, 'device'), TIME);
+    },
+  },
+  {
+    name: 'hole that became zeros',
+    says: /occupied/,
+    walkOnly: true,
+    prepare: (at) => {
+      writeFileSync(join(at, 'sparse'), '');
+      truncateSync(join(at, 'sparse'), 256 * 1024);
+      touch(join(at, 'sparse'), TIME);
+    },
+    make: (at) => {
+      writeFileSync(join(at, 'sparse'), Buffer.alloc(256 * 1024));
+      touch(join(at, 'sparse'), TIME);
+    },
+  },
+  {
+    name: 'content at a path beyond PATH_MAX',
+    says: /bottom.*content/,
+    walkOnly: true,
+    prepare: (at) => plantDeep(at, 'deep text'),
+    make: (at) => plantDeep(at, 'deep Text'),
+  },
+  {
+    name: 'attribute at a path beyond PATH_MAX',
+    needs: [attributesHere, program('getfattr')],
+    says: /bottom": attributes/,
+    walkOnly: true,
+    prepare: (at) => plantDeep(at, 'deep text'),
+    make: (at) => plantDeep(at, 'deep text', 'setfattr -n user.test -v value bottom'),
+  },
 ];
 
+/** A file whose path has more than 4,096 bytes, all below made at fixed times; `command` runs beside it. */
+function plantDeep(folder: string, text: string, command = 'true'): void {
+  const script = [
+    `mkdir -p ${DEEP_FOLDER} && cd ${DEEP_FOLDER}`,
+    `for i in $(seq 20); do mkdir -p ${'d'.repeat(250)} && cd -P ${'d'.repeat(250)}; done`,
+    `printf '%s' '${text}' > bottom && ${command} && touch -d ${TIME} bottom .`,
+    `for i in $(seq 20); do cd -P .. && touch -d ${TIME} .; done`,
+  ].join('\n');
+  const ended = spawnSync('sh', ['-e'], { cwd: folder, input: script, encoding: 'utf8' });
+  if (ended.status !== 0) throw new Error(`planting a deep file failed: ${ended.stderr}`);
+}
+
 describe('the checker catches one planted difference:', () => {
-  for (const { name, needs = [], says, make, walkOnly } of planted) {
+  for (const { name, needs = [], says, make, prepare, walkOnly } of planted) {
     const set = () => {
       const [a, b] = [join(tempFolder(), 'a'), join(tempFolder(), 'b')];
       plant(a);
       plant(b);
-      if (walkOnly) {
-        for (const at of [a, b]) {
-          for (const file of ['one', 'two']) {
-            writeFileSync(join(at, 'sub', file), 'same');
-            touch(join(at, 'sub', file), TIME);
-          }
-          settle(at);
-        }
+      for (const at of [a, b]) {
+        prepare?.(at);
+        settle(at);
       }
       expect(walkDifferences(a, b)).toEqual([]);
       return { a, b };
@@ -177,7 +295,7 @@ describe('the checker catches one planted difference:', () => {
     testNeeding(...needs)(`${name}, by its own walk`, () => {
       const { a, b } = set();
       make(b);
-      if (!/time/.test(name)) settle(b);
+      if (!/^(time|flag)/.test(name)) settle(b);
       expect(walkDifferences(a, b).join('\n')).toMatch(says);
     });
     if (walkOnly) continue;
@@ -185,10 +303,26 @@ describe('the checker catches one planted difference:', () => {
       const { a, b } = set();
       expect(rsyncDifferences(a, b)).toEqual([]);
       make(b);
-      if (!/time/.test(name)) settle(b);
+      if (!/^(time|flag)/.test(name)) settle(b);
       expect(rsyncDifferences(a, b)).not.toEqual([]);
     });
   }
+
+  test('and leaves out sockets only', async () => {
+    const [a, b] = [join(tempFolder(), 'a'), join(tempFolder(), 'b')];
+    for (const at of [a, b]) plant(at);
+    const server = createServer().listen(join(a, `left${SOCKET_SUFFIX}`));
+    onTestFinished(() => {
+      server.close();
+    });
+    await once(server, 'listening');
+    settle(a);
+    expect(walkDifferences(a, b)).toEqual([]);
+    expect(rsyncDifferences(a, b)).toEqual([]);
+    writeFileSync(join(a, `file${SOCKET_SUFFIX}`), '');
+    settle(a);
+    expect(walkDifferences(a, b)).toEqual([`"file${SOCKET_SUFFIX}": missing`]);
+  });
 
   test('and sees none between a generated tree and a faithful copy', () => {
     const [a, b, c] = [join(tempFolder(), 'a'), join(tempFolder(), 'b'), join(tempFolder(), 'c')];

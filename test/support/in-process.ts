@@ -7,12 +7,13 @@ import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { readKeyFile } from '../../dom0/keys/secret.ts';
 import { Output } from '../../dom0/output.ts';
 import type { Row } from '../../dom0/output.ts';
-import type { Home } from './home.ts';
+import type { Event, Home } from './home.ts';
 import { SANDBOX } from './home.ts';
 
-/** Keeps what a command would have printed. */
+/** Keeps what a command would have printed, both ways. */
 export class QuietOutput extends Output {
   readonly lines: string[] = [];
+  readonly events: Event[] = [];
 
   constructor() {
     super(false);
@@ -25,6 +26,10 @@ export class QuietOutput extends Output {
   override rows(rows: readonly Row[]): Promise<void> {
     this.lines.push(...rows.map(({ line }) => line));
     return Promise.resolve();
+  }
+
+  override event(event: string, fields: Readonly<Record<string, unknown>>): void {
+    this.events.push({ event, ...fields });
   }
 
   override warn(text: string): void {
@@ -47,13 +52,24 @@ export async function runInProcess(
   wrap: (domains: Domains) => Domains = (domains) => domains,
 ): Promise<App> {
   const config = loadConfig({ file: undefined, localHome: home.folder, sandbox: SANDBOX });
-  const domains = wrap(new LocalDomains({ home: config.home, sandbox: config.sandbox }));
+  const local = new LocalDomains({ home: config.home, sandbox: config.sandbox });
+  return (await runOver(wrap(local), home, command)).app;
+}
+
+/** Runs `command` on `home` over `domains`. */
+export async function runOver(
+  domains: Domains,
+  home: Pick<Home, 'folder' | 'keyFile'>,
+  command: (app: App) => Promise<void>,
+): Promise<{ readonly app: App; readonly output: QuietOutput }> {
+  const config = loadConfig({ file: undefined, localHome: home.folder, sandbox: SANDBOX });
+  const output = new QuietOutput();
   const secret = () => Promise.resolve(readKeyFile(home.keyFile));
-  const app = new App({ config, domains, output: new QuietOutput(), secret, acceptRoot: undefined });
+  const app = new App({ config, domains, output, secret, acceptRoot: undefined });
   try {
     await command(app);
   } finally {
     await app.close();
   }
-  return app;
+  return { app, output };
 }

@@ -1,7 +1,6 @@
 /** A repository in the test's own process: dom0's real code against the storage VM's real code, over in-memory pipes. */
 
 import { join } from 'node:path';
-import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
 import { createSlot } from '../../dom0/keys/slots.ts';
@@ -17,73 +16,11 @@ import { Storage } from '../../dom0/storage/storage.ts';
 import { utf8 } from '../../shared/bytes.ts';
 import { newRepositoryId, parseVmName } from '../../shared/ids.ts';
 import { NumberSet } from '../../shared/numbers.ts';
-import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
-import type { Protocol } from '../../shared/wire/frame.ts';
-import { Session } from '../../shared/wire/session.ts';
-import { DirectoryBackEnd } from '../../storagevm/directory.ts';
-import { serveGet } from '../../storagevm/get.ts';
-import { serveList } from '../../storagevm/list.ts';
-import { servePut } from '../../storagevm/put.ts';
-import { serveSetRoot } from '../../storagevm/set-root.ts';
-import { connectedPair } from './peers.ts';
+import { callStorageHere } from './in-process-services.ts';
 import { tempFolder } from './temp.ts';
 
 /** A fresh copy each time: who is given it zeroes it. */
 const secret = (): Secret => ({ kind: 'keyFile', bytes: new Uint8Array(32).fill(7) });
-
-/** Serves one call of a storage service here. */
-function inProcessCall(service: string, folder: string): ServiceCall {
-  const [ours, theirs] = connectedPair();
-  const backEnd = new DirectoryBackEnd(folder);
-  const start = <P extends Protocol>(protocol: P) =>
-    new Session<P['toService'], P['toCaller']>(
-      theirs,
-      { incoming: protocol.toService, outgoing: protocol.toCaller },
-      { peer: 'dom0', window: 2 ** 25 },
-    );
-  const work = async (
-    session: { finish(): Promise<void>; drained(): Promise<void> },
-    serving: Promise<void>,
-  ) => {
-    await serving;
-    await session.finish();
-    await session.drained();
-  };
-  const serving = (): Promise<void> => {
-    switch (service) {
-      case put.service: {
-        const session = start(put);
-        return work(session, servePut(session, backEnd));
-      }
-      case get.service: {
-        const session = start(get);
-        return work(session, serveGet(session, backEnd));
-      }
-      case list.service: {
-        const session = start(list);
-        return work(session, serveList(session, backEnd));
-      }
-      case setRoot.service: {
-        const session = start(setRoot);
-        return work(session, serveSetRoot(session, backEnd));
-      }
-      default:
-        throw new Error(`no storage service ${service}`);
-    }
-  };
-  const exited = serving().then(
-    () => ({ code: 0, signal: null }),
-    () => ({ code: 1, signal: null }),
-  );
-  return {
-    peer: `vault: ${service}`,
-    io: ours,
-    exited,
-    stderr: () => '',
-    hangUp: () => undefined,
-    kill: () => undefined,
-  };
-}
 
 /** One machine (a state folder) that uses the store in `storeFolder`. */
 export class Machine {
@@ -93,7 +30,7 @@ export class Machine {
 
   constructor(storeFolder: string, stateFolder = tempFolder()) {
     const callStorage = (_vm: string, service: string) =>
-      Promise.resolve(inProcessCall(service, storeFolder));
+      Promise.resolve(callStorageHere(service, storeFolder));
     this.storage = new Storage({ callStorage }, 'vault');
     this.pin = new PinFile(stateFolder, 'vault');
     this.#options = { storage: this.storage, pin: this.pin, stateFolder, cacheSize: 2 ** 26 };

@@ -1,5 +1,6 @@
 /** Temporary folders that are gone after the test, whatever modes and owners were left in them. */
 
+import { spawnSync } from 'node:child_process';
 import { chmodSync, lstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,10 +18,27 @@ export function tempFolder(): string {
   return folder;
 }
 
-/** Removes `path` and all below it, folders without any permission included. */
+/** Removes `path` and all below it: folders without any permission, immutable files, paths of any length. */
 export function removeTree(path: string): void {
-  openFolders(Buffer.from(path));
-  rmSync(path, { recursive: true, force: true });
+  try {
+    openFolders(Buffer.from(path));
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'ENAMETOOLONG' && code !== 'EPERM') throw error;
+    removeByTools(path);
+  }
+}
+
+/** They go down step by step, where Node needs the whole path. */
+function removeByTools(path: string): void {
+  const plain = ['(', '-type', 'd', '-o', '-type', 'f', ')'];
+  spawnSync('find', [path, ...plain, '-execdir', 'chattr', '-f', '-ia', '--', '{}', '+'], {
+    stdio: 'ignore',
+  });
+  spawnSync('chmod', ['-R', 'u+rwX', '--', path], { stdio: 'ignore' });
+  const removed = spawnSync('rm', ['-rf', '--', path], { encoding: 'utf8' });
+  if (removed.status !== 0) throw new Error(`cannot remove ${path}: ${removed.stderr.slice(0, 500)}`);
 }
 
 /** Gives the owner every permission on the folders below `path`. Names may be any bytes. */

@@ -49,7 +49,7 @@ const MiB = 1024 * KiB;
 const EDGES = [0, 1, 4 * KiB, 64 * KiB, 128 * KiB, 512 * KiB, MiB, 2 * MiB, 4 * MiB];
 
 /** Names that a shell, a terminal, a decoder or a prefix compression may stumble over. */
-const ODD_NAMES: readonly Buffer[] = [
+export const ODD_NAMES: readonly Buffer[] = [
   ...[
     '-rf',
     '--help',
@@ -84,7 +84,7 @@ const ODD_NAMES: readonly Buffer[] = [
     'x'.repeat(255),
   ],
 ].map((text) => Buffer.from(text));
-const RAW_NAMES: readonly Buffer[] = [
+export const RAW_NAMES: readonly Buffer[] = [
   Buffer.from([0xff]),
   Buffer.from([0xff, 0xfe, 0x01]),
   Buffer.from([0xc3, 0x28]),
@@ -93,7 +93,7 @@ const RAW_NAMES: readonly Buffer[] = [
 ];
 
 /** Seconds since 1970: before it, at it, around the ends of 32 bits, and some ordinary ones. */
-const SECONDS = [
+export const SECONDS = [
   -2_147_483_648, -86_401, -1, 0, 1, 1_234_567_890, 1_700_000_000, 2_147_483_647, 2_147_483_648,
   4_294_967_296, 9_999_999_999,
 ];

@@ -1,0 +1,85 @@
+/**
+ * `npm run fidelity [-- --long] [--seeds N] [--seed S] [--generations N]`: histories of random edits (history.ts), 3 of
+ * them, or 100 with --long; --seed plays one. Where one breaks, the first generation and the edit that break are
+ * looked for. Exits 0 only if all hold.
+ */
+
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { makeTemp, removeTree } from '../support/temp.ts';
+import { abilitiesIn } from './abilities.ts';
+import { BrokenHistory, playHistory } from './history.ts';
+import type { HistoryOptions } from './history.ts';
+
+const EDITS = 20;
+
+const { values } = parseArgs({
+  options: {
+    long: { type: 'boolean', default: false },
+    seeds: { type: 'string' },
+    seed: { type: 'string' },
+    generations: { type: 'string', default: '50' },
+  },
+});
+
+async function main(): Promise<number> {
+  const count = Number(values.seeds ?? (values.long ? 100 : 3));
+  const seeds =
+    values.seed === undefined ? Array.from({ length: count }, (_, i) => i + 1) : [Number(values.seed)];
+  print(
+    `${seeds.length} histories of ${values.generations} generations, ${EDITS} edits each; ${availableParallelism()} cores`,
+  );
+  let broken = 0;
+  for (const seed of seeds) {
+    const started = performance.now();
+    const failure = await play({ seed, restores: 5 });
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    print(`seed ${seed}: ${failure === undefined ? 'exact' : 'BROKEN'} (${seconds} s)`);
+    if (failure === undefined) continue;
+    broken += 1;
+    print(failure.message);
+    await narrow(seed);
+  }
+  print(broken === 0 ? 'All came back exactly.' : `${broken} of ${seeds.length} are broken.`);
+  return broken === 0 ? 0 : 1;
+}
+
+/** Says which generation breaks first, and after which of its edits. */
+async function narrow(seed: number): Promise<void> {
+  const first = await play({ seed, restores: 'each' });
+  if (first === undefined) {
+    print(' (not when each snapshot is restored as it is made: what breaks it comes later)');
+    return;
+  }
+  const { generation } = first;
+  let [good, bad] = [0, first.edits.length];
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2);
+    if ((await play({ seed, restores: 0, cut: { generation, edits: middle } })) === undefined) good = middle;
+    else bad = middle;
+  }
+  print(` generation ${generation} breaks first, with edit ${bad}: ${first.edits[bad - 1] ?? 'none at all'}`);
+}
+
+/** How the history broke, if it did. */
+async function play(
+  options: Pick<HistoryOptions, 'seed' | 'restores' | 'cut'>,
+): Promise<BrokenHistory | undefined> {
+  const folder = makeTemp('qib-fidelity-');
+  try {
+    const generations = Number(values.generations);
+    await playHistory({ ...options, generations, edits: EDITS, folder, abilities: abilitiesIn(folder) });
+    return undefined;
+  } catch (error) {
+    if (error instanceof BrokenHistory) return error;
+    throw error;
+  } finally {
+    removeTree(folder);
+  }
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+process.exitCode = await main();
