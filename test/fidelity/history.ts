@@ -104,7 +104,8 @@ class History {
     await this.#backUp();
     const kept = new Set<number>();
     const random = new Random(~seed); // Apart: the edits are the same whatever is restored.
-    if (restores !== 'each') while (kept.size < restores) kept.add(1 + random.below(generations));
+    if (restores !== 'each')
+      while (kept.size < Math.min(restores, generations)) kept.add(1 + random.below(generations));
     for (let generation = 1; generation <= generations; generation++) {
       const last = cut?.generation === generation;
       await this.#advance(generation, last ? cut.edits : this.#options.edits);
