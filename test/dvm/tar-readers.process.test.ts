@@ -1,17 +1,17 @@
 /**
  * R33: GNU tar and bsdtar unpack a hostile tree from our tar stream as it was. What a reader cannot take is said here
- * to the letter. GNU tar 1.34 takes all of it but chattr flags. bsdtar 3.6 reads a fraction of a second before 1970 the wrong way round, leaves
+ * to the letter. Holes are kept from 64 KiB on. GNU tar 1.34 takes all else but chattr flags. bsdtar 3.6 reads a fraction of a second before 1970 the wrong way round, leaves
  * the time of the top folder alone, does not know that `%3D` in an attribute's name is `=`, and no id above 2^31 - 1 in
  * an access list.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { compareTrees, walkDifferences } from '../support/checker.ts';
 import { Home } from '../support/home.ts';
-import { attributes, program, root, testNeeding } from '../support/needs.ts';
+import { attributes, fileFlags, program, root, testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
 import { generateTree } from '../support/tree-generator.ts';
 
@@ -43,6 +43,10 @@ touch flags; chattr +AdS flags || true
 touch setuid; chown 1:2 setuid; chmod 6755 setuid
 touch capable; chown 3:4 capable; setcap cap_net_raw+ep capable
 `;
+
+/** The unit of holes in an archive, and what a file may occupy beyond its data. */
+const HOLE = 64 * 1024;
+const ROUNDING = 16 * 1024;
 
 const asRoot = root === undefined;
 /** Each in a locale; bsdtar warns in C of each name that is not ASCII, and then fails. */
@@ -81,6 +85,25 @@ function asBsdtarReads(nanoseconds: bigint): bigint {
 const fileOf = (folder: string, path: string) =>
   Buffer.from(`${Buffer.from(folder).toString('latin1')}/${path}`, 'latin1');
 
+/** Bytes of `file` that lie in 64 KiB blocks with anything but zeros, and what a file system may add to them. */
+function mostOccupied(file: Buffer): number {
+  const content = readFileSync(file);
+  const zeros = Buffer.alloc(HOLE);
+  let blocks = 0;
+  for (let at = 0; at < content.length; at += HOLE) {
+    const block = content.subarray(at, at + HOLE);
+    if (!block.equals(zeros.subarray(0, block.length))) blocks += 1;
+  }
+  return blocks * HOLE + ROUNDING;
+}
+
+/** True of a hole that is smaller than an archive keeps. */
+function isSmallHole(difference: string, original: string): boolean {
+  const parts = /^(".*"): occupied \d+ and (\d+)$/s.exec(difference);
+  const path: unknown = JSON.parse(parts?.[1] ?? 'null');
+  return typeof path === 'string' && Number(parts?.[2]) <= mostOccupied(fileOf(original, path));
+}
+
 /** The differences that bsdtar may make, of those that there are. */
 function isKnownOfBsdtar(difference: string, original: string, unpacked: string): boolean {
   if (difference.startsWith('"": mtime ')) return true;
@@ -93,9 +116,9 @@ function isKnownOfBsdtar(difference: string, original: string, unpacked: string)
     return time[2] === String(was) && time[3] === String(read) && read === asBsdtarReads(was);
   }
   return [
-    '# file: extras/equals: attributes "user.a\\\\075b=0x78;" and "user.a%3Db=0x78;"',
+    String.raw`"extras/equals": attributes user.a\075b=0x78; and user.a%3Db=0x78;`,
     // 4,000,000,000 became 2^31 - 1.
-    String.raw`# file: extras/large: attributes "system.posix_acl_access=0x0200000001000600ffffffff0200040000286bee04000400ffffffff10000400ffffffff20000400ffffffff;" and "system.posix_acl_access=0x0200000001000600ffffffff02000400ffffff7f04000400ffffffff10000400ffffffff20000400ffffffff;"`,
+    '"extras/large": attributes system.posix_acl_access=0x0200000001000600ffffffff0200040000286bee04000400ffffffff10000400ffffffff20000400ffffffff; and system.posix_acl_access=0x0200000001000600ffffffff02000400ffffff7f04000400ffffffff10000400ffffffff20000400ffffffff;',
   ].includes(difference);
 }
 
@@ -124,10 +147,11 @@ testNeeding(...TOOLS.map(program), attributes())('GNU tar and bsdtar unpack the 
     const flags = flagsOf(join(unpacked, 'extras/flags'));
     if (asRoot) expect(flags).toBe(reader === 'tar' ? '' : flagsOf(join(volume, 'extras/flags')));
     if (reader === 'tar') {
-      expect(compareTrees(volume, unpacked)).toEqual([]);
+      const others = compareTrees(volume, unpacked).filter((line) => !isSmallHole(line, volume));
+      expect(others).toEqual(asRoot && fileFlags() === undefined ? ['"extras/flags": flags SdA and '] : []);
       continue;
     }
-    const differences = walkDifferences(volume, unpacked);
+    const differences = walkDifferences(volume, unpacked).filter((line) => !isSmallHole(line, volume));
     expect(differences.filter((line) => !isKnownOfBsdtar(line, volume, unpacked))).toEqual([]);
     expect(differences.filter((line) => !line.includes(': mtime ')).length).toBe(asRoot ? 2 : 0);
   }
