@@ -5,11 +5,12 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isInstalled } from '../test/support/needs.ts';
+import { NO_EXCLUDES } from './support/config.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 
@@ -94,6 +95,7 @@ function ours(): Contestant {
   const command = (...args: string[]) =>
     run(join(PROJECT, 'bin/qubes-backup'), ['--local', home, '--key-file', keyFile, ...args]);
   const store = join(home, 'storage');
+  writeFileSync(join(home, 'config.toml'), NO_EXCLUDES);
   return {
     name: 'qubes-backup',
     store,
