@@ -22,6 +22,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { close, makeNodeAt, openDirectory } from '../../dvm/libc.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { SOCKET_SUFFIX } from '../support/checker.ts';
@@ -114,7 +115,10 @@ export class Editor {
   // ---- Choosing --------------------------------------------------------------------------------------
 
   #items(accepts: (item: Item) => boolean = () => true): Item[] {
-    return listItems(this.#root).filter((item) => !this.#sealed.has(item.stat.ino) && accepts(item));
+    const isOpen = (item: Item) => this.#can.root || isOpenToOwner(item.stat);
+    return listItems(this.#root).filter(
+      (item) => !this.#sealed.has(item.stat.ino) && isOpen(item) && accepts(item),
+    );
   }
 
   #pick(accepts?: (item: Item) => boolean): Item | undefined {
@@ -593,6 +597,12 @@ const S_IFSOCK = 0o140000;
 
 function nameLength(path: Buffer): number {
   return path.length - path.lastIndexOf('/') - 1;
+}
+
+/** True if its owner may read and write it, and enter a directory. */
+function isOpenToOwner(stat: Stats): boolean {
+  const wanted = stat.isDirectory() ? 0o700 : 0o600;
+  return stat.isSymbolicLink() || (stat.mode & wanted) === wanted;
 }
 
 /** Only its owner may set attributes of a sticky directory, whatever its mode. */
