@@ -77,9 +77,10 @@ export class Describer {
     const { stat, type, path } = found;
     const details = known ?? this.#readDetails(found);
     if (details === undefined) return undefined;
-    const uid = stat.uid === OVERFLOW_ID && !this.#mapped.user ? undefined : stat.uid;
-    const gid = stat.gid === OVERFLOW_ID && !this.#mapped.group ? undefined : stat.gid;
-    if ((uid === undefined || gid === undefined) && path !== this.#lastUnmapped) {
+    const { ownerless = false } = found;
+    const uid = ownerless || (stat.uid === OVERFLOW_ID && !this.#mapped.user) ? undefined : stat.uid;
+    const gid = ownerless || (stat.gid === OVERFLOW_ID && !this.#mapped.group) ? undefined : stat.gid;
+    if (!ownerless && (uid === undefined || gid === undefined) && path !== this.#lastUnmapped) {
       this.#unmapped += 1;
       this.#firstUnmapped ??= path;
       this.#lastUnmapped = path; // An entry that is read again is described again.

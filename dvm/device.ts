@@ -63,8 +63,9 @@ export function deviceSize(path: string): number {
 export function* deviceEntries(path: string, note: Noter): Generator<Found, void, undefined> {
   const access = new DeviceAccess(path, note);
   const stat = statOf(deviceSize(path));
-  yield { path: '' as ByteString, type: TYPE.directory, stat: ROOT, unreadable: false, flags: 0, access };
-  yield { path: DEVICE_ENTRY, type: TYPE.file, stat, unreadable: false, flags: 0, access };
+  const common = { unreadable: false, flags: 0, ownerless: true, access } as const;
+  yield { path: '' as ByteString, type: TYPE.directory, stat: ROOT, ...common };
+  yield { path: DEVICE_ENTRY, type: TYPE.file, stat, ...common };
 }
 
 class DeviceAccess implements Access {

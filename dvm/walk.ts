@@ -34,6 +34,8 @@ export interface Found {
   readonly unreadable: boolean;
   /** Its portable chattr flags, where they are known already. */
   readonly flags?: number;
+  /** True where entries of the volume have no owner: none is stored, and none is missed. */
+  readonly ownerless?: true;
   readonly access: Access;
 }
 

@@ -96,10 +96,15 @@ function edit(folder: string, names: readonly ByteString[], random: Random): voi
     else if (kind === 1) renameSync(path, Buffer.concat([path, Buffer.from('~')]));
     else if (kind === 2 && !stat.isSymbolicLink()) chmodSync(path, stat.mode ^ 0o010);
     else if (kind === 3 && !stat.isSymbolicLink()) utimesSync(path, stat.atime, new Date(1e12));
-    else if (stat.isFile()) editFile(path, stat.size, stat.mtime, kind);
+    else if (stat.isFile() && isWritable(stat.mode)) editFile(path, stat.size, stat.mtime, kind);
     else if (stat.isDirectory())
       writeFileSync(Buffer.concat([path, Buffer.from('/new')]), random.bytes(1000));
   }
+}
+
+/** True if this process may write a file of its own that has this mode. */
+function isWritable(mode: number): boolean {
+  return root === undefined || (mode & 0o200) !== 0;
 }
 
 function editFile(path: Buffer, size: number, mtime: Date, kind: number): void {
