@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isInstalled } from '../test/support/needs.ts';
 import { NO_EXCLUDES } from './support/config.ts';
+import { median } from './support/statistics.ts';
+import { print } from './support/terminal.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 
@@ -168,16 +170,4 @@ function count(folder: string): string {
 
 function kib(folder: string): string {
   return spawnSync('du', ['-sk', folder], { encoding: 'utf8' }).stdout.split('\t')[0] ?? '?';
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? NaN)
-    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
 }

@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Random } from '../test/support/random.ts';
+import { median } from './support/statistics.ts';
+import { print } from './support/terminal.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 /** Milliseconds between two looks at /proc. VmHWM is a peak, so only a process shorter than this is missed. */
@@ -156,18 +158,6 @@ function run(program: string, args: readonly string[]): Promise<void> {
       else reject(new Error(`${program} ended with ${code ?? 'a signal'}`));
     });
   });
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? NaN)
-    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
 }
 
 await main();

@@ -16,10 +16,10 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { utf8 } from '../../shared/bytes.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { exportPaths } from '../../shared/protocol/disposable.ts';
-import { TYPE } from '../../dvm/entry.ts';
+import { FILE_FLAGS, TYPE } from '../../dvm/entry.ts';
 import type { Entry } from '../../dvm/entry.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
-import { program, testNeeding } from '../support/needs.ts';
+import { fileFlags, program, root, testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
 import { MemoryStore, callService, directory, entryOf, symlink } from './tree-kit.ts';
 
@@ -91,6 +91,17 @@ describe('R33: into a folder', () => {
     expect(lstatSync(join(folder, 'home')).mode & 0o777).toBe(0o711);
     expect(lstatSync(join(folder, 'home/user/a')).mode & 0o777).toBe(0o600);
   });
+
+  testNeeding(root, fileFlags())(
+    'chattr flags are left off: a folder of extracted files can be removed',
+    async () => {
+      const sealed = store.file('sealed', ['text'], { flags: FILE_FLAGS.immutable | FILE_FLAGS.noDump });
+      const { notes, code } = await exportTree([directory(''), sealed], ['sealed']);
+      expect([code, notes]).toEqual([0, []]);
+      expect(text('sealed')).toBe('text');
+      expect(execFileSync('lsattr', [join(folder, 'sealed')], { encoding: 'utf8' })).toMatch(/^[-e]+ /);
+    },
+  );
 
   test('whole subtrees, several, one within another, and what is missing', async () => {
     const wanted = ['var/log', 'home/user', 'nothing', 'home/user/docs/b', 'home/use', 'home/user/a/x'];

@@ -6,6 +6,7 @@ import { BackupError } from '../../shared/errors.ts';
 import { MAX_BLOB_NUMBER, MAX_CHUNK, MAX_LEAF_RECORD } from '../../shared/limits.ts';
 import { TYPE } from '../../dvm/entry.ts';
 import type { Chunk, Entry, EntryType } from '../../dvm/entry.ts';
+import { skippedEntry } from '../../dvm/excludes.ts';
 import { comparePaths, isWithin, namesAreValid, parentOf } from '../../dvm/leaf.ts';
 import type { TreeRecord } from '../../dvm/leaf.ts';
 import { decodeLeaf, decodeRawLeaf } from '../../dvm/leaf-decoder.ts';
@@ -79,28 +80,9 @@ const entryWithout = fc.record({
   device: fc.tuple(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.integer({ min: 0, max: 2 ** 32 - 1 })),
 });
 
-const NEVER = { seconds: 0, nanoseconds: 0 };
-
 function skippedRecord(path: ByteString, reason: ByteString): TreeRecord {
-  const entry: Entry = {
-    path,
-    type: TYPE.skipped,
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    mtime: NEVER,
-    ctime: NEVER,
-    inode: 0,
-    linked: false,
-    doubtful: false,
-    unreadable: false,
-    attributes: [],
-    size: 0,
-    target: reason === '' ? ('nodump' as ByteString) : reason,
-    device: [0, 0],
-    flags: 0,
-  };
-  return { kind: 'entry', entry, chunkCount: 0 };
+  const known = reason === '' ? ('nodump' as ByteString) : reason;
+  return { kind: 'entry', entry: skippedEntry({ path, type: TYPE.skipped, reason: known }), chunkCount: 0 };
 }
 
 /** Packs of fixed size, so that chunks agree about it. */
