@@ -12,6 +12,7 @@ import { shell } from '../support/images.ts';
 import { attributes, fileFlags, isInstalled, program, root, testNeeding } from '../support/needs.ts';
 import type { Missing } from '../support/needs.ts';
 import { makeTemp, removeTree, tempFolder } from '../support/temp.ts';
+import { comeBack, comeBackWide, listing } from './come-back.ts';
 import { eventOf, runCommand } from './command-line.ts';
 
 interface Feature {
@@ -202,27 +203,12 @@ describe('comes back exactly:', () => {
   });
 });
 
-/** Makes a volume by `script`, backs it up and restores it. */
-function comeBack(script: string) {
-  const folder = tempFolder();
-  const home = { folder, keyFile: join(folder, 'key-file') };
-  const [volume, restored] = ['work', 'copy'].map((vm) => join(folder, 'vms', vm, 'private')) as [
-    string,
-    string,
-  ];
-  mkdirSync(volume, { recursive: true });
-  shell(`cd "$1"; ${script}`, volume);
-  runCommand(home, 'init');
-  const backup = eventOf(runCommand(home, 'backup', 'work'), 'backup');
-  runCommand(home, 'restore', 'work', '--as', 'copy');
-  return { volume, restored, backup };
-}
-
 test(
   'a sparse file of 1 TiB: only its 1 MiB of data is read, and it comes back as sparse',
   () => {
     const places = [0, 1, 517, 1023].map((gibibytes) => gibibytes * 2 ** 30);
     const { volume, restored, backup } = comeBack(
+      tempFolder(),
       `truncate -s 1T file; ${places
         .map(
           (at) =>
@@ -249,18 +235,8 @@ test(
 test(
   'a folder of 100,000 entries',
   () => {
-    const { volume, restored } = comeBack(
-      'mkdir many; seq 100000 | sed s,^,many/entry-, | xargs touch -d @1.000000001',
-    );
+    const { volume, restored } = comeBackWide(tempFolder(), 100_000);
     expect(listing(restored)).toBe(listing(volume));
   },
   TIMEOUT,
 );
-
-/** Everything that find tells, as one hash. */
-function listing(folder: string): string {
-  return shell(
-    'cd "$1"; find . -printf "%p %y %m %U:%G %n %T@ %l\\0" | LC_ALL=C sort -z | sha256sum; find . | wc -l',
-    folder,
-  );
-}
