@@ -41,6 +41,12 @@ const backup = z.strictObject({
     .min(0)
     .max(1024 * 1024)
     .optional(),
+  /** MiB of stored objects that each run fetches and verifies. */
+  spot_check_mib: z
+    .int()
+    .min(0)
+    .max(1024 * 1024)
+    .optional(),
   /** Patterns of gitignore(5) of what is left out; those of a template and of a VM follow the common ones. */
   exclude: z
     .array(excludePattern)
@@ -71,6 +77,7 @@ const DEFAULTS = {
   compress: true,
   checkpoint_seconds: 60,
   recheck_mib: 256,
+  spot_check_mib: 32,
   builtin_excludes: true,
   cachedir_tag: true,
   nodump: false,
@@ -110,6 +117,7 @@ export interface BackupSettings {
   readonly checkpointEvery: number;
   /** Bytes. */
   readonly recheckBytes: number;
+  readonly spotCheckBytes: number;
   readonly excludes: ExcludeRules;
 }
 
@@ -186,6 +194,7 @@ function describe(raw: Record<string, unknown>, file: string, sandboxOption: San
         compress: pick('compress'),
         checkpointEvery: pick('checkpoint_seconds') * 1000,
         recheckBytes: pick('recheck_mib') * MiB,
+        spotCheckBytes: pick('spot_check_mib') * MiB,
         excludes: {
           lists: excludeLists(levels, pick('builtin_excludes')),
           cachedirTag: pick('cachedir_tag'),

@@ -5,6 +5,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
 import { App } from './app.ts';
 import { backup } from './commands/backup.ts';
+import type { BackupOptions } from './commands/backup.ts';
 import { check } from './commands/check.ts';
 import { diff, verify } from './commands/diff.ts';
 import { extract } from './commands/extract.ts';
@@ -74,7 +75,9 @@ program
   .command('backup [vm...]')
   .description('take a snapshot of the named VMs')
   .option('--all', 'every VM that is included in backups', false)
-  .action((vms: string[], { all }: { all: boolean }) => run((app) => backup(app, vms, all)));
+  .option('--audit', 'have a second, independent reader prove each snapshot before it is taken', false)
+  .option('--reread', 'read and store every file again, trusting no earlier backup', false)
+  .action((vms: string[], options: BackupOptions) => run((app) => backup(app, vms, options)));
 program
   .command('list [vm]')
   .description('list snapshots')

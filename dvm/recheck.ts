@@ -11,7 +11,7 @@ export class RecheckWindow {
   /** `from` is a share of 2^32 of the `total` bytes. */
   constructor(total: number, length: number, from: number) {
     this.#total = total;
-    this.#length = Math.min(length, total);
+    this.#length = length < total ? length : Infinity; // All of it: also what it has grown by.
     this.#start = Math.floor((total * from) / 2 ** 32);
   }
 

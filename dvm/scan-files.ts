@@ -35,6 +35,8 @@ export interface FileScannerParts {
   readonly describer: Describer;
   readonly packs: PackWriter;
   readonly window: RecheckWindow;
+  /** Nothing of the base is trusted: all is read and stored again. */
+  readonly reread: boolean;
   readonly note: Noter;
   readonly tick: () => Promise<void> | undefined;
 }
@@ -59,14 +61,16 @@ export class FileScanner {
 
   /** The entry of a regular file with its chunks; undefined if it is gone. */
   async scan(found: Found, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
-    const { base, describer, window } = this.#parts;
+    const { base, describer, window, reread } = this.#parts;
     const start = window.advance(found.stat.size);
-    if (known !== undefined && base?.isUnchanged(found, known.entry) === true) {
+    const unchanged = known !== undefined && base?.isUnchanged(found, known.entry) === true;
+    if (reread) return this.#readAnew(found, known, unchanged);
+    if (unchanged) {
       const chunks = await this.#revisit(found, known, start);
       const entry = chunks && describer.describe(found, known.entry);
       if (chunks !== undefined && entry !== undefined) return { entry, chunks };
     }
-    const touched = known && this.#describedAnew(found, known);
+    const touched = known && (await this.#describedAnew(found, known, start));
     if (touched !== undefined) {
       this.#counts.changedFiles += 1;
       return touched;
@@ -81,12 +85,28 @@ export class FileScanner {
    * back; a mode, owner, attribute or link that differs explains it, unless a write does that as well. Else the content
    * is read.
    */
-  #describedAnew(found: Found, known: TreeEntry): TreeEntry | undefined {
+  async #describedAnew(found: Found, known: TreeEntry, start: number): Promise<TreeEntry | undefined> {
     if (this.#parts.base?.hasContentOf(found, known.entry) !== true) return undefined;
     const entry = this.#parts.describer.describe(found);
     if (entry === undefined || hasSameMetadata(entry, known.entry) || lostPrivileges(known.entry, entry))
       return undefined;
-    return { entry, chunks: known.chunks };
+    const chunks = await this.#revisit(found, known, start);
+    return chunks && { entry, chunks };
+  }
+
+  /** Reads a file whatever the base says of it, and says where the base was wrong. */
+  async #readAnew(
+    found: Found,
+    known: TreeEntry | undefined,
+    unchanged: boolean,
+  ): Promise<TreeEntry | undefined> {
+    const before = this.#parts.reader.bytesRead;
+    const read = await this.#read(found);
+    if (unchanged) this.#counts.recheckedBytes += this.#parts.reader.bytesRead - before;
+    if (read === undefined || isSame(known, read)) return read;
+    this.#counts.changedFiles += 1;
+    if (unchanged && !read.entry.unreadable && !read.entry.doubtful) this.#mismatch(found);
+    return read;
   }
 
   async #read(found: Found): Promise<TreeEntry | undefined> {
@@ -124,8 +144,10 @@ export class FileScanner {
   }
 
   async #load(): Promise<BaseChunks> {
-    const { base, tick } = this.#parts;
-    return base === undefined ? { table: new ChunkTable(), sparse: new Set() } : base.loadChunks(tick);
+    const { base, reread, tick } = this.#parts;
+    return base === undefined || reread
+      ? { table: new ChunkTable(), sparse: new Set() }
+      : base.loadChunks(tick);
   }
 
   #isSparse(place: SegmentPlace): boolean {
@@ -140,7 +162,7 @@ export class FileScanner {
     return true;
   }
 
-  /** Chunks of an unchanged file, some of them moved; undefined if what was read again was not what is stored. */
+  /** Chunks of a file whose content seems unchanged, some of them moved; undefined if what was read again was not what is stored. */
   async #revisit(found: Found, known: TreeEntry, start: number): Promise<readonly Chunk[] | undefined> {
     const { window, reader } = this.#parts;
     const sparse = this.#chunks?.sparse;

@@ -110,13 +110,18 @@ class Scan {
     const tick = (position = 0) => this.#report.tick(position);
     this.#note = note;
     this.#describer = new Describer(note, mappedOwners(job.volume));
-    this.#output = new ScanOutput(session, { firstNumber: job.firstNumber, compress: job.compress, base });
+    this.#output = new ScanOutput(session, {
+      firstNumber: job.firstNumber,
+      compress: job.compress,
+      base: job.reread ? undefined : base,
+    });
     this.#files = new FileScanner({
       base,
       reader: new ContentReader(note, tick),
       describer: this.#describer,
       packs: this.#output.packs,
       window: new RecheckWindow(base?.top.totalBytes ?? 0, job.recheckBytes, job.recheckFrom),
+      reread: job.reread,
       note,
       tick,
     });

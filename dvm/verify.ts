@@ -11,6 +11,7 @@ import { DigestWriter } from './digest.ts';
 import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
+import { Excludes } from './excludes.ts';
 import { Report } from './restore-report.ts';
 import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
@@ -25,7 +26,8 @@ export async function verifyVolume(session: ServiceSession<typeof verify>): Prom
   const describer = new Describer(note, mappedOwners(job.volume));
   const reader = new ContentReader(note, (position) => report.tick(position));
   const digest = new DigestWriter();
-  for (const found of await entriesOf(job.volume, note)) {
+  const excludes = job.excludes === null ? undefined : new Excludes(job.excludes, note);
+  for (const found of await entriesOf(job.volume, note, excludes)) {
     await report.tick();
     if (found.type === TYPE.skipped) continue;
     const item = await readEntry(found, describer, reader);

@@ -79,6 +79,16 @@ export class NumberSet {
     return size;
   }
 
+  /** The member that `index` members are less than; undefined if there are not as many. */
+  at(index: number): number | undefined {
+    let left = index;
+    for (const [start, end] of this.runs()) {
+      if (left < end - start) return start + left;
+      left -= end - start;
+    }
+    return undefined;
+  }
+
   has(number: number): boolean {
     let low = 0;
     let high = this.#bounds.length;

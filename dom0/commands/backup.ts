@@ -1,6 +1,5 @@
 /** `backup`: one incremental snapshot of each chosen VM. */
 
-import { randomInt } from 'node:crypto';
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
@@ -14,12 +13,26 @@ import { historyOf } from '../repository/find-vm.ts';
 import type { Repository } from '../repository/repository.ts';
 import { totalsOf, volumeEvents } from '../repository/records.ts';
 import type { Snapshot } from '../repository/records.ts';
+import { SpotCheck } from '../repository/spot-check.ts';
+import type { SpotChecked } from '../repository/spot-check.ts';
 import { VmWriter } from '../repository/vm-writer.ts';
+import { recheckStart } from '../session/rotation.ts';
 import { ScanSession } from '../session/scan-session.ts';
-import type { ScanResult } from '../session/scan-session.ts';
+import type { Scanned } from '../session/scan-session.ts';
+import { auditVolume } from './audit.ts';
+
+export interface BackupOptions {
+  /** Every VM that is included in backups. */
+  readonly all?: boolean;
+  /** Have a second disposable read each volume as well, and take no snapshot on which they disagree. */
+  readonly audit?: boolean;
+  /** Read every file and store it again, trusting nothing of earlier backups. */
+  readonly reread?: boolean;
+}
 
 /** Backs up each VM in turn; one that fails does not stop the others. Throws the first failure at the end. */
-export async function backup(app: App, names: readonly string[], all: boolean): Promise<void> {
+export async function backup(app: App, names: readonly string[], options: BackupOptions = {}): Promise<void> {
+  const { all = false } = options;
   requireUsage(all !== names.length > 0, 'name the VMs to back up, or give --all');
   await app.lock();
   const vms = chooseVms(await app.domains.list(), names, all);
@@ -29,7 +42,7 @@ export async function backup(app: App, names: readonly string[], all: boolean): 
   const failures: BackupError[] = [];
   for (const vm of vms) {
     try {
-      await backUpOne(app, repository, vm);
+      await backUpOne(app, repository, vm, options);
     } catch (error) {
       const failure = isBackupError(error)
         ? error
@@ -65,18 +78,20 @@ function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): 
   });
 }
 
-async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void> {
+async function backUpOne(app: App, repository: Repository, vm: Vm, options: BackupOptions): Promise<void> {
   const started = performance.now();
   const stored = { ...repository.store.stored };
-  const { snapshot, results } = await scanVm(app, repository, vm);
+  const { snapshot, results, spotCheck } = await scanVm(app, repository, vm, options);
   const { counts, warnings } = totalsOf(snapshot);
   const objects = repository.store.stored.objects - stored.objects;
   const seconds = (performance.now() - started) / 1000;
   for (const { done } of results) warnOf(app, vm, done);
+  warnOfFaults(app, vm, spotCheck);
   const storedBytes = repository.store.stored.bytes - stored.bytes;
   app.output.line(
     `${vm.name}: snapshot ${snapshot.number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
       `${formatCount(counts.changedFiles)} new or changed, stored ${formatBytes(storedBytes)} in ${formatCount(objects)} objects, ${seconds.toFixed(1)} s` +
+      (options.audit === true ? '; read twice, the same content' : '') +
       (counts.skipped > 0 ? `; ${formatCount(counts.skipped)} paths excluded` : '') +
       (warnings > 0 ? `; ${formatCount(warnings)} WARNINGS` : ''),
   );
@@ -89,19 +104,29 @@ async function backUpOne(app: App, repository: Repository, vm: Vm): Promise<void
     storedObjects: objects,
     storedContentObjects: repository.store.stored.contentObjects - stored.contentObjects,
     warnings,
+    audited: options.audit === true,
+    spotCheckedObjects: spotCheck.objects,
+    spotCheckedBytes: spotCheck.bytes,
+    spotCheckFaults: spotCheck.faults.length,
     seconds,
   });
 }
 
-function warnOf(app: App, vm: Vm, done: ScanResult['done']): void {
+function warnOf(app: App, vm: Vm, done: Scanned['done']): void {
   const { recheckMismatches } = done.counts;
   if (recheckMismatches > 0) {
     app.warn(
-      `${vm.name}: ${recheckMismatches} unchanged files had other contents than the last backup: check the disk`,
+      `${vm.name}: ${recheckMismatches} unchanged files had other contents than the last backup says: check the disk, and run "qubes-backup backup --reread --audit ${vm.name}"`,
     );
   }
   if (done.ownersUnknown)
     app.warn(`${vm.name}: owners that this user cannot see were recorded as unknown: run as root`);
+}
+
+function warnOfFaults(app: App, vm: Vm, { faults }: SpotChecked): void {
+  for (const fault of faults) app.warn(`${vm.name}: spot check: ${fault}`);
+  if (faults.length > 0)
+    app.warn(`${vm.name}: its backups are not all there: run "qubes-backup check --read-data 100"`);
 }
 
 /** The volumes to back up. Throws `usage` where the configuration names one that the VM has not, or none at all. */
@@ -125,7 +150,8 @@ async function scanVm(
   app: App,
   repository: Repository,
   vm: Vm,
-): Promise<{ snapshot: Snapshot; results: readonly ScanResult[] }> {
+  options: BackupOptions,
+): Promise<{ snapshot: Snapshot; results: readonly Scanned[]; spotCheck: SpotChecked }> {
   const plan = planOf(app, vm);
   const frozen: VolumeSnapshot[] = [];
   try {
@@ -136,30 +162,86 @@ async function scanVm(
       volumes: plan,
       now: Date.now,
     });
-    const results: ScanResult[] = [];
-    for (const volume of frozen) results.push(await scanVolume(app, repository, vm, writer, volume));
-    return { snapshot: await writer.commit(), results };
+    const scan = async () => {
+      const results: Scanned[] = [];
+      for (const volume of frozen)
+        results.push(await readVolume(app, repository, vm, writer, volume, options));
+      return { results, snapshot: await writer.commit() };
+    };
+    return await withSpotCheck(app, repository, vm, writer, scan);
   } finally {
     for (const volume of frozen) await volume.release();
   }
 }
 
-function scanVolume(
+/**
+ * Spot-checks the store around `work`: while it runs, what earlier runs stored, with half the budget; after it, what this
+ * run stored, with the other half. What is found makes warnings, never a failure: by then the snapshot is taken.
+ */
+async function withSpotCheck<T>(
+  app: App,
+  { store }: Repository,
+  vm: Vm,
+  writer: VmWriter,
+  work: () => Promise<T>,
+): Promise<T & { spotCheck: SpotChecked }> {
+  const share = app.config.backup(vm).spotCheckBytes / 2;
+  const check = new SpotCheck(store);
+  store.takeSample(); // What other VMs stored.
+  const earlier = check.earlier(writer.history, writer.baseLive, share);
+  earlier.catch(() => undefined); // Awaited below, unless the work fails.
+  try {
+    const result = await work();
+    try {
+      await earlier;
+      await check.stored(share);
+    } catch (error) {
+      if (!isBackupError(error)) throw error;
+      app.warn(`${vm.name}: the spot check of the store could not be finished: ${error.message}`);
+    }
+    return { ...result, spotCheck: check.result };
+  } catch (error) {
+    check.stop();
+    throw error;
+  }
+}
+
+/** Reads one volume, has it audited if that was asked for, and hands it to the writer. */
+async function readVolume(
   app: App,
   repository: Repository,
   vm: Vm,
   writer: VmWriter,
   snapshot: VolumeSnapshot,
-): Promise<ScanResult> {
+  { audit = false, reread = false }: BackupOptions,
+): Promise<Scanned> {
   const { name, mode, size, takenAt, capacity } = snapshot;
-  return app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
-    const job = {
-      attached,
-      volume: { name, mode, size, takenAt },
-      capacity,
-      ...app.config.backup(vm),
-      recheckFrom: randomInt(2 ** 32),
-    };
-    return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
+  const settings = app.config.backup(vm);
+  const scanVolume = (withBase: boolean) =>
+    app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
+      const job = {
+        attached,
+        volume: { name, mode, size, takenAt },
+        capacity,
+        ...settings,
+        recheckFrom: recheckStart(writer.history.record.nextSnapshot),
+        reread,
+        withBase,
+      };
+      return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
+    });
+  const scanned = await scanVolume(true).catch((error: unknown) => {
+    // What makes a reader fail may be the base that it compares with, and that is what a reread is to get rid of.
+    const mayBeBase = reread && writer.baseOf(snapshot) !== undefined;
+    if (!mayBeBase || !isBackupError(error, 'service-failed', 'store-missing', 'store-damaged')) throw error;
+    app.warn(`${vm.name}: read again without comparing with the last backup, which failed: ${error.message}`);
+    return scanVolume(false);
   });
+  if (audit) {
+    const grant = { numbers: scanned.live, treesOnly: false };
+    const access = { store: repository.store, history: writer.history, grant };
+    await auditVolume(app, snapshot, scanned, access, settings.excludes);
+  }
+  await writer.finishVolume(scanned.volume, scanned.live);
+  return scanned;
 }

@@ -77,7 +77,7 @@ async function prove(
 ): Promise<void> {
   const attachment = { kind: 'volume', vm, volume, mode, writable: false } as const;
   const digest = await app.withVolume(vm, attachment, verify.service, (call, attached) =>
-    runVerify(call, { volume: attached, owners: ownersKnown }, app.listener('verify')),
+    runVerify(call, { volume: attached, owners: ownersKnown, excludes: null }, app.listener('verify')),
   );
   if (digest === wanted) return;
   throw new BackupError(

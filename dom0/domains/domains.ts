@@ -43,6 +43,8 @@ export interface VolumeSnapshot extends VolumeShape {
   readonly takenAt: number;
   /** Bytes the volume can hold, at least its size: the base of the disposable's quota. */
   readonly capacity: number;
+  /** False of a folder of the local driver: nothing freezes it, so it may change while it is read. */
+  readonly frozen: boolean;
   /** Removes it. Idempotent. */
   release(): Promise<void>;
 }

@@ -4,9 +4,10 @@ import { decodeWith, encodeWith } from '../../shared/cbor.ts';
 import { concat } from '../../shared/bytes.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
+import { randomInt } from 'node:crypto';
 import type { z } from 'zod';
 import { KIND, open, seal } from '../seal/object.ts';
-import type { Place, SealedObject } from '../seal/object.ts';
+import type { Kind, Place, SealedObject } from '../seal/object.ts';
 import type { ObjectCache } from '../state/cache.ts';
 import type { Storage } from '../storage/storage.ts';
 
@@ -16,11 +17,24 @@ export interface Sealer {
   readonly place: Place;
 }
 
+/** An object that should be in the store, and what people call it. */
+export interface StoredObject {
+  readonly sealer: Sealer;
+  readonly id: ObjectId;
+  readonly what: string;
+}
+
+/** Objects of a run that are remembered for its spot check. */
+const SAMPLE_SIZE = 256;
+
 export class ObjectStore {
   readonly storage: Storage;
   readonly #cache: ObjectCache;
   /** Bytes of objects stored, and how many, since this was made. */
   readonly stored = { objects: 0, bytes: 0, contentObjects: 0 };
+  /** Some of what was stored since the last takeSample(), each as likely as any other, and how many there were. */
+  #sample: StoredObject[] = [];
+  #sampledFrom = 0;
 
   constructor(storage: Storage, cache: ObjectCache) {
     this.storage = storage;
@@ -34,6 +48,7 @@ export class ObjectStore {
     this.stored.objects += 1;
     this.stored.bytes += object.size;
     if (place.kind === KIND.content) this.stored.contentObjects += 1;
+    this.#addToSample({ sealer: { key, place }, id: object.id, what: nameOf(place) });
     return { object, durable: this.storage.put(object) };
   }
 
@@ -90,9 +105,33 @@ export class ObjectStore {
     }
   }
 
+  /** At most SAMPLE_SIZE of the objects stored since the last call, chosen at random. */
+  takeSample(): readonly StoredObject[] {
+    const sample = this.#sample;
+    this.#sample = [];
+    this.#sampledFrom = 0;
+    return sample;
+  }
+
+  /** Reservoir sampling (Vitter's algorithm R). */
+  #addToSample(stored: StoredObject): void {
+    this.#sampledFrom += 1;
+    if (this.#sample.length < SAMPLE_SIZE) this.#sample.push(stored);
+    else {
+      const at = randomInt(this.#sampledFrom);
+      if (at < SAMPLE_SIZE) this.#sample[at] = stored;
+    }
+  }
+
   trimCache(): void {
     this.#cache.trim();
   }
+}
+
+const KIND_NAMES = new Map<Kind, string>(Object.entries(KIND).map(([name, kind]) => [kind, name]));
+
+function nameOf({ kind, number }: Place): string {
+  return `${KIND_NAMES.get(kind) ?? 'object'} ${number}, which this run stored`;
 }
 
 function annotate<T>(what: string, work: () => T): T {

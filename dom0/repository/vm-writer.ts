@@ -132,16 +132,21 @@ export class VmWriter {
    * that is not the base's or new, or its top is not a tree; then the run can have no snapshot.
    */
   async finishVolume(volume: SnapshotVolume, live: NumberSet): Promise<void> {
+    await this.checkVolume(volume, live);
     const end = this.#history.table.next;
-    if (!live.isSubsetOf(this.#allowed(end)))
-      throw refuse('refers to blobs that are neither its base’s nor its own');
-    await this.#checkTop(volume.top, live);
     this.#finished.push(volume);
     this.#used = this.#used.union(live);
     const isLast = this.#finished.length === this.#plan.volumes.length;
     // What was read so far must survive a failure in the next volume.
     if (!isLast && end > this.#history.record.nextNumber)
       await this.#publish(this.#volumesWith(), this.#allowed(end), end, true);
+  }
+
+  /** Throws `refused` as {@link finishVolume}. */
+  async checkVolume({ top }: Pick<SnapshotVolume, 'top'>, live: NumberSet): Promise<void> {
+    if (!live.isSubsetOf(this.#allowed(this.#history.table.next)))
+      throw refuse('refers to blobs that are neither its base’s nor its own');
+    await this.#checkTop(top, live);
   }
 
   /** Publishes the snapshot of all volumes, once each is finished. */

@@ -1,13 +1,13 @@
 /**
- * The jobs of a disposable that only read blobs, or none: restore, verify, export. Each takes a running call,
+ * The jobs of a disposable that only read blobs, or none: restore, verify, prove, export. Each takes a running call,
  * and answers what the disposable reported, checked by schema. They grant the blobs of one snapshot, nothing else.
  */
 
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
-import { exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
-import type { ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
+import { exportPaths, prove, restore, verify } from '../../shared/protocol/disposable.ts';
+import type { ExcludeRules, ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -55,7 +55,7 @@ export async function runRestore(
 /** The content digest of a volume, by a reader that is given nothing else. */
 export async function runVerify(
   call: ServiceCall,
-  job: { volume: Volume; owners: boolean },
+  job: { volume: Volume; owners: boolean; excludes: ExcludeRules | null },
   listener: Listener,
 ): Promise<ContentDigest> {
   return withCall(call, verify, async ({ session }) => {
@@ -65,6 +65,25 @@ export async function runVerify(
       const message = expectMessage(await session.receive());
       if (message.name === 'done') return message.value.digest;
       takeCommon(message, listener, notes);
+    }
+  });
+}
+
+/** The content digest of the stored tree `top`, by a reader that is given nothing but its blobs. */
+export async function runProve(
+  call: ServiceCall,
+  access: BlobAccess,
+  job: { top: number; owners: boolean },
+  listener: Listener,
+): Promise<ContentDigest> {
+  return withCall(call, prove, async ({ session }, fail) => {
+    const notes = new NoteCounter(listener);
+    const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
+    await session.send('job', job);
+    for (;;) {
+      const message = expectMessage(await session.receive());
+      if (message.name === 'done') return message.value.digest;
+      takeCommon(message, listener, notes, server);
     }
   });
 }

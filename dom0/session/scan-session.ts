@@ -34,14 +34,20 @@ export interface ScanJob {
   readonly checkpointEvery: number;
   readonly recheckBytes: number;
   readonly recheckFrom: number;
+  /** Read and store all of it again; the base is only compared with, or left out where `withBase` is false. */
+  readonly reread: boolean;
+  readonly withBase: boolean;
   readonly excludes: ExcludeRules;
   /** Bytes the volume can hold: more than that, and the reader invents data. */
   readonly capacity: number;
 }
 
-export interface ScanResult {
+/** What a reader says of a volume that it read to its end. */
+export interface Scanned {
   readonly volume: SnapshotVolume;
   readonly done: Done;
+  /** The blobs that it refers to: its base's and its own. */
+  readonly live: NumberSet;
 }
 
 /** Beyond the volume's size a scan may store this much: trees, and a little for small volumes. */
@@ -83,20 +89,22 @@ export class ScanSession {
     );
   }
 
-  /** Runs the scan to its end; the writer then has the volume. Whatever fails, the store keeps its last committed state. */
-  async run(): Promise<ScanResult> {
+  /**
+   * The conversation with the disposable, to its result. All that it put is durable afterwards, and none of it referred to
+   * until the writer is given the result. Whatever fails, the store keeps its last committed state.
+   */
+  async run(): Promise<Scanned> {
     const { done, live } = await this.#converse();
     const volume = this.#describe(done.top, done);
     try {
-      await this.#writer.finishVolume(volume, live);
-      return { volume, done };
+      await this.#writer.checkVolume(volume, live);
+      return { volume, done, live };
     } catch (error) {
       throw isPeers(error) ? this.#call.blame(error) : error;
     }
   }
 
-  /** The conversation with the disposable, to its result. All that it put is durable afterwards. */
-  async #converse(): Promise<{ done: Done; live: NumberSet }> {
+  async #converse(): Promise<Pick<Scanned, 'done' | 'live'>> {
     const name = this.#writer.history.name;
     const deadline = setTimeout(
       () => this.#fail(new BackupError('timeout', `the backup of ${name} takes longer than any session may`)),
@@ -120,8 +128,8 @@ export class ScanSession {
   }
 
   #describeJob(): Job {
-    const { attached, compress, checkpointEvery, recheckBytes, recheckFrom, excludes } = this.#job;
-    const base = this.#writer.baseOf(this.#job.volume);
+    const { attached, compress, checkpointEvery, recheckBytes, recheckFrom, reread, excludes } = this.#job;
+    const base = this.#job.withBase ? this.#writer.baseOf(this.#job.volume) : undefined;
     return {
       volume: attached,
       takenAt: this.#job.volume.takenAt,
@@ -131,6 +139,7 @@ export class ScanSession {
       checkpointEvery,
       recheckBytes,
       recheckFrom,
+      reread,
       excludes,
     };
   }

@@ -58,6 +58,8 @@ export const excludeRules = z.strictObject({
   volumeFile: z.boolean(),
 });
 
+const MAX_JOB_WITH_EXCLUDES = MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST;
+
 /** Frames of every job that reads blobs. */
 export const reading = {
   /** Blob number as u64, then the blob. In the order asked. */
@@ -115,9 +117,11 @@ export const scan = {
           .int()
           .min(0)
           .max(2 ** 32 - 1),
+        /** Trust nothing of the base: read every file, compare, and put all of it again. */
+        reread: z.boolean(),
         excludes: excludeRules,
       }),
-      MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST,
+      MAX_JOB_WITH_EXCLUDES,
     ),
     /** The last checkpoint is committed. */
     committed: control(0x11, z.strictObject({})),
@@ -177,6 +181,10 @@ export const restore = {
   },
 } as const satisfies Protocol;
 
+/** False where the snapshot's owners could not be mapped: the ownerless digest is wanted. */
+const verifyOwners = z.boolean();
+const verified = control(0x14, z.strictObject({ digest, entries: count, files: count, bytes: count }));
+
 /** Volume -> content digest, from nothing but the volume. */
 export const verify = {
   service: 'qubes.BackupVerify',
@@ -185,15 +193,32 @@ export const verify = {
       0x10,
       z.strictObject({
         volume,
-        /** False where the snapshot's owners could not be mapped: the ownerless digest is wanted. */
-        owners: z.boolean(),
+        owners: verifyOwners,
+        /** What the snapshot left out of this volume; null if it is a restored one, which never had it. */
+        excludes: z.nullable(excludeRules),
       }),
+      MAX_JOB_WITH_EXCLUDES,
     ),
   },
   toCaller: {
     progress,
     note,
-    done: control(0x14, z.strictObject({ digest, entries: count, files: count, bytes: count })),
+    done: verified,
+  },
+} as const satisfies Protocol;
+
+/** A stored volume -> content digest, from nothing but its blobs. */
+export const prove = {
+  service: 'qubes.BackupProve',
+  toService: {
+    ...reading,
+    job: control(0x10, z.strictObject({ top: blobNumber, owners: verifyOwners })),
+  },
+  toCaller: {
+    get,
+    progress,
+    note,
+    done: verified,
   },
 } as const satisfies Protocol;
 

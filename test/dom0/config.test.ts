@@ -20,6 +20,16 @@ function configure(...lines: readonly string[]) {
 const work = { name: 'work', template: 'debian-12' };
 const other = { name: 'other', template: null };
 
+test('R58: how much is checked is set for all VMs, for a template, for a VM', () => {
+  const MiB = 2 ** 20;
+  expect(configure().backup(work)).toMatchObject({ recheckBytes: 256 * MiB, spotCheckBytes: 32 * MiB });
+  const lines = ['[backup]', 'spot_check_mib = 1', '[template.debian-12]', 'spot_check_mib = 2'];
+  expect(configure(...lines).backup(other).spotCheckBytes).toBe(MiB);
+  expect(configure(...lines).backup(work).spotCheckBytes).toBe(2 * MiB);
+  expect(configure(...lines, '[vm.work]', 'spot_check_mib = 0').backup(work).spotCheckBytes).toBe(0);
+  expect(failure(() => configure('[backup]', 'spot_check_mib = -1')).code).toBe('usage');
+});
+
 describe('what is left out', () => {
   test('R23: the built-in excludes are patterns, and come first', () => {
     for (const pattern of DEFAULT_EXCLUDES)

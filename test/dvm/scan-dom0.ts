@@ -106,6 +106,7 @@ export class ScanDom0 {
       checkpointEvery: 3600_000,
       recheckBytes: 0,
       recheckFrom: 0,
+      reread: false,
       excludes: NO_EXCLUDES,
       ...options,
     };
@@ -234,9 +235,10 @@ export function verifyFolder(
   folder: string,
   owners = true,
   command: readonly string[] = [],
+  excludes: ExcludeRules | null = null,
 ): Promise<{ done: ValueOf<typeof verify.toCaller.done>; notes: Note[] }> {
   const talk = async (session: Session<typeof verify.toCaller, typeof verify.toService>) => {
-    await session.send('job', { volume: { kind: 'folder', path: folder }, owners });
+    await session.send('job', { volume: { kind: 'folder', path: folder }, owners, excludes });
     const notes: Note[] = [];
     for (;;) {
       const message = await session.receive();

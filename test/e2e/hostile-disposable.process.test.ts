@@ -7,6 +7,7 @@ import type { Home } from '../support/home.ts';
 import {
   WRONG_END,
   backUp,
+  backUpAudited,
   controlLies,
   diffLive,
   expectLie,
@@ -109,6 +110,30 @@ describe('a lying disposable', () => {
       ],
     ] as Lie[])('R31: %s', async (...lie) =>
       expectLie(template, 'qubes.BackupVerify', lie, restoreCopy, lie[0].startsWith('stops')),
+    );
+  });
+
+  describe('qubes.BackupProve', () => {
+    const [GET, DONE] = [0x10, 0x14];
+    it.each([
+      ...generalLies(DONE),
+      WRONG_END,
+      [
+        'asks for a blob of no snapshot',
+        onType(GET, () => frameBytes(GET, encodeCbor({ numbers: [4095] }))),
+        ['refused'],
+      ],
+      [
+        'answers another digest',
+        onType(
+          DONE,
+          () =>
+            new Consistent(DONE, encodeCbor({ digest: new Uint8Array(32), entries: 1, files: 1, bytes: 1 })),
+        ),
+        ['verify-failed'],
+      ],
+    ] as Lie[])('R58: %s', async (...lie) =>
+      expectLie(template, 'qubes.BackupProve', lie, backUpAudited, lie[0].startsWith('stops')),
     );
   });
 

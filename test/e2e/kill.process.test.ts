@@ -25,7 +25,7 @@ import { WrappedDomains, withSteps } from '../support/wrapped-domains.ts';
 /** Steps tried for each part: the first, the last, and some between. */
 const POINTS = 4;
 
-const backUp = (app: App) => backup(app, ['work'], false);
+const backUp = (app: App) => backup(app, ['work']);
 const restoreFirst = (app: App) => restore(app, 'work@1', 'copy');
 const checkAll = (app: App) => check(app, 100);
 

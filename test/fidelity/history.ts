@@ -176,7 +176,7 @@ class History {
 
   async #backUp(): Promise<Event> {
     if (this.#generation === 0) this.#newStamps();
-    const events = await this.#over((app) => backup(app, ['work'], false));
+    const events = await this.#over((app) => backup(app, ['work']));
     const made = events.find(({ event }) => event === 'backup');
     if (made === undefined) throw new Error('no backup was reported');
     return made;

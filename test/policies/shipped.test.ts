@@ -9,7 +9,7 @@ const PROJECT = join(import.meta.dirname, '..', '..');
 const rules = await loadPolicy(join(PROJECT, 'policies'));
 
 const STORAGE = ['qubes.BackupPut', 'qubes.BackupGet', 'qubes.BackupList', 'qubes.BackupSetRoot'];
-const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Browse', 'Compare', 'Export'].map(
+const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Prove', 'Browse', 'Compare', 'Export'].map(
   (name) => `qubes.Backup${name}`,
 );
 

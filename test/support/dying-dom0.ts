@@ -19,7 +19,7 @@ const count = (doing: 'read' | 'write') => {
 };
 await runInProcess(
   home,
-  (app) => (command === 'backup' ? backup(app, ['work'], false) : restore(app, 'work@1', 'copy')),
+  (app) => (command === 'backup' ? backup(app, ['work']) : restore(app, 'work@1', 'copy')),
   (domains) => new WrappedDomains(domains, (call) => withSteps(call, count)),
 );
 writeSync(1, String(steps));

@@ -14,11 +14,17 @@ import type {
 } from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import type { VmName } from '../../shared/ids.ts';
+import type { BackEnd } from '../../storagevm/back-end.ts';
 import { callDisposableHere, callStorageHere } from './in-process-services.ts';
+import type { Service } from './in-process-services.ts';
 
 export class InProcessDomains extends LocalDomains {
   readonly #home: string;
   readonly #now: () => number;
+  /** Where the storage VM keeps its data, if not in its folder. */
+  store: BackEnd | undefined;
+  /** Disposables that serve something else than their own, by service. */
+  readonly instead = new Map<string, Service>();
 
   /** `now`: when a snapshot counts as taken, in milliseconds since 1970. */
   constructor(home: string, now: () => number = Date.now) {
@@ -28,8 +34,8 @@ export class InProcessDomains extends LocalDomains {
   }
 
   override async snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
-    const { name, size, capacity } = await super.snapshotVolume(vm, volume, mode);
-    return { vm, name, mode, size, capacity, takenAt: this.#now(), release: () => Promise.resolve() };
+    const { name, size, capacity, frozen } = await super.snapshotVolume(vm, volume, mode);
+    return { vm, name, mode, size, capacity, frozen, takenAt: this.#now(), release: () => Promise.resolve() };
   }
 
   override startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
@@ -37,7 +43,7 @@ export class InProcessDomains extends LocalDomains {
     return Promise.resolve({
       name: `disposable of ${vm}`,
       attached: path === undefined ? undefined : { kind: 'folder', path },
-      call: (service: string) => Promise.resolve(callDisposableHere(service)),
+      call: (service: string) => Promise.resolve(callDisposableHere(service, this.instead.get(service))),
       destroy: () => Promise.resolve(),
     });
   }
@@ -56,6 +62,7 @@ export class InProcessDomains extends LocalDomains {
   }
 
   override callStorage(storageVm: string, service: string): Promise<ServiceCall> {
-    return Promise.resolve(callStorageHere(service, join(this.#home, 'storage', storageVm, 'qubes-backup')));
+    const folder = join(this.#home, 'storage', storageVm, 'qubes-backup');
+    return Promise.resolve(callStorageHere(service, this.store ?? folder));
   }
 }

@@ -3,17 +3,19 @@
 import { duplexPair } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
+import { proveVolume } from '../../dvm/prove.ts';
 import { restoreVolume } from '../../dvm/restore.ts';
 import { scanVolume } from '../../dvm/scan.ts';
 import { verifyVolume } from '../../dvm/verify.ts';
 import { isBackupError, messageOf } from '../../shared/errors.ts';
-import { restore, scan, verify } from '../../shared/protocol/disposable.ts';
+import { prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
 import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import { printableText } from '../../shared/service.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
+import type { BackEnd } from '../../storagevm/back-end.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
 import { serveGet } from '../../storagevm/get.ts';
 import { serveList } from '../../storagevm/list.ts';
@@ -21,10 +23,10 @@ import { servePut } from '../../storagevm/put.ts';
 import { serveSetRoot } from '../../storagevm/set-root.ts';
 
 /** Serves one session over `io`; true if all of it worked. */
-type Service = (io: ByteIo) => Promise<boolean>;
+export type Service = (io: ByteIo) => Promise<boolean>;
 
 /** What {@link ../../shared/service.ts} does around a handler, without the process. */
-function service<In extends FrameTable, Out extends FrameTable>(
+export function service<In extends FrameTable, Out extends FrameTable>(
   protocol: Protocol<In, Out>,
   handler: (session: Session<In, Out>) => Promise<void>,
 ): readonly [string, Service] {
@@ -52,10 +54,10 @@ const DISPOSABLE = new Map<string, Service>([
   service(scan, scanVolume),
   service(restore, restoreVolume),
   service(verify, verifyVolume),
+  service(prove, proveVolume),
 ]);
 
-function storageServices(folder: string): ReadonlyMap<string, Service> {
-  const backEnd = new DirectoryBackEnd(folder);
+function storageServices(backEnd: BackEnd): ReadonlyMap<string, Service> {
   return new Map<string, Service>([
     service(put, (session) => servePut(session, backEnd)),
     service(get, (session) => serveGet(session, backEnd)),
@@ -64,14 +66,18 @@ function storageServices(folder: string): ReadonlyMap<string, Service> {
   ]);
 }
 
-/** Calls a service of a storage VM that keeps its objects in `folder`. */
-export function callStorageHere(name: string, folder: string): ServiceCall {
-  return callHere(name, storageServices(folder).get(name));
+/** Calls a service of a storage VM that keeps its objects in `store`: a folder, or a back end of its own. */
+export function callStorageHere(name: string, store: string | BackEnd): ServiceCall {
+  const backEnd = typeof store === 'string' ? new DirectoryBackEnd(store) : store;
+  return callHere(name, storageServices(backEnd).get(name));
 }
 
-/** Calls a service of a disposable. One at a time: it changes the working folder and the umask of this process. */
-export function callDisposableHere(name: string): ServiceCall {
-  const found = DISPOSABLE.get(name);
+/**
+ * Calls a service of a disposable, or `instead` of it. One at a time: it changes the working folder and the umask of
+ * this process.
+ */
+export function callDisposableHere(name: string, instead?: Service): ServiceCall {
+  const found = instead ?? DISPOSABLE.get(name);
   return callHere(name, found && ((io) => inOwnSurroundings(() => found(io))));
 }
 

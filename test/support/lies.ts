@@ -146,7 +146,8 @@ async function failure(home: Home, service: string, alter: Alter, command: Comma
   return error.message.endsWith('not backed up') && error.cause instanceof BackupError ? error.cause : error;
 }
 
-export const backUp: Command = (app) => backup(app, ['work'], false);
+export const backUp: Command = (app) => backup(app, ['work']);
+export const backUpAudited: Command = (app) => backup(app, ['work'], { audit: true });
 export const restoreCopy: Command = (app) => restore(app, 'work', 'copy');
 export const listAll: Command = (app) => ls(app, 'work', '', { recursive: true, skipped: false });
 export const historyOfFile: Command = (app) => history(app, 'work', 'file-0');

@@ -36,12 +36,13 @@ export class LocalSnapshot implements VolumeSnapshot {
   readonly size: number;
   readonly takenAt = Date.now();
   readonly capacity: number;
+  readonly frozen: boolean;
   readonly source: Source;
   readonly #remove: (() => Promise<void>) | undefined;
 
   /** `capacity`: bytes. `remove` removes what was made for it. */
   constructor(
-    of: Pick<VolumeSnapshot, 'vm' | 'name' | 'mode' | 'size' | 'capacity'>,
+    of: Pick<VolumeSnapshot, 'vm' | 'name' | 'mode' | 'size' | 'capacity' | 'frozen'>,
     source: Source,
     remove: (() => Promise<void>) | undefined,
   ) {
@@ -50,6 +51,7 @@ export class LocalSnapshot implements VolumeSnapshot {
     this.mode = of.mode;
     this.size = of.size;
     this.capacity = of.capacity;
+    this.frozen = of.frozen;
     this.source = source;
     this.#remove = remove;
   }
@@ -100,7 +102,7 @@ export async function snapshotVolume(
     if (mode === 'blocks') throw noBlocks(vm.name, name);
     const { blocks, bsize } = await statfs(volume.path);
     return new LocalSnapshot(
-      { ...of, capacity: blocks * bsize },
+      { ...of, capacity: blocks * bsize, frozen: false },
       sourceOf(volume, mode, '', false),
       undefined,
     );
@@ -122,7 +124,7 @@ export async function snapshotVolume(
   const source: Source = unmounted
     ? { kind: 'ext4', path: copy, image: undefined, writable: true }
     : sourceOf({ ...volume, path: copy }, mode, join(folder, 'mount'), false);
-  return new LocalSnapshot({ ...of, size, capacity: size }, source, () => removeTree(folder));
+  return new LocalSnapshot({ ...of, size, capacity: size, frozen: true }, source, () => removeTree(folder));
 }
 
 function noFileSystem({ name, path }: LocalVolume): BackupError {
