@@ -69,11 +69,12 @@ function contentDiffers(before: State, after: State): boolean {
 }
 
 /** An owner that could not be mapped is unknown: it proves no difference. */
-function idDiffers(before: number | undefined, after: number | undefined): boolean {
+export function idDiffers(before: number | undefined, after: number | undefined): boolean {
   return before !== undefined && after !== undefined && before !== after;
 }
 
-function attributesDiffer(before: readonly Attribute[], after: readonly Attribute[]): boolean {
+/** Both sorted by name. */
+export function attributesDiffer(before: readonly Attribute[], after: readonly Attribute[]): boolean {
   if (before.length !== after.length) return true;
   return before.some(({ name, value }, i) => {
     const other = after[i];

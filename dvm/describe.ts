@@ -2,8 +2,8 @@
  * From what the walk found to an entry: owners as far as they can be mapped, link targets, attributes.
  */
 
-import { equalBytes } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
+import { attributesDiffer, idDiffers } from './compare-entries.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { OVERFLOW_ID } from './libc.ts';
@@ -23,19 +23,18 @@ export function sameState(a: Pick<Entry, 'size' | 'inode' | 'mtime' | 'ctime'>, 
   );
 }
 
-/** True if nothing but times and content can differ between two entries of one path. */
+/** Hashes that the kernel's integrity checks keep at a file: it renews them when the file is written. */
+const HASHES: ReadonlySet<string> = new Set(['security.ima', 'security.evm']);
+
+/** True if of two entries of one path nothing differs but times, links, content and what follows from it. */
 export function hasSameMetadata(a: Entry, b: Entry): boolean {
+  const ownAttributes = (entry: Entry) => entry.attributes.filter(({ name }) => !HASHES.has(name));
   return (
     a.mode === b.mode &&
-    a.uid === b.uid &&
-    a.gid === b.gid &&
-    a.linked === b.linked &&
+    !idDiffers(a.uid, b.uid) &&
+    !idDiffers(a.gid, b.gid) &&
     a.flags === b.flags &&
-    a.attributes.length === b.attributes.length &&
-    a.attributes.every(({ name, value }, i) => {
-      const other = b.attributes[i];
-      return name === other?.name && equalBytes(value, other.value);
-    })
+    !attributesDiffer(ownAttributes(a), ownAttributes(b))
   );
 }
 

@@ -82,14 +82,14 @@ export class FileScanner {
 
   /**
    * The entry of a file of which only metadata changed. Its ctime alone cannot tell that from a write whose mtime was set
-   * back; a mode, owner, attribute or link that differs explains it, unless a write does that as well. Else the content
-   * is read.
+   * back; a mode, owner, attribute or flag that differs explains it, unless a write does that as well. Else the content
+   * is read. So it is of what became or is no longer linked: a new link's content is read anyway, under its own name.
    */
   async #describedAnew(found: Found, known: TreeEntry, start: number): Promise<TreeEntry | undefined> {
     if (this.#parts.base?.hasContentOf(found, known.entry) !== true) return undefined;
     const entry = this.#parts.describer.describe(found);
-    if (entry === undefined || hasSameMetadata(entry, known.entry) || lostPrivileges(known.entry, entry))
-      return undefined;
+    if (entry === undefined || entry.linked !== known.entry.linked) return undefined;
+    if (hasSameMetadata(entry, known.entry) || lostPrivileges(known.entry, entry)) return undefined;
     const chunks = await this.#revisit(found, known, start);
     return chunks && { entry, chunks };
   }

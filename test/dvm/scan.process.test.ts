@@ -161,7 +161,7 @@ describe('R21: what did not change is not stored again', () => {
     expect(entries.get('c')?.type).toBe(TYPE.symlink);
   });
 
-  test('of what only got another mode, owner, link or attribute no content is read', async () => {
+  test('of what only got another mode or attribute no content is read, of a new link once', async () => {
     const folder = tempFolder();
     for (const name of ['mode', 'attribute', 'linked']) put(folder, name, randomBytes(3000));
     const dom0 = new ScanDom0();
@@ -174,7 +174,7 @@ describe('R21: what did not change is not stored again', () => {
     libc.close(at);
     const second = await dom0.scan(folder);
     expect(second.content).toBe(0);
-    expect(second.done.counts).toMatchObject({ changedFiles: 4, readBytes: 3000 }); // The new name has no base.
+    expect(second.done.counts).toMatchObject({ changedFiles: 4, readBytes: 3000 });
     const after = await dom0.files();
     expect(after.get('mode')?.entry.mode).toBe(0o400);
     expect(after.get('attribute')?.entry.attributes).toHaveLength(1);
@@ -194,6 +194,25 @@ describe('R21: what did not change is not stored again', () => {
     utimesSync(join(folder, 'f'), atime, mtime);
     await dom0.scan(folder);
     expect((await dom0.files()).get('f')?.content.toString()).toBe('after!');
+  });
+
+  test('also if a link came or went with it', async () => {
+    const folder = tempFolder();
+    const [first, second] = [join(folder, 'f'), join(folder, 'g')];
+    /** Writes `f` with its time set back, backs up, and answers how it is stored. */
+    const contentAfter = async (content: string) => {
+      writeFileSync(first, content);
+      utimesSync(first, 1_000_000_000, 1_000_000_000);
+      await dom0.scan(folder);
+      return (await dom0.files()).get('f')?.content.toString();
+    };
+    const dom0 = new ScanDom0();
+    expect(await contentAfter('one')).toBe('one');
+    linkSync(first, second);
+    expect(await contentAfter('two')).toBe('two');
+    chmodSync(first, 0o600);
+    unlinkSync(second);
+    expect(await contentAfter('six')).toBe('six');
   });
 
   /** Writes to `f`, of which a privilege goes with that, and sets the time back. */

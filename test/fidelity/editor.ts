@@ -61,7 +61,10 @@ export class Editor {
   readonly #steps: Readonly<Record<Kind, readonly Step[]>>;
   /** Inodes that chattr made immutable or append-only: nothing else can be done to them. */
   readonly #sealed = new Set<number>();
-  /** Inodes whose metadata, or content behind their time stamps, was changed since the last backup: not both at once. */
+  /**
+   * Inodes whose metadata, or content behind their time stamps, was changed since the last backup: not both at once,
+   * which a backup knowingly takes for a change of metadata (docs/decisions.md). Links, names and types go with either.
+   */
   readonly #dressed = new Set<number>();
   readonly #forged = new Set<number>();
   #fresh = 0;
@@ -374,7 +377,7 @@ export class Editor {
 
   /** Other bytes of the same size, and the time set back: only the ctime tells. */
   #forge(): string | undefined {
-    const item = this.#file(({ stat }) => stat.size > 0 && stat.nlink === 1 && !this.#dressed.has(stat.ino));
+    const item = this.#file(({ stat }) => stat.size > 0 && !this.#dressed.has(stat.ino));
     if (item === undefined) return undefined;
     this.#forged.add(item.stat.ino);
     const { mtimeNs } = lstatSync(item.path, { bigint: true });
@@ -562,19 +565,15 @@ export class Editor {
 
   #addLink(): string | undefined {
     const item = this.#pick(({ stat }) => !stat.isDirectory() && !stat.isSocket());
-    if (item === undefined || this.#forged.has(item.stat.ino)) return undefined;
-    this.#dressed.add(item.stat.ino);
+    if (item === undefined) return undefined;
     const to = this.#place();
     linkSync(item.path, to);
     return `link ${this.#name(item.path)} as ${this.#name(to)}`;
   }
 
   #removeLink(): string | undefined {
-    const item = this.#pick(
-      ({ stat }) => !stat.isDirectory() && stat.nlink > 1 && !this.#forged.has(stat.ino),
-    );
+    const item = this.#pick(({ stat }) => !stat.isDirectory() && stat.nlink > 1);
     if (item === undefined) return undefined;
-    this.#dressed.add(item.stat.ino);
     unlinkSync(item.path);
     return `remove the link ${this.#name(item.path)}`;
   }
