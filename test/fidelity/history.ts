@@ -45,13 +45,14 @@ export interface HistoryOptions {
 /** The backup that broke its promise, or the snapshot that was restored wrongly. */
 export class BrokenHistory extends Error {
   readonly generation: number;
+  /** Of that generation. */
   readonly edits: readonly string[];
 
   constructor(seed: number, generation: number, edits: readonly string[], what: readonly string[]) {
     const shown = what.slice(0, 20).join('\n  ');
+    const numbered = edits.map((edit, i) => `\n  ${i + 1}. ${edit}`).join('');
     super(
-      `seed ${seed}, generation ${generation}:\n  ${shown}\n edits of this generation:\n  ${edits.join('\n  ')}\n` +
-        `again: npm run fidelity -- --seed ${seed}`,
+      `seed ${seed}, generation ${generation}:\n  ${shown}\n edits of generation ${generation}:${numbered}`,
     );
     this.generation = generation;
     this.edits = edits;
@@ -63,6 +64,8 @@ type Theme = Kind | 'none';
 
 /** What a generation looked like. */
 interface Remembered {
+  /** Since the generation before. */
+  readonly edits: readonly string[];
   readonly survey: TreeSurvey;
   /** A copy, made by rsync and held against the survey. */
   readonly copy: string;
@@ -188,7 +191,7 @@ class History {
     mkdirSync(copy);
     const survey = surveyTree(this.#volume);
     if (isInstalled('rsync')) copyTree(this.#volume, copy);
-    this.#remembered.set(this.#generation, { survey, copy });
+    this.#remembered.set(this.#generation, { edits: this.#edits, survey, copy });
   }
 
   /** Restores the snapshot of a generation and compares it with what the volume was. `apart`: by processes in sandboxes. */
@@ -205,6 +208,7 @@ class History {
     ];
     if (differences.length > 0) {
       this.#generation = generation;
+      this.#edits = remembered.edits;
       this.#broken(...differences);
     }
     for (const folder of [join(restored, '..'), remembered.copy]) removeTree(folder);
@@ -264,11 +268,16 @@ function stampsOf(volume: string): Map<string, Stamp> {
   );
 }
 
-/** By rsync, which is held to it. */
+/**
+ * By rsync, which is held to it. It goes twice: a directory that becomes sticky gets an access list without the rights of
+ * group and others, so that it is never open before it is sticky, and the group's own stay away until the next run.
+ */
 function copyTree(from: string, to: string): void {
   const options = ['-aHAXS', '--modify-window=-1', `--exclude=/${DEEP_FOLDER}`];
-  const ended = spawnSync('rsync', [...options, `${from}/`, `${to}/`]);
-  if (ended.status !== 0) throw new Error(`rsync failed: ${ended.stderr.toString('latin1')}`);
+  for (let run = 1; run <= 2; run++) {
+    const ended = spawnSync('rsync', [...options, `${from}/`, `${to}/`]);
+    if (ended.status !== 0) throw new Error(`rsync failed: ${ended.stderr.toString('latin1')}`);
+  }
   const differences = rsyncDifferences(from, to);
   if (differences.length > 0) throw new Error(`rsync made no faithful copy: ${differences.join('\n')}`);
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run fidelity [-- --long] [--seeds N] [--seed S] [--generations N]`: histories of random edits (history.ts), 3 of
- * them; with --long 100, and a directory of 1,000,000 entries; --seed plays one. Where one breaks, the first
- * generation and the edit that break are looked for. Exits 0 only if all hold.
+ * `npm run fidelity [-- --long] [--seeds N] [--from S] [--seed S] [--generations N]`: histories of random edits
+ * (history.ts), 3 of them; with --long 100, and a directory of 1,000,000 entries. --from begins with a later seed, --seed
+ * plays one. Where one breaks, the first generation and the edit that break are looked for. Exits 0 only if all hold.
  */
 
 import { availableParallelism } from 'node:os';
@@ -20,6 +20,7 @@ const { values } = parseArgs({
   options: {
     long: { type: 'boolean', default: false },
     seeds: { type: 'string' },
+    from: { type: 'string', default: '1' },
     seed: { type: 'string' },
     generations: { type: 'string', default: '50' },
   },
@@ -27,25 +28,35 @@ const { values } = parseArgs({
 
 async function main(): Promise<number> {
   const count = Number(values.seeds ?? (values.long ? 100 : 3));
+  const from = Number(values.from);
   const seeds =
-    values.seed === undefined ? Array.from({ length: count }, (_, i) => i + 1) : [Number(values.seed)];
+    values.seed === undefined ? Array.from({ length: count }, (_, i) => from + i) : [Number(values.seed)];
   print(
     `${seeds.length} histories of ${values.generations} generations, ${EDITS} edits each; ${availableParallelism()} cores`,
   );
   let broken = 0;
-  for (const seed of seeds) {
-    const started = performance.now();
-    const failure = await play({ seed, restores: 5 });
-    const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    print(`seed ${seed}: ${failure === undefined ? 'exact' : 'BROKEN'} (${seconds} s)`);
-    if (failure === undefined) continue;
-    broken += 1;
-    print(failure.message);
-    await narrow(seed);
-  }
+  for (const seed of seeds) if (!(await isExact(seed))) broken += 1;
   if (values.long && !playWide()) broken += 1;
   print(broken === 0 ? 'All came back exactly.' : `${broken} broken.`);
   return broken === 0 ? 0 : 1;
+}
+
+/** True if the history of this seed holds; else says what broke, or what kept it from being played. */
+async function isExact(seed: number): Promise<boolean> {
+  const started = performance.now();
+  const end = (how: string) =>
+    print(`seed ${seed}: ${how} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+  try {
+    const failure = await play({ seed, restores: 5 });
+    end(failure === undefined ? 'exact' : 'BROKEN');
+    if (failure === undefined) return true;
+    print(`${failure.message}\nagain: npm run fidelity -- --seed ${seed}`);
+    await narrow(failure, seed);
+  } catch (error) {
+    end('FAILED, the test itself');
+    print(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+  return false;
 }
 
 /** True if the widest directory comes back. */
@@ -65,8 +76,8 @@ function playWide(): boolean {
   }
 }
 
-/** Says which generation breaks first, and after which of its edits. */
-async function narrow(seed: number): Promise<void> {
+/** Says which generation breaks first, and after which of its edits. What `failure` found may come from an earlier one. */
+async function narrow(failure: BrokenHistory, seed: number): Promise<void> {
   const first = await play({ seed, restores: 'each' });
   if (first === undefined) {
     print(' (not when each snapshot is restored as it is made: what breaks it comes later)');
@@ -80,6 +91,7 @@ async function narrow(seed: number): Promise<void> {
     else bad = middle;
   }
   print(` generation ${generation} breaks first, with edit ${bad}: ${first.edits[bad - 1] ?? 'none at all'}`);
+  if (generation !== failure.generation) print(first.message);
 }
 
 /** How the history broke, if it did. */
