@@ -41,10 +41,26 @@ export const MAX_STDERR_KEPT = 4 * KiB;
 export const MAX_REQUEST = 256;
 /** Requested blobs that may be unanswered in one disposable's session. */
 export const MAX_BLOBS_REQUESTED = 1024;
+/**
+ * How often each blob of a grant may be read in one session, on average: the longest session has some 4,300 checkpoints of
+ * a minute, and each may read the rest of the tree.
+ */
+export const MAX_READS = 8 * KiB;
 /** Encoded number set (`live`): two bytes a run in the worst case, a million runs. */
 export const MAX_NUMBER_SET = 4 * MiB;
 /** Warnings taken from one session by name; later ones are only counted. */
 export const MAX_NOTES = 10_000;
+/** One page of an answer about snapshots: MAX_REQUEST rows of ordinary length fit many times. */
+export const MAX_PAGE = 4 * MiB;
+/** One piece of an export's stream. */
+export const MAX_PIECE = MiB;
+/** What a stream may hold for each entry beside its content: headers, and all that its record in a tree may hold. */
+export const MAX_STREAM_ENTRY = 5 * MiB;
+/** Globs of one question. */
+export const MAX_GLOBS = 16;
+/** A place on a VM that dom0 names, and who is said to have made a list of patterns. */
+export const MAX_PLACE = 4 * KiB;
+export const MAX_SOURCE = 128;
 /** One page of a listing of names and sizes. */
 export const MAX_LIST_PAGE = MiB;
 
@@ -72,6 +88,8 @@ export const EXIT_TIMEOUT = 60_000;
 
 // ---- Records -------------------------------------------------------------------------------------------
 
+/** Beyond 1.1 times what its volume can hold a scan may store this much: trees, and a little for small volumes. */
+export const QUOTA_SLACK = 256 * MiB;
 /** Largest encoded root: 16 key slots and a live list's names fit many times. */
 export const MAX_ROOT = 64 * KiB;
 /** Rows of one blob-table leaf. */

@@ -5,12 +5,14 @@ import { resolve } from 'node:path';
 import { BackupError, messageOf } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
+import { MAX_STREAM_ENTRY } from '../../shared/limits.ts';
 import { exportPaths } from '../../shared/protocol/disposable.ts';
 import type { ExportOutput } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { Attachment, VolumeName } from '../domains/domains.ts';
 import { formatBytes, formatCount } from '../format.ts';
+import type { SnapshotVolume } from '../repository/records.ts';
 import { runExport } from '../session/read-sessions.ts';
 import type { Exported } from '../session/read-sessions.ts';
 import { choose } from './chosen.ts';
@@ -57,7 +59,7 @@ export async function extract(
   try {
     result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, attached) => {
       const job = { top: volume.top, paths: wanted, output: output(attached?.path ?? '') };
-      return runExport(call, granted, job, sink, app.listener('extract'));
+      return runExport(call, granted, job, sink, streamLimit(volume), app.listener('extract'));
     });
     await sink.finish(result.crc32);
   } finally {
@@ -74,6 +76,11 @@ export async function extract(
     'unknown-path',
     `not in snapshot ${snapshot.number} of ${history.name}: ${missing.join(', ')}`,
   );
+}
+
+/** The most bytes that a stream of the volume's entries can have. What a checkpoint holds was not counted. */
+function streamLimit({ digest, counts: { bytes, entries } }: SnapshotVolume): number {
+  return digest === null ? Infinity : bytes + (entries + 1) * MAX_STREAM_ENTRY;
 }
 
 function checkUsage(app: App, { to, tar, intoVm, overwrite }: Destination): void {

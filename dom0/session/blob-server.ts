@@ -5,7 +5,7 @@
 
 import { u64 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
-import { MAX_BLOBS_REQUESTED } from '../../shared/limits.ts';
+import { MAX_BLOBS_REQUESTED, MAX_READS } from '../../shared/limits.ts';
 import type { NumberSet } from '../../shared/numbers.ts';
 import { KIND } from '../seal/object.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
@@ -28,6 +28,8 @@ export class BlobServer {
   readonly #failed: (error: unknown) => void;
   readonly #wanted: number[] = [];
   readonly #fetching: { number: number; blob: Promise<Uint8Array> }[] = [];
+  /** Blobs that may still be asked for. */
+  #left: number;
   #running = false;
 
   constructor(
@@ -39,16 +41,19 @@ export class BlobServer {
     this.#store = store;
     this.#history = history;
     this.#grant = grant;
+    this.#left = MAX_READS * grant.numbers.size;
     this.#send = io.send;
     this.#failed = io.failed;
   }
 
-  /** Takes a request. Throws `refused` on a number outside the grant, and on too many open requests. */
+  /** Takes a request. Throws `refused` on a number outside the grant, `protocol` on too many at once, `limit` on too many in all. */
   request(numbers: readonly number[]): void {
     for (const number of numbers) {
       if (!this.#grant.numbers.has(number))
         throw new BackupError('refused', `asked for blob ${number}, which its job does not grant`);
     }
+    this.#left -= numbers.length;
+    if (this.#left < 0) throw new BackupError('limit', 'keeps asking for the same blobs');
     this.#wanted.push(...numbers);
     if (this.#wanted.length + this.#fetching.length > MAX_BLOBS_REQUESTED) {
       throw new BackupError('protocol', 'asked for more blobs at once than allowed');

@@ -95,12 +95,16 @@ export interface ExportSink {
   write(piece: Uint8Array): Promise<void>;
 }
 
-/** Extracts `paths` of the tree `top`: below a folder, or as pieces of a stream to `sink`. */
+/**
+ * Extracts `paths` of the tree `top`: below a folder, or as pieces of a stream of at most `limit` bytes to `sink`. Throws
+ * `limit` if there are more.
+ */
 export async function runExport(
   call: ServiceCall,
   access: BlobAccess,
   job: { top: number; paths: Uint8Array[]; output: ExportOutput },
   sink: ExportSink,
+  limit: number,
   listener: Listener,
 ): Promise<Exported> {
   return withCall(call, exportPaths, async ({ session }, fail) => {
@@ -116,6 +120,7 @@ export async function runExport(
     };
     const { kind } = job.output;
     let streaming = kind === 'tar';
+    let left = limit;
     await session.send('job', job);
     for (;;) {
       const message = expectMessage(await session.receive());
@@ -129,6 +134,8 @@ export async function runExport(
         await passOn(sink.begin(message.value.plainNames));
       } else if (message.name === 'data') {
         if (!streaming) throw new BackupError('protocol', 'sent a stream that was not asked for');
+        left -= message.value.length;
+        if (left < 0) throw new BackupError('limit', 'sends more than its snapshot can hold');
         await passOn(sink.write(message.value));
       } else takeCommon(message, listener, notes, server);
     }

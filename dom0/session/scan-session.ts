@@ -5,7 +5,7 @@
  */
 
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
-import { DOM0_UPLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
+import { DOM0_UPLOAD_SHARE, QUOTA_SLACK, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
 import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
@@ -49,9 +49,6 @@ export interface Scanned {
   /** The blobs that it refers to: its base's and its own. */
   readonly live: NumberSet;
 }
-
-/** Beyond the volume's size a scan may store this much: trees, and a little for small volumes. */
-const QUOTA_SLACK = 256 * 1024 * 1024;
 
 export class ScanSession {
   readonly #call: Call<typeof scan.toService, typeof scan.toCaller>;

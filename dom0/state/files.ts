@@ -1,7 +1,9 @@
-/** dom0's own files: 0600 in 0700 folders, replaced atomically and durably. */
+/** dom0's own files: 0600 in 0700 folders, whatever the umask, replaced atomically and durably. */
 
 import {
+  chmodSync,
   closeSync,
+  fchmodSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -16,7 +18,8 @@ import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 /** Creates `folder` and its parents, private to their owner. */
 export function makePrivateFolder(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const first = mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (first !== undefined) chmodSync(folder, 0o700); // The umask took away from what was asked for.
   } catch (cause) {
     throw new BackupError('io', `cannot create the folder ${folder}: ${messageOf(cause)}`, { cause });
   }
@@ -26,8 +29,10 @@ export function makePrivateFolder(folder: string): void {
 export function replaceFile(file: string, bytes: Uint8Array, durably = true): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
-    const descriptor = openSync(temporary, 'w', 0o600);
+    rmSync(temporary, { force: true }); // A dead run's, of whatever mode.
+    const descriptor = openSync(temporary, 'wx', 0o600);
     try {
+      fchmodSync(descriptor, 0o600);
       for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
       if (durably) fsyncSync(descriptor);
     } finally {

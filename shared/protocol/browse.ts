@@ -7,6 +7,8 @@
 import { z } from 'zod';
 import {
   MAX_CONTROL,
+  MAX_GLOBS,
+  MAX_PAGE,
   MAX_PATH,
   MAX_PATTERN_LIST,
   MAX_PATTERN_LISTS,
@@ -18,9 +20,6 @@ import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
 import { control, page } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
 import { excludeRules, get, milliseconds, note, path, progress, reading, volume } from './disposable.ts';
-
-/** Cap of one page: MAX_REQUEST rows of ordinary length fit many times. */
-const MAX_PAGE = 4 * 1024 * 1024;
 
 const entryType = z.enum([
   'file',
@@ -71,7 +70,7 @@ const listEntry = z.strictObject({
 const moment = z.strictObject({ seconds: count, beforeEpoch: z.boolean() });
 
 /** Patterns of one kind; an entry has to match one of them. */
-const globs = z.array(bytesUpTo(MAX_TEXT)).max(16);
+const globs = z.array(bytesUpTo(MAX_TEXT)).max(MAX_GLOBS);
 
 /** What `find` looks for: all conditions that are given have to hold. */
 const filter = z.strictObject({

@@ -16,7 +16,10 @@ import {
   MAX_PATTERN_LIST,
   MAX_PATTERN_LISTS,
   MAX_PATTERNS,
+  MAX_PIECE,
+  MAX_PLACE,
   MAX_REQUEST,
+  MAX_SOURCE,
   MAX_TEXT,
 } from '../limits.ts';
 import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
@@ -27,7 +30,7 @@ export const milliseconds = count;
 export const path = bytesUpTo(MAX_PATH);
 
 /** Where the volume is inside the disposable, as its driver attached it: an absolute path. */
-const place = z.string().startsWith('/').max(4096);
+const place = z.string().startsWith('/').max(MAX_PLACE);
 /** The root folder of a mounted file system. */
 const mounted = z.strictObject({ kind: z.literal('folder'), path: place });
 /** A raw device or image, backed up as one sparse file. */
@@ -45,7 +48,7 @@ export const excludeRules = z.strictObject({
   lists: z
     .array(
       z.strictObject({
-        source: printable(128),
+        source: printable(MAX_SOURCE),
         patterns: z.array(z.string().min(1).max(MAX_PATTERN)).max(MAX_PATTERNS),
       }),
     )
@@ -251,7 +254,7 @@ export const exportPaths = {
     get,
     progress,
     note,
-    data: bulk(0x80, 1024 * 1024),
+    data: bulk(0x80, MAX_PIECE),
     /** Before the `data` of a file copy: whether all names in it are printable ASCII. */
     begin: control(0x13, z.strictObject({ plainNames: z.boolean() })),
     done: control(

@@ -1,0 +1,79 @@
+/** What a disposable's session may read: once more than it needs, but not for ever. */
+
+import { expect, it } from 'vitest';
+import { BlobServer } from '../../dom0/session/blob-server.ts';
+import { MAX_BLOBS_REQUESTED, MAX_READS, MAX_REQUEST } from '../../shared/limits.ts';
+import { failure } from '../support/failure.ts';
+import {
+  Machine,
+  appendBlob,
+  commitVolume,
+  historyFor,
+  storeFolder,
+  writerFor,
+} from '../support/repository-bench.ts';
+
+async function serve(treesOnly: boolean) {
+  const machine = new Machine(storeFolder());
+  const repository = await machine.create();
+  const first = await writerFor(repository);
+  const [content, old] = [await appendBlob(first, 'content'), await appendBlob(first, 'old tree', 'tree')];
+  await commitVolume(first, old, [content, old]);
+  const second = await writerFor(repository);
+  const tree = await appendBlob(second, 'tree', 'tree');
+  await commitVolume(second, tree, [content, tree]);
+  const history = await historyFor(repository);
+  const numbers = await history.newestLive();
+  const sent: number[] = [];
+  const failed: unknown[] = [];
+  let idle = Promise.withResolvers<undefined>();
+  const server = new BlobServer(
+    repository.store,
+    history,
+    { numbers, treesOnly },
+    {
+      send: (pieces) => {
+        sent.push(Number(Buffer.from(pieces[0] ?? new Uint8Array(8)).readBigUInt64BE()));
+        idle.resolve(undefined);
+        return Promise.resolve();
+      },
+      failed: (error) => {
+        failed.push(error);
+        idle.resolve(undefined);
+      },
+    },
+  );
+  const ask = async (...wanted: number[]) => {
+    idle = Promise.withResolvers();
+    const end = sent.length + wanted.length;
+    server.request(wanted);
+    while (sent.length < end && failed.length === 0) {
+      await idle.promise;
+      idle = Promise.withResolvers();
+    }
+  };
+  return { server, ask, sent, failed, content, old, tree, close: () => machine.storage.close() };
+}
+
+it('R02: a scan gets the trees of its base: no content, and no tree of an older snapshot', async () => {
+  const { ask, server, sent, failed, content, old, tree, close } = await serve(true);
+  await ask(tree);
+  expect(sent).toEqual([tree]);
+  expect(failure(() => server.request([old])).code).toBe('refused');
+  await ask(content);
+  expect(failed).toMatchObject([{ code: 'refused' }]);
+  expect(sent).toEqual([tree]);
+  await close();
+});
+
+it('a session may ask for so many blobs at a time, and so often in all', async () => {
+  const { server, ask, sent, failed, tree, close } = await serve(false);
+  const many = (count: number) => Array.from({ length: count }, () => tree);
+  for (let asked = 0; asked < 2 * MAX_READS; asked += MAX_REQUEST) await ask(...many(MAX_REQUEST));
+  expect([sent.length, failed]).toEqual([2 * MAX_READS, []]);
+  expect(failure(() => server.request([tree])).code).toBe('limit');
+  const fresh = await serve(false);
+  expect(failure(() => fresh.server.request(many(MAX_BLOBS_REQUESTED + 1))).code).toBe('protocol');
+  await close();
+  await fresh.close();
+}, 60_000);
