@@ -1,9 +1,10 @@
 /** Key derivation: HKDF-SHA-256 (RFC 5869) for subkeys, Argon2id (RFC 9106) for passphrases. */
 
-import { argon2, hkdfSync, randomBytes } from 'node:crypto';
+import crypto, { hkdfSync, randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
+import { argon2id as argon2idReference } from '@noble/hashes/argon2.js';
 import { concat, utf8 } from '../../shared/bytes.ts';
-import { BackupError } from '../../shared/errors.ts';
+import { BackupError, systemCode } from '../../shared/errors.ts';
 import {
   ARGON2_MAX_LANES,
   ARGON2_MAX_MEMORY,
@@ -12,7 +13,8 @@ import {
   ARGON2_MIN_PASSES,
 } from '../../shared/limits.ts';
 
-const argon2Native = promisify(argon2);
+/** Undefined in a Node.js that has none. */
+const argon2Native = 'argon2' in crypto ? promisify(crypto.argon2) : undefined;
 
 /** Cost of a passphrase slot: memory in KiB, passes over it, lanes. */
 export interface Argon2Cost {
@@ -47,22 +49,27 @@ export function checkCost({ memory, passes, lanes }: Argon2Cost): void {
   }
 }
 
-/** 32 bytes by Argon2id, version 0x13. `passphrase` is NFC-normalised UTF-8. Runs on another thread. */
+/**
+ * 32 bytes by Argon2id, version 0x13. `passphrase` is NFC-normalised UTF-8. Runs on another thread, or, several times
+ * slower, by `@noble/hashes` on this one where neither Node.js nor its OpenSSL has it.
+ */
 export async function argon2id(
   passphrase: Uint8Array,
   salt: Uint8Array,
   cost: Argon2Cost,
+  native: typeof argon2Native | null = argon2Native,
 ): Promise<Uint8Array> {
   checkCost(cost);
   const { memory, passes, lanes: parallelism } = cost;
-  return argon2Native('argon2id', {
-    message: passphrase,
-    nonce: salt,
-    memory,
-    passes,
-    parallelism,
-    tagLength: 32,
-  });
+  if (native) {
+    const parameters = { message: passphrase, nonce: salt, memory, passes, parallelism, tagLength: 32 };
+    try {
+      return await native('argon2id', parameters);
+    } catch (error) {
+      if (systemCode(error) !== 'ERR_CRYPTO_ARGON2_NOT_SUPPORTED') throw error;
+    }
+  }
+  return argon2idReference(passphrase, salt, { m: memory, t: passes, p: parallelism, dkLen: 32 });
 }
 
 const TARGET_MILLISECONDS = 1_000;

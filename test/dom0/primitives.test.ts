@@ -1,0 +1,301 @@
+/**
+ * The primitives on both paths, Node's native code and `@noble`, against the vectors that their standards publish; and
+ * what we seal against libsodium, which shares no code with either.
+ */
+
+import {
+  argon2Sync,
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  hkdfSync,
+  randomBytes,
+  sign as signNatively,
+  verify as verifyNatively,
+} from 'node:crypto';
+import { chacha20poly1305, hchacha, xchacha20poly1305 } from '@noble/ciphers/chacha.js';
+import { getPublicKey, hashes, sign, verify } from '@noble/ed25519';
+import { argon2id as nobleArgon2id } from '@noble/hashes/argon2.js';
+import { hkdf as nobleHkdf } from '@noble/hashes/hkdf.js';
+import { sha256, sha512 } from '@noble/hashes/sha2.js';
+import fc from 'fast-check';
+import sodium from 'libsodium-wrappers';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { argon2id, hkdf } from '../../dom0/keys/derive.ts';
+import { Keyring } from '../../dom0/keys/keyring.ts';
+import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
+import { KIND, open, seal } from '../../dom0/seal/object.ts';
+import type { Place } from '../../dom0/seal/object.ts';
+import { sizeClass } from '../../dom0/seal/size-class.ts';
+import { decrypt, encrypt } from '../../dom0/seal/xchacha.ts';
+import { concat, hex, u32, utf8 } from '../../shared/bytes.ts';
+import { idBytes, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
+import { readVectors } from '../support/vectors.ts';
+
+hashes.sha512 = sha512;
+
+const bytes = z
+  .string()
+  .regex(/^(?:[0-9a-f]{2})*$/)
+  .transform((text) => new Uint8Array(Buffer.from(text, 'hex')));
+const source = z.string();
+const aead = {
+  source,
+  key: bytes,
+  nonce: bytes,
+  associated: bytes,
+  plaintext: bytes,
+  ciphertext: bytes,
+  tag: bytes,
+};
+
+const vectors = readVectors(
+  'primitives',
+  z.strictObject({
+    note: z.string(),
+    chacha20poly1305: z.array(z.strictObject(aead)).min(2),
+    hchacha20: z.array(z.strictObject({ source, key: bytes, nonce: bytes, output: bytes })).min(1),
+    xchacha20poly1305: z.array(z.strictObject(aead)).min(1),
+    argon2id: z
+      .array(
+        z.strictObject({
+          source,
+          memory: z.int(),
+          passes: z.int(),
+          lanes: z.int(),
+          password: bytes,
+          salt: bytes,
+          secret: bytes,
+          associated: bytes,
+          tag: bytes,
+        }),
+      )
+      .min(1),
+    hkdfSha256: z.array(z.strictObject({ source, ikm: bytes, salt: bytes, info: bytes, okm: bytes })).min(3),
+    ed25519: z
+      .array(z.strictObject({ source, seed: bytes, publicKey: bytes, message: bytes, signature: bytes }))
+      .min(4),
+    sha256: z.array(z.strictObject({ source, message: bytes, digest: bytes })).min(12),
+    sha256MonteCarlo: z.strictObject({ source, seed: bytes, digests: z.array(bytes).min(2) }),
+  }),
+);
+
+/** A copy at an address that no typed array of words could begin at. */
+const unaligned = (value: Uint8Array) => new Uint8Array(concat([Uint8Array.of(0), value])).subarray(1);
+
+describe('published vectors', () => {
+  it.each(vectors.chacha20poly1305)('ChaCha20-Poly1305: $source', (vector) => {
+    const { key, nonce, associated, plaintext, ciphertext, tag } = vector;
+    const sealed = hex(concat([ciphertext, tag]));
+    const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
+    cipher.setAAD(associated, { plaintextLength: plaintext.length });
+    const pieces = [cipher.update(plaintext), cipher.final(), cipher.getAuthTag()];
+    expect(hex(concat(pieces))).toBe(sealed);
+    const decipher = createDecipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
+    decipher.setAAD(associated, { plaintextLength: ciphertext.length });
+    decipher.setAuthTag(tag);
+    expect(hex(concat([decipher.update(ciphertext), decipher.final()]))).toBe(hex(plaintext));
+    expect(hex(chacha20poly1305(key, nonce, associated).encrypt(plaintext))).toBe(sealed);
+  });
+
+  it.each(vectors.hchacha20)('HChaCha20: $source', ({ key, nonce, output }) => {
+    const words = (value: Uint8Array) => new Uint32Array(new Uint8Array(value).buffer);
+    const out = new Uint32Array(8);
+    hchacha(Uint32Array.of(0x61707865, 0x3320646e, 0x79622d32, 0x6b206574), words(key), words(nonce), out);
+    expect(hex(new Uint8Array(out.buffer))).toBe(hex(output));
+  });
+
+  it.each(vectors.xchacha20poly1305)('XChaCha20-Poly1305: $source', (vector) => {
+    const { key, nonce, associated, plaintext, ciphertext, tag } = vector;
+    const sealed = concat([ciphertext, tag]);
+    expect(hex(concat(encrypt(key, nonce, associated, [plaintext])))).toBe(hex(sealed));
+    expect(hex(concat(encrypt(unaligned(key), unaligned(nonce), associated, [unaligned(plaintext)])))).toBe(
+      hex(sealed),
+    );
+    expect(hex(xchacha20poly1305(key, nonce, associated).encrypt(plaintext))).toBe(hex(sealed));
+    expect(hex(decrypt(key, nonce, associated, sealed))).toBe(hex(plaintext));
+  });
+
+  it.each(vectors.argon2id)('Argon2id: $source', (vector) => {
+    const { memory, passes, lanes, password, salt, secret, associated, tag } = vector;
+    const native = argon2Sync('argon2id', {
+      message: password,
+      nonce: salt,
+      secret,
+      associatedData: associated,
+      memory,
+      passes,
+      parallelism: lanes,
+      tagLength: 32,
+    });
+    expect(hex(native)).toBe(hex(tag));
+    const options = { m: memory, t: passes, p: lanes, dkLen: 32, key: secret, personalization: associated };
+    expect(hex(nobleArgon2id(password, salt, options))).toBe(hex(tag));
+  });
+
+  it.each(vectors.hkdfSha256)('HKDF-SHA-256: $source', ({ ikm, salt, info, okm }) => {
+    expect(hex(new Uint8Array(hkdfSync('sha256', ikm, salt, info, okm.length)))).toBe(hex(okm));
+    expect(hex(nobleHkdf(sha256, ikm, salt, info, okm.length))).toBe(hex(okm));
+    expect(hex(hkdf(ikm, salt, info.subarray(0, 3), info.subarray(3)))).toBe(hex(okm.subarray(0, 32)));
+  });
+
+  it.each(vectors.ed25519)('Ed25519: $source', ({ seed, publicKey, message, signature }) => {
+    expect(hex(getPublicKey(seed))).toBe(hex(publicKey));
+    expect(hex(sign(message, seed))).toBe(hex(signature));
+    expect(verify(signature, message, publicKey)).toBe(true);
+    // RFC 8410: what stands before a bare seed and a bare public key.
+    const der = (prefix: string, key: Uint8Array) => Buffer.concat([Buffer.from(prefix, 'hex'), key]);
+    const privateKey = createPrivateKey({
+      key: der('302e020100300506032b657004220420', seed),
+      format: 'der',
+      type: 'pkcs8',
+    });
+    const nativePublic = createPublicKey({
+      key: der('302a300506032b6570032100', publicKey),
+      format: 'der',
+      type: 'spki',
+    });
+    expect(hex(signNatively(null, message, privateKey))).toBe(hex(signature));
+    expect(verifyNatively(null, message, nativePublic, signature)).toBe(true);
+  });
+
+  it.each(vectors.sha256)('SHA-256: $source', ({ message, digest }) => {
+    expect(createHash('sha256').update(message).digest('hex')).toBe(hex(digest));
+    expect(hex(sha256(message))).toBe(hex(digest));
+    expect(objectIdOf(message)).toBe(hex(digest));
+    expect(objectIdOf(message.subarray(0, 5), message.subarray(5))).toBe(hex(digest));
+  });
+
+  it.each([
+    ['native', (message: Uint8Array) => new Uint8Array(createHash('sha256').update(message).digest())],
+    ['noble', sha256],
+  ])('SHA-256, %s: CAVP SHA256Monte', (_path, digestOf) => {
+    let seed = vectors.sha256MonteCarlo.seed;
+    for (const digest of vectors.sha256MonteCarlo.digests) {
+      let [a, b, c] = [seed, seed, seed];
+      for (let i = 0; i < 1000; i++) [a, b, c] = [b, c, digestOf(concat([a, b, c]))];
+      expect(hex(c)).toBe(hex(digest));
+      seed = c;
+    }
+  });
+});
+
+describe('Argon2id', () => {
+  const [passphrase, salt] = [utf8('correct horse battery staple'), new Uint8Array(16).fill(7)];
+
+  it.each([
+    ['the floor', { memory: 64 * 1024, passes: 3, lanes: 4 }],
+    ['the real cost', { memory: 128 * 1024, passes: 4, lanes: 4 }],
+    ['one lane', { memory: 64 * 1024, passes: 3, lanes: 1 }],
+  ])(
+    'is the same without the native code, at %s',
+    async (_title, cost) => {
+      const native = await argon2id(passphrase, salt, cost);
+      expect(hex(await argon2id(passphrase, salt, cost, null))).toBe(hex(native));
+    },
+    120_000,
+  );
+
+  it('does without native code that Node.js has and its OpenSSL has not', async () => {
+    const cost = { memory: 64 * 1024, passes: 3, lanes: 1 };
+    const absent = () =>
+      Promise.reject(Object.assign(new Error(), { code: 'ERR_CRYPTO_ARGON2_NOT_SUPPORTED' }));
+    const broken = () => Promise.reject(Object.assign(new Error('no memory'), { code: 'ERR_OTHER' }));
+    expect(hex(await argon2id(passphrase, salt, cost, absent))).toBe(
+      hex(await argon2id(passphrase, salt, cost)),
+    );
+    await expect(argon2id(passphrase, salt, cost, broken)).rejects.toThrow('no memory');
+  }, 60_000);
+});
+
+describe('libsodium', () => {
+  beforeAll(() => sodium.ready);
+  const fixed = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
+  const place: Place = {
+    kind: KIND.tree,
+    repository: newRepositoryId(),
+    vm: newVmId(),
+    number: 2 ** 40 + 7,
+    epoch: 3,
+  };
+  /** The associated data written down once more, from docs/format.md alone. */
+  const associated = concat([
+    utf8('QIB1'),
+    Uint8Array.of(17),
+    idBytes(place.repository),
+    idBytes(place.vm ?? newVmId()),
+    Buffer.from('0000010000000007', 'hex'),
+    Buffer.from('00000003', 'hex'),
+  ]);
+
+  it('opens what we seal', () => {
+    fc.assert(
+      fc.property(fixed(32), fc.uint8Array({ maxLength: 20_000 }), (key, payload) => {
+        const object = concat(seal(key, place, payload).pieces);
+        const padded = sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+          null,
+          new Uint8Array(object.subarray(24)),
+          associated,
+          new Uint8Array(object.subarray(0, 24)),
+          key,
+        );
+        expect(hex(padded.subarray(0, 4 + payload.length))).toBe(hex(concat([u32(payload.length), payload])));
+        expect(padded.subarray(4 + payload.length).every((byte) => byte === 0)).toBe(true);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('seals what we open', () => {
+    fc.assert(
+      fc.property(fixed(32), fc.uint8Array({ maxLength: 20_000 }), (key, payload) => {
+        const padded = new Uint8Array(sizeClass(4 + payload.length));
+        padded.set(concat([u32(payload.length), payload]));
+        const nonce = new Uint8Array(randomBytes(24));
+        const sealed = sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(
+          padded,
+          associated,
+          null,
+          nonce,
+          key,
+        );
+        const object = concat([nonce, sealed]);
+        expect(hex(open(key, place, objectIdOf(object), object))).toBe(hex(payload));
+        const other = concat([nonce, sealed.map((byte, at) => (at === 5 ? byte ^ 1 : byte))]);
+        expect(() => open(key, place, objectIdOf(other), other)).toThrow('not sealed for this place');
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('wraps and unwraps keys as we do', () => {
+    const [under, key, context] = [randomBytes(32), randomBytes(32), randomBytes(36)].map(
+      (each) => new Uint8Array(each),
+    );
+    if (under === undefined || key === undefined || context === undefined) throw new Error('three of them');
+    const purpose = concat([utf8('QIB1 wrap vm\0'), context]);
+    const wrapped = wrapKey(under, 'vm', context, key);
+    const opened = sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+      null,
+      new Uint8Array(wrapped.subarray(24)),
+      purpose,
+      new Uint8Array(wrapped.subarray(0, 24)),
+      under,
+    );
+    expect(hex(opened)).toBe(hex(key));
+    const nonce = new Uint8Array(randomBytes(24));
+    const sealed = sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(key, purpose, null, nonce, under);
+    expect(hex(unwrapKey(under, 'vm', context, concat([nonce, sealed])))).toBe(hex(key));
+  });
+
+  it('verifies what we sign', () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const message = utf8('a root');
+    const signature = new Uint8Array(keyring.sign(message));
+    expect(sodium.crypto_sign_verify_detached(signature, message, keyring.publicKey)).toBe(true);
+    expect(sodium.crypto_sign_verify_detached(signature, utf8('another'), keyring.publicKey)).toBe(false);
+  });
+});
