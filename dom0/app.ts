@@ -3,24 +3,29 @@
 import { BackupError, messageOf } from '../shared/errors.ts';
 import type { VmName } from '../shared/ids.ts';
 import type { Volume } from '../shared/protocol/disposable.ts';
+import type { Root } from '../shared/root.ts';
 import type { Config } from './config.ts';
 import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
 import type { Secret } from './keys/secret.ts';
 import type { Output } from './output.ts';
+import { formatTime } from './format.ts';
 import { openRepository } from './repository/open.ts';
+import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
 import type { Listener, Note } from './session/report.ts';
 import { makePrivateFolder } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 import { PinFile } from './state/pin.ts';
 import { Storage } from './storage/storage.ts';
+import { fingerprint } from './words.ts';
 
 export interface AppOptions {
   readonly config: Config;
   readonly domains: Domains;
   readonly output: Output;
-  readonly secret: () => Promise<Secret>;
-  readonly acceptRoot: string | undefined;
+  /** All secrets that the person presents, at least one; asked on the terminal if need be. */
+  readonly secrets: () => Promise<readonly Secret[]>;
+  readonly trust: Pick<Trust, 'acceptRoot' | 'expectRoot'>;
 }
 
 export class App {
@@ -54,20 +59,45 @@ export class App {
   }
 
   /** Opens the repository; the storage VM starts while the person types. */
-  async open(): Promise<Repository> {
-    this.storage.warmUp();
-    const { secret, acceptRoot } = this.#options;
-    const repository = await openRepository({ ...this.repositoryOptions, secret, acceptRoot });
-    this.defer(() => {
-      repository.store.trimCache();
-      repository.keyring.close();
-      return Promise.resolve();
-    });
-    return repository;
+  async open(secret = () => this.#firstSecret()): Promise<Repository> {
+    return (await this.openWithSlot(secret)).repository;
   }
 
-  secret(): Promise<Secret> {
-    return this.#options.secret();
+  /** Like {@link open}, with the slot that opened it. */
+  async openWithSlot(secret = () => this.#firstSecret()): Promise<Opened> {
+    this.storage.warmUp();
+    const trust = { ...this.#options.trust, firstUse: (root: Root) => this.#sayFirstUse(root) };
+    const opened = await openRepository({ ...this.repositoryOptions, secret, trust });
+    this.defer(() => {
+      opened.repository.store.trimCache();
+      opened.repository.keyring.close();
+      return Promise.resolve();
+    });
+    return opened;
+  }
+
+  /** Fresh copies of all secrets that are presented; whoever takes them zeroes them. */
+  secrets(): Promise<readonly Secret[]> {
+    return this.#options.secrets();
+  }
+
+  async #firstSecret(): Promise<Secret> {
+    const [first, ...others] = await this.secrets();
+    for (const { bytes } of others) bytes.fill(0);
+    if (first === undefined) throw new BackupError('internal', 'no secret was presented');
+    return first;
+  }
+
+  #sayFirstUse({ hash, body: { counter, time } }: Root): void {
+    this.output.note(
+      `this machine has not used this repository before: the newest that ${this.storage.vm} offers is root ${counter} of ${formatTime(time)}, ${fingerprint(hash)}. ` +
+        'If you noted a later one, backups are missing (--expect-root refuses that).',
+    );
+    this.output.event('first-use', {
+      counter,
+      time: new Date(time).toISOString(),
+      fingerprint: fingerprint(hash),
+    });
   }
 
   /** Makes this the only writing run, and removes what dead runs left. */

@@ -1,9 +1,7 @@
 /** The command line `qubes-backup`: parses it, runs one command, turns the outcome into an exit status. */
 
-import { existsSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
-import { App } from './app.ts';
+import { messageOf } from '../shared/errors.ts';
 import { backup } from './commands/backup.ts';
 import type { BackupOptions } from './commands/backup.ts';
 import { check } from './commands/check.ts';
@@ -17,28 +15,20 @@ import { list } from './commands/list.ts';
 import { ls } from './commands/ls.ts';
 import type { LsOptions } from './commands/ls.ts';
 import { restore } from './commands/restore.ts';
-import { loadConfig } from './config.ts';
-import type { Sandbox } from './config.ts';
+import { rootFingerprint } from './commands/root.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeName } from './domains/domains.ts';
-import { LocalDomains } from './domains/local/local.ts';
-import { createKeyFile, passphraseOf, readKeyFile, readPassphraseFile } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
-import { Output } from './output.ts';
-import { askSecret } from './prompt.ts';
+import { addKeyCommands } from './key-commands.ts';
+import { newPassphrase, readSecrets } from './new-secret.ts';
+import { STATUS, run as runWith } from './run.ts';
+import type { GlobalOptions, Work } from './run.ts';
+import { parseFingerprint } from './words.ts';
 
-/** Exit statuses. */
-const STATUS = { complete: 0, failed: 1, usage: 2, warnings: 3, differs: 4 } as const;
-
-interface GlobalOptions {
-  readonly config?: string;
-  readonly local?: string;
-  readonly json: boolean;
-  readonly passphraseFile?: string;
-  readonly keyFile?: string;
-  readonly sandbox?: Sandbox;
-  readonly acceptRoot?: string;
-}
+/** What a repository can be opened with. */
+const INIT_HELP = `
+  Without a secret in a file, a passphrase is generated and shown. --passphrase-file, --key-file and --paper-file may be
+  given together: each opens the repository by itself.`;
 
 /** What the options of `extract` differ in. */
 const EXTRACT_HELP = `
@@ -46,6 +36,8 @@ const EXTRACT_HELP = `
   --tar      keeps all; unpack with
              tar --xattrs --xattrs-include='*' --acls --numeric-owner -xpf FILE, or bsdtar -xpf FILE
   --into-vm  keeps contents, modes, times and symlinks; the files belong to the VM's user`;
+
+const run = (work: Work) => runWith(program.opts<GlobalOptions>(), work);
 
 const program = new Command('qubes-backup')
   .description('Incremental, encrypted backups of VMs, split by trust.')
@@ -55,7 +47,17 @@ const program = new Command('qubes-backup')
   .option('--json', 'one JSON object a line on stdout', false)
   .option('--passphrase-file <file>', 'read the passphrase from a file (or /dev/fd/N)')
   .option('--key-file <file>', 'open the repository with a key file; init creates it')
-  .option('--accept-root <fingerprint>', 'accept a root that is older, forked or of another repository')
+  .option('--paper-file <file>', 'open it with the 24 words of a paper key; init creates it')
+  .option(
+    '--accept-root <words>',
+    'accept the root of this fingerprint, though it is older or forked',
+    parseRoot,
+  )
+  .option(
+    '--expect-root <words>',
+    'refuse a root that does not come after the one of this fingerprint',
+    parseRoot,
+  )
   .addOption(
     new Option('--sandbox <kind>', 'how services are confined').choices([
       'auto',
@@ -70,7 +72,11 @@ const program = new Command('qubes-backup')
 program
   .command('init')
   .description('create a repository in the empty storage VM')
-  .action(() => run((app, options) => init(app, () => secretsForInit(options))));
+  .addHelpText('after', INIT_HELP)
+  .option('--own-passphrase', 'choose the passphrase instead of having one generated', false)
+  .action(({ ownPassphrase }: { ownPassphrase: boolean }) =>
+    run((app, options) => init(app, () => secretsForInit(options, ownPassphrase))),
+  );
 program
   .command('backup [vm...]')
   .description('take a snapshot of the named VMs')
@@ -162,87 +168,24 @@ program
   .option('--read-data <percent>', 'also read and verify this share of the data', parsePercent, 0)
   .action(({ readData }: { readData: number }) => run((app) => check(app, readData)));
 
+program
+  .command('root')
+  .description('the state of the repository as a whole')
+  .command('fingerprint')
+  .description('show what to note of the newest root')
+  .action(() => run(rootFingerprint));
+
+addKeyCommands(program, run);
+
 /** Which volume a command looks at. */
 function volumeOption(): Option {
   return new Option('--volume <name>', 'another volume than the private one').choices(VOLUME_NAMES);
 }
 
-/** Runs `command`, reports what it threw, and sets the exit status. */
-async function run(command: (app: App, options: GlobalOptions) => Promise<void>): Promise<void> {
-  const options = program.opts<GlobalOptions>();
-  const output = new Output(options.json);
-  try {
-    const app = createApp(options, output);
-    const stopListening = stopOnSignal(app);
-    try {
-      await command(app, options);
-    } finally {
-      stopListening();
-      await app.close();
-    }
-    process.exitCode = app.differs ? STATUS.differs : app.warnings > 0 ? STATUS.warnings : STATUS.complete;
-  } catch (error) {
-    output.error(messageOf(error));
-    output.event('error', {
-      code: isBackupError(error) ? error.code : 'internal',
-      message: messageOf(error),
-    });
-    if (!isBackupError(error) && error instanceof Error && error.stack !== undefined)
-      output.error(error.stack);
-    process.exitCode = isBackupError(error, 'usage') ? STATUS.usage : STATUS.failed;
-  }
-}
-
-function createApp(options: GlobalOptions, output: Output): App {
-  const config = loadConfig({ file: options.config, localHome: options.local, sandbox: options.sandbox });
-  const domains = new LocalDomains({
-    home: config.home,
-    sandbox: config.sandbox,
-    warn: (text) => output.warn(text),
-  });
-  if (config.sandbox === 'none')
-    output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
-  return new App({
-    config,
-    domains,
-    output,
-    secret: () => secretToOpen(options),
-    acceptRoot: options.acceptRoot,
-  });
-}
-
-/** Lets a first signal end the run in order; a second one ends it at once. */
-function stopOnSignal(app: App): () => void {
-  const stop = (signal: NodeJS.Signals) => {
-    app.output.error(`stopped by ${signal}; tidying up`);
-    process.removeListener(signal, stop);
-    void app.interrupt();
-  };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  return () => {
-    process.removeListener('SIGINT', stop);
-    process.removeListener('SIGTERM', stop);
-  };
-}
-
-async function secretToOpen({ keyFile, passphraseFile }: GlobalOptions): Promise<Secret> {
-  if (keyFile !== undefined) return readKeyFile(keyFile);
-  if (passphraseFile !== undefined) return readPassphraseFile(passphraseFile);
-  return passphraseOf(await askSecret('Passphrase: '));
-}
-
-/** One secret for each slot that the options ask for; a key file that does not exist is created. */
-async function secretsForInit({ keyFile, passphraseFile }: GlobalOptions): Promise<Secret[]> {
-  const secrets: Secret[] = [];
-  if (keyFile !== undefined)
-    secrets.push(existsSync(keyFile) ? readKeyFile(keyFile) : createKeyFile(keyFile));
-  if (passphraseFile !== undefined) secrets.push(readPassphraseFile(passphraseFile));
-  if (secrets.length > 0) return secrets;
-  const first = await askSecret('New passphrase: ');
-  if ((await askSecret('Again: ')) !== first)
-    throw new BackupError('usage', 'the two passphrases differ: nothing was created');
-  return [passphraseOf(first)];
+/** One secret for each slot that the options ask for, else a passphrase that is shown or typed. */
+async function secretsForInit(options: GlobalOptions, own: boolean): Promise<readonly Secret[]> {
+  const secrets = readSecrets(options, true);
+  return secrets.length > 0 ? secrets : [await newPassphrase(own)];
 }
 
 /** Gathers the values of an option that may be given several times. */
@@ -254,6 +197,14 @@ function parsePercent(text: string): number {
   const percent = Number(text.replace(/%$/, ''));
   if (!(percent >= 0 && percent <= 100)) throw new InvalidArgumentError('give a percentage from 0 to 100');
   return percent;
+}
+
+function parseRoot(text: string): string {
+  try {
+    return parseFingerprint(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
 }
 
 try {

@@ -58,6 +58,11 @@ export class Output {
     await writeAllAtLeisure(STDOUT, Buffer.from(`${lines.join('\n')}\n`, 'utf8'));
   }
 
+  /** Something to know that is no warning; on stderr, so that it is no part of a result. */
+  note(text: string): void {
+    this.#write(STDERR, `note: ${text}\n`);
+  }
+
   warn(text: string): void {
     this.#write(STDERR, `warning: ${text}\n`);
   }

@@ -1,31 +1,67 @@
-/** Asking a person on the terminal, without echo. Secrets never pass through argv, environment or stdin (R10). */
+/**
+ * Talking to a person on the controlling terminal, whatever stdin, stdout and stderr are. Secrets are read without echo
+ * and shown where the scroll-back does not keep them; they never pass through argv, environment or stdin (R10).
+ */
 
-import { openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { BackupError } from '../shared/errors.ts';
 import { MAX_PASSPHRASE } from '../shared/limits.ts';
 
-/** Asks `question` on the controlling terminal and reads one line without echo. Throws `usage` without a terminal. */
-export async function askSecret(question: string): Promise<string> {
+const TERMINAL = '/dev/tty';
+
+/** True if there is somebody to ask. */
+export function hasTerminal(): boolean {
+  try {
+    closeSync(openSync(TERMINAL, 'r+'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Asks `question` and reads one line without echo. Throws `usage` without a terminal, or if it was left. */
+export function askSecret(question: string): Promise<string> {
+  return onTerminal(SECRET_OPTIONS, (terminal) => terminal.ask(question, false));
+}
+
+/** Asks `question` and reads one line. Throws `usage` without a terminal, or if it was left. */
+export function ask(question: string): Promise<string> {
+  return onTerminal(OTHER_OPTIONS, (terminal) => terminal.ask(question, true));
+}
+
+/** Shows `lines` on the terminal's second screen until Enter is pressed; nothing of them stays in the scroll-back. */
+export function showOnce(lines: readonly string[]): Promise<void> {
+  return onTerminal(SECRET_OPTIONS, async (terminal) => {
+    terminal.write(`${OTHER_SCREEN}${lines.join('\r\n')}\r\n\r\n`);
+    try {
+      await terminal.ask('Press Enter when you have written it down.', false);
+    } finally {
+      terminal.write(FIRST_SCREEN);
+    }
+  });
+}
+
+/** Alternate screen buffer, cleared, cursor home; and back: xterm control sequences, "Private Modes". */
+const OTHER_SCREEN = '\x1b[?1049h\x1b[2J\x1b[H';
+const FIRST_SCREEN = '\x1b[?1049l';
+
+/** What to do without a terminal. */
+const SECRET_OPTIONS = 'give the secret in a file (--help lists the options for that)';
+const OTHER_OPTIONS = 'answer with an option (--help lists them)';
+
+async function onTerminal<T>(instead: string, work: (terminal: Terminal) => Promise<T>): Promise<T> {
   let descriptor: number;
   try {
-    descriptor = openSync('/dev/tty', 'r+');
+    descriptor = openSync(TERMINAL, 'r+');
   } catch (cause) {
-    throw new BackupError(
-      'usage',
-      'there is no terminal to ask on: give --passphrase-file FILE or --key-file FILE',
-      { cause },
-    );
+    throw new BackupError('usage', `there is no terminal to ask on: ${instead}`, { cause });
   }
-  const terminal = new ReadStream(descriptor);
+  const terminal = new Terminal(descriptor);
   try {
-    terminal.setRawMode(true);
-    writeSync(descriptor, question);
-    return await readLine(terminal);
+    return await work(terminal);
   } finally {
-    writeSync(descriptor, '\r\n');
-    terminal.setRawMode(false);
-    terminal.destroy();
+    terminal.close();
   }
 }
 
@@ -33,20 +69,56 @@ const ENTER = /[\r\n]/;
 const INTERRUPT = '\x03';
 const END = '\x04';
 const ERASE = /[\x7f\b]/;
+/** What a printing key sends; escape sequences of others are not echoed. */
+const PRINTING = /^[^\p{C}]$/u;
 
-function readLine(terminal: ReadStream): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let line = '';
-    terminal.setEncoding('utf8');
-    terminal.on('error', reject);
-    terminal.on('data', (data: string) => {
-      for (const character of data) {
-        if (ENTER.test(character)) resolve(line);
-        else if (character === INTERRUPT || (character === END && line === '')) {
-          reject(new BackupError('usage', 'no passphrase was entered'));
-        } else if (ERASE.test(character)) line = Array.from(line).slice(0, -1).join('');
-        else if (line.length < 4 * MAX_PASSPHRASE) line += character;
-      }
+class Terminal {
+  readonly #descriptor: number;
+  readonly #input: ReadStream;
+
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+    this.#input = new ReadStream(descriptor);
+    this.#input.setRawMode(true);
+  }
+
+  write(text: string): void {
+    writeSync(this.#descriptor, text);
+  }
+
+  async ask(question: string, echo: boolean): Promise<string> {
+    this.write(question);
+    try {
+      return await this.#readLine(echo);
+    } finally {
+      this.write('\r\n');
+    }
+  }
+
+  close(): void {
+    this.#input.setRawMode(false);
+    this.#input.destroy();
+  }
+
+  #readLine(echo: boolean): Promise<string> {
+    return new Promise((resolve, reject) => {
+      let line = '';
+      this.#input.setEncoding('utf8');
+      this.#input.on('error', reject);
+      this.#input.on('data', (data: string) => {
+        for (const character of data) {
+          if (ENTER.test(character)) resolve(line);
+          else if (character === INTERRUPT || (character === END && line === '')) {
+            reject(new BackupError('usage', 'nothing was entered: nothing was changed'));
+          } else if (ERASE.test(character)) {
+            if (echo && line !== '') this.write('\b \b');
+            line = Array.from(line).slice(0, -1).join('');
+          } else if (line.length < 4 * MAX_PASSPHRASE) {
+            if (echo && PRINTING.test(character)) this.write(character);
+            line += character;
+          }
+        }
+      });
     });
-  });
+  }
 }

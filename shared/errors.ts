@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'store-replaced' // another repository than the one pinned on this machine
   | 'store-conflict' // somebody else published a root meanwhile
   | 'store-full' // no room, or over quota
+  | 'vm-missing' // a VM that this machine has seen in the catalog is gone from it
   | 'unknown-vm'
   | 'unknown-snapshot'
   | 'unknown-volume'

@@ -100,6 +100,10 @@ export const SNAPSHOT_SEGMENT = 64;
 export const ROOT_SEGMENT = 256;
 /** Key slots of one repository. */
 export const MAX_SLOTS = 16;
+/** Replaced signing keys that a root still names. A machine that last saw an older one must accept the root by hand. */
+export const MAX_ROTATIONS = 32;
+/** Parts of one live list: 16 million objects, which is over 100 TiB. */
+export const MAX_LIVE_PARTS = 16;
 /** Entries of one volume: ext4 numbers its inodes with 32 bits. */
 export const MAX_ENTRIES = 2 ** 32;
 /** Snapshots that one question may be about: two decades of one every three hours. */

@@ -11,13 +11,14 @@ import { decodeWith, encodeWith } from './cbor.ts';
 import { BackupError } from './errors.ts';
 import { objectIdCodec, repositoryIdCodec, rootHashCodec, rootHashOf } from './ids.ts';
 import type { RootHash } from './ids.ts';
-import { MAX_ROOT, MAX_SLOTS } from './limits.ts';
+import { MAX_LIVE_PARTS, MAX_ROOT, MAX_ROTATIONS, MAX_SLOTS } from './limits.ts';
+import { badRotation, rotation } from './rotation.ts';
 import { bytesOfLength, printable } from './schema.ts';
 
 hashes.sha512 = sha512;
 
 /** The format version this program writes, and the only one it reads. */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 
 /** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
 export const wrappedKey = bytesOfLength(72);
@@ -33,15 +34,16 @@ const passphraseSlot = z.strictObject({
   wrapped: wrappedKey,
 });
 
-const keyFileSlot = z.strictObject({
-  kind: z.literal('keyFile'),
+/** Of 32 random bytes, which need no stretching: a key file, or words on paper. */
+const randomSlot = z.strictObject({
+  kind: z.enum(['keyFile', 'paper']),
   label: printable(64),
   salt: bytesOfLength(16),
   wrapped: wrappedKey,
 });
 
 /** One way to the master key. */
-const keySlot = z.discriminatedUnion('kind', [passphraseSlot, keyFileSlot]);
+const keySlot = z.discriminatedUnion('kind', [passphraseSlot, randomSlot]);
 
 const rootBody = z.strictObject({
   version: z.literal(FORMAT_VERSION),
@@ -51,15 +53,18 @@ const rootBody = z.strictObject({
   time: z.int().min(0),
   previous: rootHashCodec,
   publicKey: bytesOfLength(32),
+  /** The keys before `publicKey`, oldest first. */
+  rotations: z.array(rotation).max(MAX_ROTATIONS),
   /** The Ed25519 seed, sealed under the master key. */
   signingSeed: wrappedKey,
   slots: z.array(keySlot).min(1).max(MAX_SLOTS),
   catalog: objectIdCodec,
+  /** Parts of the live list (shared/live-list.ts); null if this root says nothing about what is still needed. */
+  live: z.nullable(z.array(objectIdCodec).max(MAX_LIVE_PARTS)),
 });
 
 export type KeySlot = z.output<typeof keySlot>;
 export type PassphraseSlot = z.output<typeof passphraseSlot>;
-export type KeyFileSlot = z.output<typeof keyFileSlot>;
 export type RootBody = z.output<typeof rootBody>;
 
 /** A decoded root, the bytes it came from, and their hash. */
@@ -89,8 +94,8 @@ export function encodeRoot(body: RootBody, sign: (message: Uint8Array) => Uint8A
 }
 
 /**
- * Decodes untrusted bytes and verifies their signature by the public key they carry. That proves integrity,
- * not origin: the caller compares the key with the one it pinned.
+ * Decodes untrusted bytes and verifies their signature by the public key they carry, and that key's descent from those
+ * before it. That proves integrity, not origin: the caller compares with the key it pinned (descendsFromKey in rotation.ts).
  * Throws `store-version` for another version of the format, `store-damaged` for everything else.
  */
 export function decodeRoot(untrusted: Uint8Array): Root {
@@ -108,6 +113,8 @@ export function decodeRoot(untrusted: Uint8Array): Root {
   const signature = untrusted.subarray(untrusted.length - SIGNATURE_SIZE);
   const body = decodeBody(encoded);
   if (!verify(signature, signedBytes(encoded), body.publicKey)) throw damagedRoot('its signature is wrong');
+  const wrong = badRotation(body);
+  if (wrong !== undefined) throw damagedRoot(wrong);
   const own = new Uint8Array(untrusted);
   return { body, bytes: own, hash: rootHashOf(own) };
 }

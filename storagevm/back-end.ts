@@ -44,6 +44,9 @@ export interface BackEnd {
    */
   addRoot(previous: RootHash, root: Uint8Array): Promise<boolean>;
 
-  /** Pins `key` (Ed25519, 32 bytes) durably if none is pinned; answers the pinned one. It never changes. */
-  pinKey(key: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Pins `key` (Ed25519, 32 bytes) durably if none is pinned, or `replaced` is; answers the one that is pinned then.
+   * Nothing else changes it.
+   */
+  pinKey(key: Uint8Array, replaced?: Uint8Array): Promise<Uint8Array>;
 }

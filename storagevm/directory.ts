@@ -117,23 +117,29 @@ export class DirectoryBackEnd implements BackEnd {
     });
   }
 
-  pinKey(key: Uint8Array): Promise<Uint8Array> {
+  pinKey(key: Uint8Array, replaced?: Uint8Array): Promise<Uint8Array> {
     return explained('pinning the key', async () => {
       await this.#create();
-      const path = this.#path('key');
-      if ((await readWhole(path, MAX_SMALL)) === undefined) {
-        await createExclusively(this.#path('tmp'), path, utf8(`${hex(key)}\n`));
-      }
-      await syncFolder(this.#folder); // Also for a key that another process created an instant ago.
-      const pinned = Buffer.from((await readWhole(path, MAX_SMALL)) ?? []).toString('latin1');
-      if (!KEY_FILE.test(pinned)) {
-        throw new BackupError(
-          'store-damaged',
-          `${path} in the storage VM is damaged: put back the public key of your repository`,
-        );
-      }
-      return Buffer.from(pinned.trimEnd(), 'hex');
+      const [tmp, path] = [this.#path('tmp'), this.#path('key')];
+      const text = utf8(`${hex(key)}\n`);
+      const pinned = await this.#pinnedKey();
+      if (pinned === undefined) await createExclusively(tmp, path, text);
+      else if (replaced !== undefined && equalBytes(pinned, replaced)) await replaceFile(tmp, path, text);
+      await syncFolder(this.#folder); // Also for a key that another process pinned an instant ago.
+      return (await this.#pinnedKey()) ?? key;
     });
+  }
+
+  async #pinnedKey(): Promise<Uint8Array | undefined> {
+    const path = this.#path('key');
+    const found = await readWhole(path, MAX_SMALL);
+    if (found === undefined) return undefined;
+    const text = Buffer.from(found).toString('latin1');
+    if (KEY_FILE.test(text)) return Buffer.from(text.trimEnd(), 'hex');
+    throw new BackupError(
+      'store-damaged',
+      `${path} in the storage VM is damaged: put back the public key of your repository`,
+    );
   }
 
   /** True if there is a store of this format, false if there is none at all. */

@@ -1,6 +1,6 @@
 /**
  * qubes.BackupSetRoot: compare-and-set of the signed root (R41). What a signature alone cannot show is checked
- * here: that it is by the pinned key, and that the new root follows the current one. The back end's addRoot()
+ * here: that it is by the pinned key or one that replaces it, and that the new root follows the current one. The back end's addRoot()
  * then decides between concurrent callers.
  */
 
@@ -11,6 +11,7 @@ import type { RootHash } from '../shared/ids.ts';
 import type { setRoot } from '../shared/protocol/storage.ts';
 import { decodeRoot } from '../shared/root.ts';
 import type { Root } from '../shared/root.ts';
+import { descendsFromKey, replacesKey } from '../shared/rotation.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import type { BackEnd } from './back-end.ts';
@@ -28,19 +29,21 @@ export async function serveSetRoot(session: ServiceSession<typeof setRoot>, back
 
 /**
  * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards.
- * Throws `store-replaced` for a root of another repository or key, `store-rolled-back` for a counter that does
+ * Throws `store-replaced` for a root of another repository or key, also one that was replaced, `store-rolled-back` for a counter that does
  * not grow, `refused` for one that does not follow what it was expected to follow, `store-damaged` if the current
  * root cannot be read.
  */
 export async function publish(backEnd: BackEnd, root: Root, expected: RootHash): Promise<RootHash> {
   const current = await readCurrent(backEnd);
   if (current?.hash === root.hash) return root.hash; // Sent again after a crash.
-  if (current !== undefined) checkOwner(root, current.body.publicKey, current);
+  if (current !== undefined && !isOfOwner(root, current)) throw replaced();
   if ((current?.hash ?? NO_ROOT) !== expected) return current?.hash ?? NO_ROOT;
+  if (current !== undefined && !maySign(root, current)) throw replaced();
   checkSuccessor(root, current, expected);
-  checkOwner(root, await backEnd.pinKey(root.body.publicKey), current);
-  if (await backEnd.addRoot(expected, root.bytes)) return root.hash;
-  return (await readCurrent(backEnd))?.hash ?? NO_ROOT;
+  await settlePin(backEnd, current ?? root);
+  if (!(await backEnd.addRoot(expected, root.bytes))) return (await readCurrent(backEnd))?.hash ?? NO_ROOT;
+  await settlePin(backEnd, root);
+  return root.hash;
 }
 
 async function readCurrent(backEnd: BackEnd): Promise<Root | undefined> {
@@ -48,13 +51,26 @@ async function readCurrent(backEnd: BackEnd): Promise<Root | undefined> {
   return bytes === undefined ? undefined : decodeRoot(bytes);
 }
 
-function checkOwner(root: Root, pinnedKey: Uint8Array, current: Root | undefined): void {
-  if (
-    equalBytes(root.body.publicKey, pinnedKey) &&
-    (current === undefined || root.body.repository === current.body.repository)
-  )
-    return;
-  throw new BackupError(
+/** True if `root` is of the repository of `current`, by its key, one before it, or one that may follow: a run that lost a race. */
+function isOfOwner(root: Root, current: Root): boolean {
+  if (root.body.repository !== current.body.repository) return false;
+  return maySign(root, current) || descendsFromKey(current.body, root.body.publicKey, 0);
+}
+
+/** True if `root` is signed by the key of `current`, or by one that this very root puts in its place. */
+function maySign({ body }: Root, { body: { publicKey } }: Root): boolean {
+  return equalBytes(body.publicKey, publicKey) || replacesKey(body, publicKey);
+}
+
+/** Makes the key of `root`, which is or becomes current, the pinned one: the first is pinned, a replaced one follows it. */
+async function settlePin(backEnd: BackEnd, { body }: Root): Promise<void> {
+  const { publicKey, rotations } = body;
+  const before = rotations.at(-1)?.publicKey;
+  if (!equalBytes(await backEnd.pinKey(publicKey, before), publicKey)) throw replaced();
+}
+
+function replaced(): BackupError {
+  return new BackupError(
     'store-replaced',
     'this storage VM belongs to another repository: use another storage VM, or move its folder qubes-backup away there',
   );

@@ -13,7 +13,7 @@ import type { App } from '../app.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import type { CatalogEntry, Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
-import { VmHistory, liveBefore } from '../repository/vm-history.ts';
+import { VmHistory } from '../repository/vm-history.ts';
 
 /** `share`: percent of the blobs to read, 0 to 100. */
 export async function check(app: App, share: number): Promise<void> {
@@ -69,23 +69,9 @@ class Checker {
     this.presence(entry.record, `the record of ${entry.name}`);
     await this.#guard(async () => {
       const history = await VmHistory.read(this.#repository, entry);
-      const { record } = history;
-      for (const { object } of [
-        ...record.leaves,
-        ...record.segments,
-        ...(record.live === null ? [] : [record.live]),
-      ]) {
-        this.presence(object, `the tables of ${entry.name}`);
-      }
+      for await (const { id, what } of history.recordObjects()) this.presence(id, what);
       const snapshots: { snapshot: Snapshot; live: NumberSet }[] = [];
-      let live = await history.newestLive();
-      for (const head of (await history.entries()).reverse()) {
-        this.presence(head.object, `snapshot ${head.number} of ${entry.name}`);
-        const snapshot = await history.snapshot(head);
-        this.presence(snapshot.config.object, `the configuration of ${entry.name}`);
-        snapshots.push({ snapshot, live });
-        live = liveBefore(snapshot, live);
-      }
+      for await (const snapshot of history.snapshotsWithLive()) snapshots.push(snapshot);
       await this.#checkBlobs(history, snapshots);
     });
   }

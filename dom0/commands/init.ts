@@ -2,11 +2,12 @@
 
 import type { App } from '../app.ts';
 import { Keyring } from '../keys/keyring.ts';
+import { SECRET_NAMES } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
 import { createSlot } from '../keys/slots.ts';
 import { newRepositoryId } from '../../shared/ids.ts';
 import { createRepository } from '../repository/open.ts';
-import { fingerprint } from '../state/pin.ts';
+import { fingerprint } from '../words.ts';
 
 /** `secrets`: one key slot each, at least one. */
 export async function init(app: App, secrets: () => Promise<readonly Secret[]>): Promise<void> {
@@ -17,7 +18,7 @@ export async function init(app: App, secrets: () => Promise<readonly Secret[]>):
   const repository = await createRepository(app.repositoryOptions, keyring, async () => {
     const slots = [];
     for (const secret of await secrets()) {
-      slots.push(await createSlot(keyring, secret, labelOf(secret)));
+      slots.push(await createSlot(keyring, secret, SECRET_NAMES[secret.kind]));
       secret.bytes.fill(0);
     }
     return slots;
@@ -37,8 +38,4 @@ export async function init(app: App, secrets: () => Promise<readonly Secret[]>):
     repository: body.repository,
     fingerprint: fingerprint(hash),
   });
-}
-
-function labelOf(secret: Secret): string {
-  return secret.kind === 'passphrase' ? 'passphrase' : 'key file';
 }

@@ -1,17 +1,28 @@
-/** What a person holds to open a repository: a passphrase or a key file. Read from files or a terminal, never argv (R10). */
+/** What a person holds to open a repository: a passphrase, a key file or a paper key. Read from files or a terminal, never argv (R10). */
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { hex, utf8 } from '../../shared/bytes.ts';
 import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 import { MAX_PASSPHRASE } from '../../shared/limits.ts';
+import type { KeySlot } from '../../shared/root.ts';
+import { parsePaperWords } from '../words.ts';
 
-export type Secret =
-  | { readonly kind: 'passphrase'; readonly bytes: Uint8Array }
-  | { readonly kind: 'keyFile'; readonly bytes: Uint8Array };
+export interface Secret {
+  readonly kind: KeySlot['kind'];
+  /** NFC-normalised UTF-8 of a passphrase, else 32 random bytes. */
+  readonly bytes: Uint8Array;
+}
+
+/** What people call each kind. */
+export const SECRET_NAMES: Readonly<Record<Secret['kind'], string>> = {
+  passphrase: 'passphrase',
+  keyFile: 'key file',
+  paper: 'paper key',
+};
 
 const KEY_FILE = /^qubes-backup-key-1:([0-9a-f]{64})$/;
-/** Room for a passphrase in any encoding, and for a key file's one line. */
+/** Room for a passphrase in any encoding, for a key file's one line, and for the words of a paper key. */
 const MAX_SECRET_FILE = 4 * MAX_PASSPHRASE;
 
 /** A passphrase in the form that is hashed: NFC, UTF-8, 1 to 1,024 bytes. Throws `usage` otherwise. */
@@ -25,13 +36,35 @@ export function passphraseOf(text: string): Secret {
 
 /** Reads a passphrase from a file or descriptor (`/dev/fd/N`); one trailing newline is not part of it. */
 export function readPassphraseFile(file: string): Secret {
+  return passphraseOf(readTextFile(file).replace(/\r?\n$/, ''));
+}
+
+/** The paper key of 24 words as a person wrote them. Throws `usage` if they are not. */
+export function paperOf(text: string): Secret {
+  return { kind: 'paper', bytes: parsePaperWords(text) };
+}
+
+/** Reads a paper key from a file or descriptor: 24 words, in lines or not, with numbers or not. */
+export function readPaperFile(file: string): Secret {
+  return paperOf(readTextFile(file));
+}
+
+/** A fresh paper key. */
+export function createPaper(): Secret {
+  return { kind: 'paper', bytes: randomBytes(32) };
+}
+
+/** Another copy of `secret`: whoever takes one zeroes it. */
+export function copySecret({ kind, bytes }: Secret): Secret {
+  return { kind, bytes: new Uint8Array(bytes) };
+}
+
+function readTextFile(file: string): string {
   const bytes = readSmallFile(file);
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    return passphraseOf(text.replace(/\r?\n$/, ''));
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    if (cause instanceof BackupError) throw cause;
-    throw new BackupError('usage', `the passphrase in ${file} is not UTF-8 text`, { cause });
+    throw new BackupError('usage', `the secret in ${file} is not UTF-8 text`, { cause });
   } finally {
     bytes.fill(0);
   }
@@ -53,19 +86,24 @@ export function readKeyFile(file: string): Secret {
 /** Creates a key file with a fresh random key, readable by its owner only. Throws `usage` if it exists. */
 export function createKeyFile(file: string): Secret {
   const bytes = randomBytes(32);
+  createSecretFile(file, `qubes-backup-key-1:${hex(bytes)}\n`);
+  return { kind: 'keyFile', bytes };
+}
+
+/** Writes `text` to a new file that only its owner can read, durably. Throws `usage` if it exists or cannot be made. */
+export function createSecretFile(file: string, text: string): void {
   let descriptor: number;
   try {
     descriptor = openSync(file, 'wx', 0o600);
   } catch (cause) {
-    throw new BackupError('usage', `cannot create the key file ${file}: ${messageOf(cause)}`, { cause });
+    throw new BackupError('usage', `cannot create ${file}: ${messageOf(cause)}`, { cause });
   }
   try {
-    writeSync(descriptor, `qubes-backup-key-1:${hex(bytes)}\n`);
+    writeSync(descriptor, text);
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
   }
-  return { kind: 'keyFile', bytes };
 }
 
 function readSmallFile(file: string): Uint8Array {

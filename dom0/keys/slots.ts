@@ -8,10 +8,11 @@ import type { KeySlot, RootBody } from '../../shared/root.ts';
 import { argon2id, calibrate, checkCost, hkdf } from './derive.ts';
 import type { Argon2Cost } from './derive.ts';
 import { Keyring, masterContext } from './keyring.ts';
+import { SECRET_NAMES } from './secret.ts';
 import type { Secret } from './secret.ts';
 import { unwrapKey } from './wrap.ts';
 
-const KEY_FILE_INFO = utf8('QIB1 key file');
+const RANDOM_INFO = { keyFile: utf8('QIB1 key file'), paper: utf8('QIB1 paper key') };
 
 /** A slot of `keyring`'s master key for `secret`. A passphrase's cost is measured here unless it is given. */
 export async function createSlot(
@@ -20,55 +21,75 @@ export async function createSlot(
   label: string,
   cost?: Argon2Cost,
 ): Promise<KeySlot> {
+  const { kind } = secret;
   const salt = randomBytes(16);
-  const chosen = secret.kind === 'passphrase' ? (cost ?? (await calibrate())) : undefined;
-  const slotKey = await slotKeyOf(secret, salt, chosen);
-  const wrapped = keyring.wrapMaster(slotKey, salt);
-  slotKey.fill(0);
-  return chosen === undefined
-    ? { kind: 'keyFile', label, salt, wrapped }
-    : { kind: 'passphrase', label, salt, ...chosen, wrapped };
+  const wrap = (slotKey: Uint8Array) => {
+    const wrapped = keyring.wrapMaster(slotKey, salt);
+    slotKey.fill(0);
+    return wrapped;
+  };
+  if (kind !== 'passphrase') return { kind, label, salt, wrapped: wrap(randomSlotKey(kind, secret, salt)) };
+  const { memory, passes, lanes } = cost ?? (await calibrate());
+  const slotKey = await argon2id(secret.bytes, salt, { memory, passes, lanes });
+  return { kind, label, salt, memory, passes, lanes, wrapped: wrap(slotKey) };
 }
 
 /**
- * The keys of a root, by the first slot that `secret` opens. Every slot's cost is checked before any is run.
+ * The keys of a root, and the first slot that `secret` opens. Every slot's cost is checked before any is run.
  * Throws `wrong-secret` if none opens, `store-damaged` if the root contradicts itself.
  */
-export async function openKeyring(body: RootBody, secret: Secret): Promise<Keyring> {
-  for (const slot of body.slots) if (slot.kind === 'passphrase') checkCost(slot);
-  const slots = body.slots.filter((slot) => slot.kind === secret.kind);
+export async function openKeyring(
+  body: RootBody,
+  secret: Secret,
+): Promise<{ readonly keyring: Keyring; readonly slot: KeySlot }> {
+  const { repository, slots } = body;
+  for (const slot of slots) if (slot.kind === 'passphrase') checkCost(slot);
   for (const slot of slots) {
-    const slotKey = await slotKeyOf(secret, slot.salt, slot.kind === 'passphrase' ? slot : undefined);
-    const master = tryUnwrap(slotKey, body.repository, slot);
-    slotKey.fill(0);
-    if (master !== undefined) return Keyring.open(body, master);
+    const master = await openSlot(repository, slot, secret);
+    if (master !== undefined) return { keyring: Keyring.open(body, master), slot };
   }
-  const name = secret.kind === 'passphrase' ? 'passphrase' : 'key file';
-  if (slots.length > 0)
+  const name = SECRET_NAMES[secret.kind];
+  if (slots.some(({ kind }) => kind === secret.kind))
     throw new BackupError(
       'wrong-secret',
       `this ${name} does not open the repository; the store itself is intact`,
     );
-  const others = [
-    ...new Set(body.slots.map((slot) => (slot.kind === 'passphrase' ? 'a passphrase' : 'a key file'))),
-  ];
+  const others = [...new Set(slots.map(({ kind }) => `a ${SECRET_NAMES[kind]}`))];
   throw new BackupError(
     'wrong-secret',
     `the repository has no slot for a ${name}: it opens with ${others.join(' or ')}`,
   );
 }
 
-function slotKeyOf(secret: Secret, salt: Uint8Array, cost: Argon2Cost | undefined): Promise<Uint8Array> {
-  if (cost !== undefined) return argon2id(secret.bytes, salt, cost);
-  return Promise.resolve(hkdf(secret.bytes, salt, KEY_FILE_INFO));
+/** True if `secret` opens `slot` of the repository. */
+export async function opensSlot(repository: RepositoryId, slot: KeySlot, secret: Secret): Promise<boolean> {
+  const master = await openSlot(repository, slot, secret);
+  master?.fill(0);
+  return master !== undefined;
 }
 
-/** The master key, or undefined if the slot key is not this slot's. */
-function tryUnwrap(slotKey: Uint8Array, repository: RepositoryId, slot: KeySlot): Uint8Array | undefined {
+/** The master key; undefined if the secret is not this slot's. */
+async function openSlot(
+  repository: RepositoryId,
+  slot: KeySlot,
+  secret: Secret,
+): Promise<Uint8Array | undefined> {
+  if (slot.kind !== secret.kind) return undefined;
+  const slotKey =
+    slot.kind === 'passphrase'
+      ? await argon2id(secret.bytes, slot.salt, slot)
+      : randomSlotKey(slot.kind, secret, slot.salt);
   try {
     return unwrapKey(slotKey, 'master', masterContext(repository, slot.salt), slot.wrapped);
   } catch (error) {
     if (isBackupError(error, 'store-damaged')) return undefined;
     throw error;
+  } finally {
+    slotKey.fill(0);
   }
+}
+
+/** Slot key of 32 random bytes, which need no stretching. */
+function randomSlotKey(kind: keyof typeof RANDOM_INFO, { bytes }: Secret, salt: Uint8Array): Uint8Array {
+  return hkdf(bytes, salt, RANDOM_INFO[kind]);
 }

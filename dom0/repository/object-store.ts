@@ -123,6 +123,10 @@ export class ObjectStore {
     }
   }
 
+  clearCache(): void {
+    this.#cache.clear();
+  }
+
   trimCache(): void {
     this.#cache.trim();
   }

@@ -33,6 +33,8 @@ const rootReference = z.strictObject({ counter: z.int().min(1), hash: rootHashCo
 
 export const catalogSchema = z.strictObject({
   version: z.literal(FORMAT_VERSION),
+  /** VMs that were dropped with their keys: one that is missing and not here is a loss. */
+  forgotten: z.array(vmIdCodec),
   vms: z.array(z.strictObject({ id: vmIdCodec, name: vmName, record: objectIdCodec })).max(MAX_VMS),
   rootSegments: z.array(objectIdCodec),
   roots: z.array(rootReference).max(ROOT_SEGMENT - 1),

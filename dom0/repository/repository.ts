@@ -3,32 +3,45 @@
  * records, catalog, root (docs/format.md, sections 4 and 5), so that a crash leaves the previous or the new state.
  */
 
-import { equalBytes } from '../../shared/bytes.ts';
-import { BackupError } from '../../shared/errors.ts';
-import type { ObjectId, RootHash, VmId } from '../../shared/ids.ts';
+import { BackupError, isBackupError } from '../../shared/errors.ts';
+import type { ObjectId } from '../../shared/ids.ts';
 import { NO_ROOT } from '../../shared/ids.ts';
-import { ROOT_SEGMENT } from '../../shared/limits.ts';
+import { MAX_ROTATIONS } from '../../shared/limits.ts';
 import { FORMAT_VERSION, decodeRoot, encodeRoot } from '../../shared/root.ts';
-import type { KeySlot, Root } from '../../shared/root.ts';
+import type { KeySlot, Root, RootBody } from '../../shared/root.ts';
+import { descendsFromKey, signRotation } from '../../shared/rotation.ts';
+import { equalBytes } from '../../shared/bytes.ts';
 import type { Keyring } from '../keys/keyring.ts';
-import { KIND } from '../seal/object.ts';
-import type { Kind } from '../seal/object.ts';
 import type { PinFile } from '../state/pin.ts';
-import type { ObjectStore, Sealer } from './object-store.ts';
-import { catalogSchema, rootSegmentSchema, vmRecordSchema } from './records.ts';
+import { CatalogStore, EMPTY_CATALOG, isDescendant, withVm } from './catalog.ts';
+import type { ObjectStore } from './object-store.ts';
 import type { Catalog, CatalogEntry, RootReference, VmRecord } from './records.ts';
 
-export class Repository {
+/** What a new root changes beside the catalog, given the catalog that it will name. */
+type RootChanges = (catalog: Catalog) => Promise<Partial<Pick<RootBody, 'slots' | 'live'>>>;
+
+const NOTHING: RootChanges = () => Promise.resolve({});
+
+/** New keys, and all that is sealed under the catalog key, sealed anew under theirs. */
+export interface Rekeyed {
   readonly keyring: Keyring;
+  readonly slots: KeySlot[];
+  readonly catalog: Catalog;
+}
+
+export class Repository {
   readonly store: ObjectStore;
   readonly #pin: PinFile;
+  #keyring: Keyring;
+  #records: CatalogStore;
   #root: Root;
   #catalog: Catalog;
 
   private constructor(keyring: Keyring, store: ObjectStore, pin: PinFile, root: Root, catalog: Catalog) {
-    this.keyring = keyring;
     this.store = store;
     this.#pin = pin;
+    this.#keyring = keyring;
+    this.#records = new CatalogStore(keyring, store);
     this.#root = root;
     this.#catalog = catalog;
   }
@@ -41,36 +54,42 @@ export class Repository {
     slots: KeySlot[],
     now: number,
   ): Promise<Repository> {
-    const catalog: Catalog = { version: FORMAT_VERSION, vms: [], rootSegments: [], roots: [] };
-    const catalogId = await store.putRecord(recordSealer(keyring, KIND.catalog), catalogSchema, catalog);
-    const root = encodeRoot(
-      {
-        version: FORMAT_VERSION,
-        repository: keyring.repository,
-        counter: 1,
-        time: now,
-        previous: NO_ROOT,
-        publicKey: keyring.publicKey,
-        signingSeed: keyring.wrapSeed(),
-        slots,
-        catalog: catalogId,
-      },
-      (message) => keyring.sign(message),
-    );
+    const body: RootBody = {
+      version: FORMAT_VERSION,
+      repository: keyring.repository,
+      counter: 1,
+      time: now,
+      previous: NO_ROOT,
+      publicKey: keyring.publicKey,
+      rotations: [],
+      signingSeed: keyring.wrapSeed(),
+      slots,
+      catalog: await new CatalogStore(keyring, store).put(EMPTY_CATALOG),
+      live: null,
+    };
+    const root = encodeRoot(body, (message) => keyring.sign(message));
     pin.writePending(root);
     await store.storage.setRoot(root, NO_ROOT);
-    pin.write(root);
-    return new Repository(keyring, store, pin, root, catalog);
+    pin.write(root, []);
+    return new Repository(keyring, store, pin, root, EMPTY_CATALOG);
   }
 
   /** Opens the catalog under a root whose signature and place were verified (dom0/repository/open.ts). */
   static async open(keyring: Keyring, store: ObjectStore, pin: PinFile, root: Root): Promise<Repository> {
-    const catalog = await readCatalog(keyring, store, root);
+    const catalog = await new CatalogStore(keyring, store).read(root);
     return new Repository(keyring, store, pin, root, catalog);
+  }
+
+  get keyring(): Keyring {
+    return this.#keyring;
   }
 
   get root(): Root {
     return this.#root;
+  }
+
+  get catalog(): Catalog {
+    return this.#catalog;
   }
 
   get vms(): readonly CatalogEntry[] {
@@ -78,17 +97,12 @@ export class Repository {
   }
 
   readVm(entry: CatalogEntry): Promise<VmRecord> {
-    return this.store.getRecord(
-      this.#sealer(KIND.vmRecord, entry.id),
-      vmRecordSchema,
-      entry.record,
-      `the record of ${entry.name}`,
-    );
+    return this.#records.readVm(entry);
   }
 
   /** All root hashes before the current root, oldest first. */
   async earlierRoots(): Promise<RootReference[]> {
-    return readEarlierRoots(this.keyring, this.store, this.#catalog);
+    return this.#records.earlierRoots(this.#catalog);
   }
 
   /** Names of the catalog's own objects: for a check of what must be there. */
@@ -102,131 +116,127 @@ export class Repository {
    * applied on top of it; else `store-conflict` is thrown and nothing changed.
    */
   async publish(record: VmRecord, base: ObjectId | undefined, now: () => number): Promise<ObjectId> {
-    const id = await this.store.putRecord(this.#sealer(KIND.vmRecord, record.id), vmRecordSchema, record);
+    const id = await this.#records.putVm(record);
     for (let attempt = 1; ; attempt++) {
       const current = this.#catalog.vms.find((entry) => entry.id === record.id);
       if (current?.record !== base) {
         throw new BackupError(
           'store-conflict',
-          `${this.#nameOf(record)} was backed up by another run meanwhile: start again`,
+          `${nameOf(record)} was backed up by another run meanwhile: start again`,
         );
       }
-      const vms = this.#catalog.vms.filter((entry) => entry.id !== record.id);
-      vms.push({ id: record.id, name: this.#nameOf(record), record: id });
-      vms.sort((a, b) => (a.id < b.id ? -1 : 1));
-      if (await this.#publishCatalog(vms, now())) return id;
+      const catalog = withVm(this.#catalog, { id: record.id, name: nameOf(record), record: id });
+      if (await this.#publishCatalog(catalog, NOTHING, now())) return id;
       if (attempt === MAX_ATTEMPTS)
         throw new BackupError('store-conflict', 'other runs keep publishing roots: try again later');
     }
   }
 
+  /** Publishes a root that changes only what `changes` answers. Throws `store-conflict` if another root won meanwhile. */
+  async publishRoot(changes: RootChanges, now: number): Promise<void> {
+    if (!(await this.#publishCatalog(this.#catalog, changes, now))) throw lostRace();
+  }
+
+  /**
+   * Publishes the root by which new keys replace the present ones, which are closed. The catalog lists the current root and
+   * those before it. Throws `store-conflict` if another root won meanwhile: nothing changed.
+   */
+  async publishRekeyed({ keyring, slots, catalog }: Rekeyed, now: number): Promise<void> {
+    const next = this.#nextBody(now, await new CatalogStore(keyring, this.store).put(catalog));
+    const { publicKey } = keyring;
+    const body: RootBody = {
+      ...next,
+      publicKey,
+      rotations: [...next.rotations, signRotation(next, publicKey, this.#keyring)].slice(-MAX_ROTATIONS),
+      signingSeed: keyring.wrapSeed(),
+      slots,
+    };
+    if (
+      !(await this.#send(
+        encodeRoot(body, (message) => keyring.sign(message)),
+        catalog,
+      ))
+    )
+      throw lostRace();
+    this.#keyring.close();
+    this.#keyring = keyring;
+    this.#records = new CatalogStore(keyring, this.store);
+  }
+
   /** True if published; false if another root won, which is then loaded. */
-  async #publishCatalog(vms: CatalogEntry[], time: number): Promise<boolean> {
-    const { catalog, id } = await this.#storeCatalog(vms);
-    const counter = Math.max(this.#root.body.counter, this.#pin.read()?.highestCounter ?? 0) + 1;
-    const body = { ...this.#root.body, counter, time, previous: this.#root.hash, catalog: id };
-    const root = encodeRoot(body, (message) => this.keyring.sign(message));
+  async #publishCatalog(catalog: Catalog, changes: RootChanges, now: number): Promise<boolean> {
+    const { counter } = this.#root.body;
+    const roots = [...catalog.roots, { counter, hash: this.#root.hash }];
+    const next = { ...catalog, ...(await this.#records.putRoots(roots, catalog.rootSegments)) };
+    const body = { ...this.#nextBody(now, await this.#records.put(next)), ...(await changes(next)) };
+    const root = encodeRoot(body, (message) => this.#keyring.sign(message));
+    if (await this.#send(root, next)) return true;
+    await this.#reload();
+    return false;
+  }
+
+  /** The root after the current one, as it is without further changes. */
+  #nextBody(time: number, catalog: ObjectId): RootBody {
+    const { body, hash } = this.#root;
+    const counter = Math.max(body.counter, this.#pin.read()?.highestCounter ?? 0) + 1;
+    return { ...body, counter, time, previous: hash, catalog, live: null };
+  }
+
+  /** Makes `root` the current one; false if another root won. */
+  async #send(root: Root, catalog: Catalog): Promise<boolean> {
     this.#pin.writePending(root);
     try {
       await this.store.storage.setRoot(root, this.#root.hash);
     } catch (error) {
-      if (!(error instanceof BackupError) || error.code !== 'store-conflict') throw error;
-      await this.#reload();
-      return false;
+      if (isBackupError(error, 'store-conflict')) return false;
+      throw error;
     }
-    this.#pin.write(root);
     this.#root = root;
     this.#catalog = catalog;
+    this.#pin.write(root, catalog.vms);
     return true;
   }
 
-  /** Stores a catalog that lists the current root among the earlier ones. */
-  async #storeCatalog(vms: CatalogEntry[]): Promise<{ catalog: Catalog; id: ObjectId }> {
-    const { counter } = this.#root.body;
-    let roots = [...this.#catalog.roots, { counter, hash: this.#root.hash }];
-    const rootSegments = [...this.#catalog.rootSegments];
-    if (roots.length === ROOT_SEGMENT) {
-      const sealer = this.#sealer(KIND.rootSegment, undefined, rootSegments.length);
-      rootSegments.push(await this.store.putRecord(sealer, rootSegmentSchema, { roots }));
-      roots = [];
-    }
-    const catalog: Catalog = { version: FORMAT_VERSION, vms, rootSegments, roots };
-    return { catalog, id: await this.store.putRecord(this.#sealer(KIND.catalog), catalogSchema, catalog) };
-  }
-
   async #reload(): Promise<void> {
-    const root = await readVerifiedRoot(this.store, this.keyring);
-    const catalog = await readCatalog(this.keyring, this.store, root);
-    const earlier = await readEarlierRoots(this.keyring, this.store, catalog);
-    if (!isDescendant(root, earlier, this.#root.hash)) {
+    const root = await this.#readVerifiedRoot();
+    const catalog = await this.#records.read(root);
+    if (!isDescendant(root, await this.#records.earlierRoots(catalog), this.#root.hash)) {
       throw new BackupError(
         'store-forked',
         'the store now serves a root that does not descend from the one this run started from',
       );
     }
-    this.#pin.write(root);
+    this.#pin.write(root, catalog.vms);
     this.#root = root;
     this.#catalog = catalog;
   }
 
-  #nameOf(record: VmRecord) {
-    const name = record.names.at(-1);
-    if (name === undefined) throw new BackupError('internal', 'a VM record without a name');
-    return name;
-  }
-
-  #sealer(kind: Kind, vm?: VmId, number = 0): Sealer {
-    return recordSealer(this.keyring, kind, vm, number);
+  /** The store's current root, signed by this repository's key. */
+  async #readVerifiedRoot(): Promise<Root> {
+    const { vm } = this.store.storage;
+    const untrusted = await this.store.storage.root();
+    if (untrusted === undefined) throw new BackupError('store-missing', `${vm} no longer has a root`);
+    const root = decodeRoot(untrusted);
+    const { repository, publicKey } = this.#keyring;
+    if (root.body.repository === repository && equalBytes(root.body.publicKey, publicKey)) return root;
+    if (root.body.repository === repository && descendsFromKey(root.body, publicKey, this.#root.body.counter))
+      throw new BackupError('store-conflict', `the keys of ${vm} were rotated meanwhile: start again`);
+    throw new BackupError('store-replaced', `${vm} now serves another repository`);
   }
 }
 
 /** Lost races before publish() gives up. */
 const MAX_ATTEMPTS = 5;
 
-function recordSealer(keyring: Keyring, kind: Kind, vm?: VmId, number = 0): Sealer {
-  return { key: keyring.catalogKey, place: { kind, repository: keyring.repository, vm, number, epoch: 0 } };
-}
-
-async function readCatalog(keyring: Keyring, store: ObjectStore, root: Root): Promise<Catalog> {
-  return store.getRecord(
-    recordSealer(keyring, KIND.catalog),
-    catalogSchema,
-    root.body.catalog,
-    'the catalog',
+function lostRace(): BackupError {
+  return new BackupError(
+    'store-conflict',
+    'another run published a root meanwhile: nothing was changed, start again',
   );
 }
 
-async function readEarlierRoots(
-  keyring: Keyring,
-  store: ObjectStore,
-  catalog: Catalog,
-): Promise<RootReference[]> {
-  const segments = await Promise.all(
-    catalog.rootSegments.map((id, index) =>
-      store.getRecord(
-        recordSealer(keyring, KIND.rootSegment, undefined, index),
-        rootSegmentSchema,
-        id,
-        'a list of earlier roots',
-      ),
-    ),
-  );
-  return [...segments.flatMap((segment) => segment.roots), ...catalog.roots];
-}
-
-/** True if `hash` is `root` itself or among its earlier roots. */
-export function isDescendant(root: Root, earlier: readonly RootReference[], hash: RootHash): boolean {
-  return root.hash === hash || earlier.some((reference) => reference.hash === hash);
-}
-
-/** The store's current root, signed by this repository's key. */
-async function readVerifiedRoot(store: ObjectStore, keyring: Keyring): Promise<Root> {
-  const untrusted = await store.storage.root();
-  if (untrusted === undefined)
-    throw new BackupError('store-missing', `${store.storage.vm} no longer has a root`);
-  const root = decodeRoot(untrusted);
-  if (!equalBytes(root.body.publicKey, keyring.publicKey) || root.body.repository !== keyring.repository) {
-    throw new BackupError('store-replaced', `${store.storage.vm} now serves another repository`);
-  }
-  return root;
+function nameOf(record: VmRecord) {
+  const name = record.names.at(-1);
+  if (name === undefined) throw new BackupError('internal', 'a VM record without a name');
+  return name;
 }

@@ -93,6 +93,18 @@ export class VmHistory {
     throw new BackupError('store-damaged', `${what} says it is number ${snapshot.number}`);
   }
 
+  /** Every object of the VM's records: tables, snapshots, configurations; not of its blobs. `what` names it for people. */
+  async *recordObjects(): AsyncGenerator<{ readonly id: ObjectId; readonly what: string }> {
+    const { leaves, segments, live } = this.record;
+    for (const { object } of [...leaves, ...segments, ...(live === null ? [] : [live])])
+      yield { id: object, what: `the tables of ${this.name}` };
+    for (const entry of (await this.entries()).reverse()) {
+      yield { id: entry.object, what: `snapshot ${entry.number} of ${this.name}` };
+      const { config } = await this.snapshot(entry);
+      yield { id: config.object, what: `the configuration of ${this.name}` };
+    }
+  }
+
   /** The configuration that was backed up with `snapshot`. */
   config(snapshot: Snapshot): Promise<Uint8Array> {
     const { object, epoch, snapshot: number } = snapshot.config;

@@ -48,6 +48,12 @@ export class ObjectCache {
     rmSync(this.#file(id), { force: true });
   }
 
+  /** Removes everything. */
+  clear(): void {
+    for (const name of readdirSync(this.#folder))
+      rmSync(join(this.#folder, name), { recursive: true, force: true });
+  }
+
   /** Removes the least recently used entries until the rest fits the capacity. */
   trim(): void {
     const entries = readdirSync(this.#folder, { recursive: true, withFileTypes: true })

@@ -7,28 +7,29 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { hex, utf8 } from '../../shared/bytes.ts';
 import { BackupError, systemCode } from '../../shared/errors.ts';
-import type { RepositoryId, RootHash } from '../../shared/ids.ts';
+import type { RepositoryId, RootHash, VmId } from '../../shared/ids.ts';
 import { decodeRoot } from '../../shared/root.ts';
 import type { Root } from '../../shared/root.ts';
 import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from './files.ts';
 
+/** Lower-case hex digits. */
+const hexText = <T extends string>(digits: number) =>
+  z.custom<T>((value) => typeof value === 'string' && value.length === digits && /^[0-9a-f]*$/.test(value));
+
 const pinSchema = z.strictObject({
-  repository: z.string().regex(/^[0-9a-f]{32}$/),
-  publicKey: z.string().regex(/^[0-9a-f]{64}$/),
+  repository: hexText<RepositoryId>(32),
+  /** Ed25519. */
+  publicKey: hexText<string>(64),
   counter: z.int().min(1),
-  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  hash: hexText<RootHash>(64),
   /** The highest counter this machine ever signed or accepted. */
   highestCounter: z.int().min(1),
+  /** The VMs its catalog listed: the loss of one would be noticed. */
+  vms: z.array(z.strictObject({ id: hexText<VmId>(32), name: z.string().max(31) })).default([]),
 });
 
-export interface Pin {
-  readonly repository: RepositoryId;
-  /** Hex. */
-  readonly publicKey: string;
-  readonly counter: number;
-  readonly hash: RootHash;
-  readonly highestCounter: number;
-}
+export type Pin = z.output<typeof pinSchema>;
+export type PinnedVm = Pin['vms'][number];
 
 /** The pin of one storage VM below dom0's state folder. */
 export class PinFile {
@@ -46,7 +47,7 @@ export class PinFile {
     const bytes = readFileIfAny(this.#pin);
     if (bytes === undefined) return undefined;
     try {
-      return pinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))) as Pin;
+      return pinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
     } catch (cause) {
       const how = 'restore it from a backup, or move it away to trust the store anew';
       throw new BackupError('io', `${this.#pin} is damaged (${systemCode(cause) ?? 'not a pin'}): ${how}`, {
@@ -56,16 +57,23 @@ export class PinFile {
   }
 
   /**
-   * Remembers `root` as the newest. A newer pin, which another run may have written meanwhile, is kept, unless `lower`
-   * says that a person accepted the older root. A pending root that is not newer than `root` is settled and forgotten.
+   * Remembers `root` as the newest, and the VMs of its catalog; without them those known before. A newer pin, which another
+   * run may have written meanwhile, is kept, unless `lower` says that a person accepted the older root. A pending root that is
+   * not newer than `root` is settled and forgotten.
    */
-  write(root: Root, lower = false): void {
+  write(root: Root, vms?: readonly PinnedVm[], lower = false): void {
     const { repository, publicKey, counter } = root.body;
     const [before, pending] = [this.read(), this.pending()];
     if (!lower && before !== undefined && before.repository === repository && before.counter > counter)
       return;
-    const highestCounter = Math.max(counter, before?.highestCounter ?? 0, pending?.body.counter ?? 0);
-    const pin: Pin = { repository, publicKey: hex(publicKey), counter, hash: root.hash, highestCounter };
+    const pin: Pin = {
+      repository,
+      publicKey: hex(publicKey),
+      counter,
+      hash: root.hash,
+      highestCounter: Math.max(counter, before?.highestCounter ?? 0, pending?.body.counter ?? 0),
+      vms: (vms ?? before?.vms ?? []).map(({ id, name }) => ({ id, name })),
+    };
     replaceFile(this.#pin, utf8(`${JSON.stringify(pin)}\n`));
     if (pending !== undefined && pending.body.counter <= counter) removeFile(this.#pending);
   }
@@ -80,9 +88,4 @@ export class PinFile {
     const bytes = readFileIfAny(this.#pending);
     return bytes === undefined ? undefined : decodeRoot(bytes);
   }
-}
-
-/** A short form of a root's hash that a person can note and compare: 80 bits in groups of four digits. */
-export function fingerprint(hash: RootHash): string {
-  return (hash.slice(0, 20).match(/.{4}/g) ?? []).join('-');
 }

@@ -104,9 +104,11 @@ describe('key slots', () => {
       time: 0,
       previous: NO_ROOT,
       publicKey: keyring.publicKey,
+      rotations: [],
       signingSeed: keyring.wrapSeed(),
       slots,
       catalog: objectIdOf(utf8('catalog')),
+      live: null,
       ...change,
     };
   }
@@ -120,7 +122,7 @@ describe('key slots', () => {
     const vm = newVmId();
     const wrapped = keyring.wrapVmKey(vm, 1, Buffer.alloc(32, 9));
     for (const secret of [passphrase, keyFile]) {
-      const opened = await openKeyring(bodyOf(keyring, slots), secret);
+      const { keyring: opened } = await openKeyring(bodyOf(keyring, slots), secret);
       expect(hex(opened.catalogKey)).toBe(hex(keyring.catalogKey));
       expect(hex(opened.unwrapVmKey(vm, 1, wrapped))).toBe('09'.repeat(32));
       expect(() => opened.unwrapVmKey(vm, 2, wrapped)).toThrow(withCode('store-damaged'));

@@ -42,7 +42,7 @@ describe('killed at any step', () => {
       template.write('work', `file-${i}`, createHash('sha512').update(String(i)).digest('hex').repeat(5000));
     template.identify('work');
     createKeyFile(template.keyFile);
-    await runInProcess(template, (app) => init(app, async () => [await app.secret()]));
+    await runInProcess(template, (app) => init(app, () => app.secrets()));
     await runInProcess(template, backUp);
     // Not Node's own copy: it loses nanoseconds.
     execFileSync('cp', ['-a', `${template.volume('work')}/.`, first]);

@@ -42,7 +42,7 @@ describe('R57: three snapshots', () => {
   beforeAll(async () => {
     home = new Home({ folder: makeTemp() });
     createKeyFile(home.keyFile);
-    await runInProcess(home, (app) => init(app, async () => [await app.secret()]));
+    await runInProcess(home, (app) => init(app, () => app.secrets()));
     home.identify('work');
     mkdirSync(at('docs/old'), { recursive: true });
     write('docs/a.txt', 'first');

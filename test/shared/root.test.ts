@@ -8,6 +8,7 @@ import { NO_ROOT, newRepositoryId, objectIdOf, rootHashOf } from '../../shared/i
 import { MAX_ROOT } from '../../shared/limits.ts';
 import { FORMAT_VERSION, decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
+import { fingerprint } from '../../dom0/words.ts';
 import { failure } from '../support/failure.ts';
 import { readVectors } from '../support/vectors.ts';
 
@@ -33,18 +34,20 @@ const body: RootBody = {
   time: 1_700_000_000_000,
   previous: NO_ROOT,
   publicKey: getPublicKey(SEED),
+  rotations: [],
   signingSeed: new Uint8Array(72).fill(3),
   slots: [
     slot,
     { kind: 'keyFile', label: 'key file', salt: new Uint8Array(16), wrapped: new Uint8Array(72) },
   ],
   catalog: objectIdOf(utf8('catalog')),
+  live: null,
 };
 
 /** A root of any body, well-formed or not, with a good signature. */
 function rawRoot(encodedBody: Uint8Array): Uint8Array {
-  const signature = sign(concat([utf8('qubes-incremental-backup root 2\0'), encodedBody]), SEED);
-  return concat([utf8('QIBROOT2'), u32(encodedBody.length), encodedBody, signature]);
+  const signature = sign(concat([utf8('qubes-incremental-backup root 3\0'), encodedBody]), SEED);
+  return concat([utf8('QIBROOT3'), u32(encodedBody.length), encodedBody, signature]);
 }
 
 /** The body as it is encoded: ids as bytes. */
@@ -60,6 +63,13 @@ function wireBody(changes: Record<string, unknown> = {}): Record<string, unknown
 }
 
 const root = encodeRoot(body, signer(SEED));
+
+const rotationEntry = {
+  counter: 1,
+  previous: new Uint8Array(32),
+  publicKey: getPublicKey(OTHER_SEED),
+  signature: new Uint8Array(64),
+};
 
 test('round trip', () => {
   const read = decodeRoot(root.bytes);
@@ -79,18 +89,21 @@ test('the decoded root shares no memory with what was read', () => {
 
 test('another implementation of Ed25519 (OpenSSL) accepts the signature over the bytes that docs/format.md names', () => {
   const encoded = root.bytes.subarray(12, root.bytes.length - 64);
-  const message = concat([utf8('qubes-incremental-backup root 2\0'), encoded]);
+  const message = concat([utf8('qubes-incremental-backup root 3\0'), encoded]);
   const spki = concat([Buffer.from('302a300506032b6570032100', 'hex'), body.publicKey]);
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   expect(nativeVerify(null, message, key, root.bytes.subarray(-64))).toBe(true);
 });
 
-test('vector: the root, its hash, what is signed, and the signature', () => {
+test('vector: the root, its hash and fingerprint, what is signed, the signature, and a rotation', () => {
   const vector = readVectors(
     'root',
     z.strictObject({
       section: z.string(),
+      replacedSeed: z.string(),
+      rotationMessage: z.string(),
       seed: z.string(),
+      fingerprint: z.string(),
       body: z.record(z.string(), z.unknown()),
       bytes: z.string(),
       hash: z.string(),
@@ -105,6 +118,11 @@ test('vector: the root, its hash, what is signed, and the signature', () => {
   );
   expect(asJson).toEqual(vector.body);
   expect(read.hash).toBe(vector.hash);
+  expect(fingerprint(read.hash)).toBe(vector.fingerprint);
+  const replacedSeed = Buffer.from(vector.replacedSeed, 'hex');
+  expect(hex(sign(Buffer.from(vector.rotationMessage, 'hex'), replacedSeed))).toBe(
+    hex(read.body.rotations[0]?.signature ?? new Uint8Array(0)),
+  );
   const seed = Buffer.from(vector.seed, 'hex');
   expect(hex(sign(Buffer.from(vector.message, 'hex'), seed))).toBe(vector.signature);
   expect(hex(encodeRoot(read.body, (message) => sign(message, seed)).bytes)).toBe(vector.bytes);
@@ -118,7 +136,7 @@ describe('R05: a root is damaged if', () => {
       for (const flip of at < 20 || at > root.bytes.length - 70 ? [0x01, 0x80] : [0x01]) {
         const bytes = new Uint8Array(root.bytes);
         bytes[at] = (bytes[at] ?? 0) ^ flip;
-        // The digit of another version: 3, and 0x32 | 0x80.
+        // The digit of another version: 2, and 0x33 | 0x80.
         expect(code(bytes), `byte ${at}`).toBe(at === 7 ? 'store-version' : 'store-damaged');
       }
     }
@@ -138,7 +156,7 @@ describe('R05: a root is damaged if', () => {
 
   test('the signature covers the body without its domain', () => {
     const encoded = encodeCbor(wireBody());
-    expect(code(concat([utf8('QIBROOT2'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
+    expect(code(concat([utf8('QIBROOT3'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
       'store-damaged',
     );
   });
@@ -155,8 +173,11 @@ describe('R05: a root is damaged if', () => {
     ['a long previous hash', { previous: new Uint8Array(33) }],
     ['no slot', { slots: [] }],
     ['17 slots', { slots: new Array(17).fill(slot) }],
-    ['a slot of an unknown kind', { slots: [{ ...slot, kind: 'paper' }] }],
+    ['a slot of an unknown kind', { slots: [{ ...slot, kind: 'token' }] }],
     ['a key-file slot with Argon2 parameters', { slots: [{ ...slot, kind: 'keyFile' }] }],
+    ['a paper slot with Argon2 parameters', { slots: [{ ...slot, kind: 'paper' }] }],
+    ['17 parts of a live list', { live: new Array(17).fill(new Uint8Array(32)) }],
+    ['33 rotations', { rotations: new Array(33).fill(rotationEntry) }],
     ['a slot label that moves the cursor', { slots: [{ ...slot, label: '\x1b[2J' }] }],
     ['a short public key', { publicKey: new Uint8Array(31) }],
     ['a public key that is no point', { publicKey: new Uint8Array(32).fill(0xff) }],
@@ -178,7 +199,8 @@ describe('R05: a root is damaged if', () => {
 test.each([
   ['0', 'store-damaged', 'damaged'],
   ['1', 'store-version', 'format 1'],
-  ['3', 'store-version', 'newer version'],
+  ['2', 'store-version', 'format 2'],
+  ['4', 'store-version', 'newer version'],
 ] as const)('version %s of the format is told apart: %s', (digit, expected, text) => {
   const other = new Uint8Array(root.bytes);
   other.set(utf8(digit), 7);

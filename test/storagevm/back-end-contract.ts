@@ -187,6 +187,16 @@ export function backEndContract(name: string, newStore: () => TestStore): void {
       expect(await backEnd.currentRoot()).toEqual(bytes);
     });
 
+    test('a pinned key gives way only to the one that replaces it', async () => {
+      const store = newStore();
+      const [first, second, third] = [randomBytes(32), randomBytes(32), randomBytes(32)];
+      expect(await store.open().pinKey(second, first)).toEqual(second); // Nothing is pinned: there is nothing to replace.
+      expect(await store.open().pinKey(third, first)).toEqual(second);
+      expect(await store.open().pinKey(third)).toEqual(second);
+      expect(await store.open().pinKey(third, second)).toEqual(third);
+      expect(await store.open().pinKey(first, second)).toEqual(third);
+    });
+
     test('R41: the first key that is pinned stays', async () => {
       const store = newStore();
       const keys = Array.from({ length: 8 }, () => randomBytes(32));

@@ -3,10 +3,11 @@
 import { randomBytes } from 'node:crypto';
 import { getPublicKey, sign } from '@noble/ed25519';
 import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';
-import type { ObjectId, RootHash } from '../../shared/ids.ts';
+import type { ObjectId, RepositoryId, RootHash } from '../../shared/ids.ts';
 import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
 import { FORMAT_VERSION, encodeRoot } from '../../shared/root.ts';
 import type { Root, RootBody } from '../../shared/root.ts';
+import { signRotation } from '../../shared/rotation.ts';
 
 /** Random bytes under their name. */
 export interface TestObject {
@@ -25,8 +26,12 @@ export function objects(count: number, size = MIN_OBJECT): TestObject[] {
 
 /** A repository that signs roots. */
 export class TestRepository {
-  readonly #id = newRepositoryId();
+  readonly #id: RepositoryId;
   readonly #seed = new Uint8Array(randomBytes(32));
+
+  constructor(id = newRepositoryId()) {
+    this.#id = id;
+  }
 
   get publicKey(): Uint8Array {
     return getPublicKey(this.#seed);
@@ -41,12 +46,26 @@ export class TestRepository {
       time: 1_700_000_000_000,
       previous: before?.hash ?? NO_ROOT,
       publicKey: this.publicKey,
+      rotations: before?.body.rotations ?? [],
       signingSeed: new Uint8Array(72),
       slots: [{ kind: 'keyFile', label: 'test', salt: new Uint8Array(16), wrapped: new Uint8Array(72) }],
       catalog: object(32).id,
+      live: null,
       ...changes,
     };
     return encodeRoot(body, (message) => sign(message, this.#seed));
+  }
+
+  /** The same repository with a new key, and the root after `before` by which it replaces this one's. */
+  replaceKey(
+    before: Root,
+    changes: Partial<RootBody> = {},
+  ): { readonly next: TestRepository; readonly root: Root } {
+    const next = new TestRepository(this.#id);
+    const place = { repository: this.#id, counter: before.body.counter + 1, previous: before.hash };
+    const key = { publicKey: this.publicKey, sign: (message: Uint8Array) => sign(message, this.#seed) };
+    const rotations = [...before.body.rotations, signRotation(place, next.publicKey, key)];
+    return { next, root: next.root(before, { rotations, ...changes }) };
   }
 
   /** `count` roots, each following the one before. */

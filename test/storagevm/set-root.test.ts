@@ -121,6 +121,46 @@ describe('R41: setRoot', () => {
     await expectRefused(repository.root(first, { repository: newRepositoryId() }), 'store-replaced');
   });
 
+  describe('a key that replaces another', () => {
+    test('is accepted where both signed, and the old one never again', async () => {
+      const first = await setAll(repository.chain(1));
+      const { next, root } = repository.replaceKey(first);
+      await setAll([root]);
+      await expectRefused(repository.root(root), 'store-replaced');
+      await expectRefused(repository.root(root, { rotations: [] }), 'store-replaced');
+      const later = await setAll([next.root(root)]);
+      const third = next.replaceKey(later);
+      await setAll([third.root]);
+      await expectRefused(next.root(third.root), 'store-replaced');
+      await expectRefused(next.root(third.root, { rotations: root.body.rotations }), 'store-replaced');
+      await setAll([third.next.root(third.root)]);
+    });
+
+    test('is refused unless it replaces the current key with this very root', async () => {
+      const [first, second] = repository.chain(2);
+      await setAll([first!, second!]);
+      const stale = repository.replaceKey(first!).root; // Follows an older root.
+      expect(await set(stale)).toBe(second!.hash);
+      // The signature is for counter 3: not for any other root.
+      await expectRefused(repository.replaceKey(second!, { counter: 4 }).root, 'store-replaced');
+      // The chain that this store saw must be the last step.
+      const { next, root } = repository.replaceKey(second!);
+      await expectRefused(next.root(root), 'store-replaced', second!.hash);
+      const two = next.replaceKey(root).root;
+      await expectRefused({ ...two, body: { ...two.body, previous: second!.hash } }, 'store-replaced');
+    });
+
+    test('is pinned also where a run died before it was', async () => {
+      const first = await setAll(repository.chain(1));
+      const { next, root } = repository.replaceKey(first);
+      expect(await new DirectoryBackEnd(folder).addRoot(first.hash, root.bytes)).toBe(true);
+      await setAll([next.root(root)]);
+      expect(await new DirectoryBackEnd(folder).pinKey(new Uint8Array(32))).toEqual(
+        Buffer.from(next.publicKey),
+      );
+    });
+  });
+
   test('keeps to a key that was pinned before a crash', async () => {
     await new DirectoryBackEnd(folder).pinKey(repository.publicKey);
     await expectRefused(new TestRepository().root(), 'store-replaced');

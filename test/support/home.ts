@@ -10,6 +10,9 @@ import { tempFolder } from './temp.ts';
 /** `auto`, or `none` where the machine forbids namespaces: everything but the isolation itself is tested all the same. */
 export const SANDBOX = namespaces() === undefined ? 'auto' : 'none';
 
+/** The command line. */
+export const COMMAND = join(PROJECT, 'bin/qubes-backup');
+
 /** One event of --json. */
 export type Event = Readonly<Record<string, unknown>> & { readonly event: string };
 
@@ -37,9 +40,9 @@ export class Home {
     else execFileSync('cp', ['-a', `${options.template.folder}/.`, this.folder]); // Node's own copy loses nanoseconds.
   }
 
-  /** Gives VM `name` a UUID that a copy of this home keeps. */
-  identify(name: string): void {
-    const uuid = '00000000-0000-4000-8000-000000000001';
+  /** Gives VM `name` a UUID that a copy of this home keeps; `number`, 0 to 9, tells several apart. */
+  identify(name: string, number = 1): void {
+    const uuid = `00000000-0000-4000-8000-00000000000${number}`;
     writeFileSync(join(this.volume(name), '../vm.json'), JSON.stringify({ uuid }));
   }
 
@@ -80,7 +83,9 @@ export class Home {
   /** Runs the command line with other options than {@link run}'s. */
   async runWith(options: readonly string[], ...args: readonly string[]): Promise<Result> {
     const all = ['--local', this.folder, '--sandbox', SANDBOX, ...options, ...args];
-    const { code, stdout, stderr } = await run(join(PROJECT, 'bin/qubes-backup'), all, { cwd: this.folder });
+    // In a session of its own it has no terminal to ask on, whoever runs the tests.
+    const where = { cwd: this.folder, detached: true };
+    const { code, stdout, stderr } = await run(COMMAND, all, where);
     const text = stdout.toString('utf8');
     const lines = options.includes('--json') ? text.split('\n').filter((line) => line !== '') : [];
     const events = lines.map((line) => JSON.parse(line) as Event);

@@ -64,8 +64,9 @@ export async function runOver(
 ): Promise<{ readonly app: App; readonly output: QuietOutput }> {
   const config = loadConfig({ file: undefined, localHome: home.folder, sandbox: SANDBOX });
   const output = new QuietOutput();
-  const secret = () => Promise.resolve(readKeyFile(home.keyFile));
-  const app = new App({ config, domains, output, secret, acceptRoot: undefined });
+  const secrets = () => Promise.resolve([readKeyFile(home.keyFile)]);
+  const trust = { acceptRoot: undefined, expectRoot: undefined };
+  const app = new App({ config, domains, output, secrets, trust });
   try {
     await command(app);
   } finally {

@@ -161,7 +161,7 @@ export async function liarsHome(): Promise<Home> {
     home.write('work', `file-${i}`, createHash('sha512').update(String(i)).digest('hex').repeat(50));
   home.identify('work');
   createKeyFile(home.keyFile);
-  await runInProcess(home, (app) => init(app, async () => [await app.secret()]));
+  await runInProcess(home, (app) => init(app, () => app.secrets()));
   await runInProcess(home, backUp);
   home.write('work', 'file-new', 'something new to store');
   return home;

@@ -5,6 +5,7 @@ import { Keyring } from '../../dom0/keys/keyring.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
 import { createSlot } from '../../dom0/keys/slots.ts';
 import { createRepository, openRepository } from '../../dom0/repository/open.ts';
+import type { Trust } from '../../dom0/repository/open.ts';
 import type { Repository } from '../../dom0/repository/repository.ts';
 import { VmHistory } from '../../dom0/repository/vm-history.ts';
 import { VmWriter, newVmRecord } from '../../dom0/repository/vm-writer.ts';
@@ -15,17 +16,21 @@ import { PinFile } from '../../dom0/state/pin.ts';
 import { Storage } from '../../dom0/storage/storage.ts';
 import { utf8 } from '../../shared/bytes.ts';
 import { newRepositoryId, parseVmName } from '../../shared/ids.ts';
+import type { RootHash } from '../../shared/ids.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { callStorageHere } from './in-process-services.ts';
 import { tempFolder } from './temp.ts';
 
-/** A fresh copy each time: who is given it zeroes it. */
-const secret = (): Secret => ({ kind: 'keyFile', bytes: new Uint8Array(32).fill(7) });
+const keyFile = (): Secret => ({ kind: 'keyFile', bytes: new Uint8Array(32).fill(7) });
 
 /** One machine (a state folder) that uses the store in `storeFolder`. */
 export class Machine {
   readonly pin: PinFile;
   readonly storage: Storage;
+  /** Roots that nothing vouched for. */
+  readonly firstUses: RootHash[] = [];
+  /** What opens the repository. A fresh copy each time: who is given it zeroes it. */
+  secret = keyFile;
   readonly #options: { storage: Storage; pin: PinFile; stateFolder: string; cacheSize: number };
 
   constructor(storeFolder: string, stateFolder = tempFolder()) {
@@ -39,12 +44,18 @@ export class Machine {
   create(): Promise<Repository> {
     const keyring = Keyring.create(newRepositoryId());
     return createRepository(this.#options, keyring, async () => [
-      await createSlot(keyring, secret(), 'key file'),
+      await createSlot(keyring, this.secret(), 'key file'),
     ]);
   }
 
-  open(acceptRoot?: string): Promise<Repository> {
-    return openRepository({ ...this.#options, secret: () => Promise.resolve(secret()), acceptRoot });
+  async open(acceptRoot?: string, expectRoot?: string): Promise<Repository> {
+    const trust: Trust = { acceptRoot, expectRoot, firstUse: (root) => this.firstUses.push(root.hash) };
+    const opened = await openRepository({
+      ...this.#options,
+      secret: () => Promise.resolve(this.secret()),
+      trust,
+    });
+    return opened.repository;
   }
 }
 

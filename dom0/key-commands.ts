@@ -1,0 +1,105 @@
+/** The commands `key …` and `forget-forever` of the command line. */
+
+import type { Command } from 'commander';
+import { InvalidArgumentError } from 'commander';
+import { requireUsage } from './app.ts';
+import { keyAdd, keyChange, keyList, keyRemove } from './commands/key.ts';
+import { forgetForever, keyRotate } from './commands/rotate.ts';
+import type { Secret } from './keys/secret.ts';
+import { newPaper, newPaperFile, newPassphrase, readSecrets } from './new-secret.ts';
+import { ask } from './prompt.ts';
+import type { Work } from './run.ts';
+
+/** Where the secret of a new slot comes from. */
+interface NewSecretOptions {
+  readonly newPassphraseFile?: string;
+  readonly newKeyFile?: string;
+  readonly ownPassphrase: boolean;
+}
+
+/** Adds them to `program`; `run` runs what one of them does. */
+export function addKeyCommands(program: Command, run: (work: Work) => Promise<void>): void {
+  const key = program.command('key').description('the secrets that open the repository');
+  key
+    .command('list')
+    .description('list the key slots')
+    .action(() => run(keyList));
+  withNewSecret(key.command('add'))
+    .description('add a secret: a generated passphrase unless an option says otherwise')
+    .option('--label <text>', 'a name for the slot', parseLabel)
+    .action(({ label, ...options }: NewSecretOptions & { label?: string }) =>
+      run((app) => keyAdd(app, label, () => newSecret(options))),
+    );
+  withNewSecret(key.command('change'))
+    .description('replace the passphrase that opens the repository')
+    .action((options: NewSecretOptions) => run((app) => keyChange(app, () => newSecret(options))));
+  key
+    .command('paper')
+    .description('add a paper key: 24 words to write down')
+    .option('--label <text>', 'a name for the slot', parseLabel)
+    .option('--out <file>', 'write the words to a new file instead of showing them')
+    .action(({ label, out }: { label?: string; out?: string }) =>
+      run((app) =>
+        keyAdd(app, label, () => (out === undefined ? newPaper() : Promise.resolve(newPaperFile(out)))),
+      ),
+    );
+  key
+    .command('remove <slot>')
+    .description('remove a slot by its number')
+    .option('--yes', 'without asking', false)
+    .action((slot: string, { yes }: { yes: boolean }) =>
+      run((app) => keyRemove(app, Number(slot), (question) => confirm(`${question} [yes/no] `, 'yes', yes))),
+    );
+  key
+    .command('rotate')
+    .description('replace all keys; slots whose secret is not given end')
+    .option('--drop-slots', 'end those slots without asking', false)
+    .action(({ dropSlots }: { dropSlots: boolean }) => run((app) => keyRotate(app, dropSlots)));
+  program
+    .command('forget-forever <vm>')
+    .description('destroy the key of a VM, so that none of its backups can be read again')
+    .option('--id <id>', 'which of several VMs that had this name')
+    .option('--confirm <vm>', 'the name again, instead of typing it when asked')
+    .option('--drop-slots', 'end key slots whose secret is not given, without asking', false)
+    .action(
+      (vm: string, { id, confirm: name, dropSlots }: { id?: string; confirm?: string; dropSlots: boolean }) =>
+        run((app) =>
+          forgetForever(app, vm, { id, drop: dropSlots }, (question, answer) =>
+            confirm(question, answer, name === answer),
+          ),
+        ),
+    );
+}
+
+/** The options of a command that takes a new secret. */
+function withNewSecret(command: Command): Command {
+  return command
+    .option('--new-passphrase-file <file>', 'read the new passphrase from a file (or /dev/fd/N)')
+    .option('--new-key-file <file>', 'a key file; it is created if there is none')
+    .option('--own-passphrase', 'choose the passphrase instead of having one generated', false);
+}
+
+async function newSecret({
+  newPassphraseFile,
+  newKeyFile,
+  ownPassphrase,
+}: NewSecretOptions): Promise<Secret> {
+  const files = {
+    ...(newPassphraseFile === undefined ? {} : { passphraseFile: newPassphraseFile }),
+    ...(newKeyFile === undefined ? {} : { keyFile: newKeyFile }),
+  };
+  const secrets = readSecrets(files, true);
+  requireUsage(secrets.length < 2, 'a slot has one secret: give --new-passphrase-file or --new-key-file');
+  return secrets[0] ?? newPassphrase(ownPassphrase);
+}
+
+/** Throws `usage` unless a person answers `question` with `answer`, or did so beforehand. */
+async function confirm(question: string, answer: string, confirmed: boolean): Promise<void> {
+  if (confirmed) return;
+  requireUsage((await ask(question)).trim() === answer, 'nothing was changed');
+}
+
+function parseLabel(text: string): string {
+  if (/^[\x20-\x7e]{1,64}$/.test(text)) return text;
+  throw new InvalidArgumentError('a label is at most 64 printable ASCII characters');
+}

@@ -1,0 +1,93 @@
+/** Runs one command of the command line: options to an App, the outcome to an exit status. */
+
+import { isBackupError, messageOf } from '../shared/errors.ts';
+import { App } from './app.ts';
+import { loadConfig } from './config.ts';
+import type { Sandbox } from './config.ts';
+import { LocalDomains } from './domains/local/local.ts';
+import { passphraseOf } from './keys/secret.ts';
+import type { Secret } from './keys/secret.ts';
+import { readSecrets } from './new-secret.ts';
+import { Output } from './output.ts';
+import { askSecret } from './prompt.ts';
+
+/** Exit statuses. */
+export const STATUS = { complete: 0, failed: 1, usage: 2, warnings: 3, differs: 4 } as const;
+
+export interface GlobalOptions {
+  readonly config?: string;
+  readonly local?: string;
+  readonly json: boolean;
+  readonly passphraseFile?: string;
+  readonly keyFile?: string;
+  readonly paperFile?: string;
+  readonly sandbox?: Sandbox;
+  readonly acceptRoot?: string;
+  readonly expectRoot?: string;
+}
+
+/** What a command of the command line does. */
+export type Work = (app: App, options: GlobalOptions) => Promise<void>;
+
+/** Runs `command`, reports what it threw, and sets the exit status. */
+export async function run(options: GlobalOptions, command: Work): Promise<void> {
+  const output = new Output(options.json);
+  try {
+    const app = createApp(options, output);
+    const stopListening = stopOnSignal(app);
+    try {
+      await command(app, options);
+    } finally {
+      stopListening();
+      await app.close();
+    }
+    process.exitCode = app.differs ? STATUS.differs : app.warnings > 0 ? STATUS.warnings : STATUS.complete;
+  } catch (error) {
+    output.error(messageOf(error));
+    output.event('error', {
+      code: isBackupError(error) ? error.code : 'internal',
+      message: messageOf(error),
+    });
+    if (!isBackupError(error) && error instanceof Error && error.stack !== undefined)
+      output.error(error.stack);
+    process.exitCode = isBackupError(error, 'usage') ? STATUS.usage : STATUS.failed;
+  }
+}
+
+function createApp(options: GlobalOptions, output: Output): App {
+  const config = loadConfig({ file: options.config, localHome: options.local, sandbox: options.sandbox });
+  const domains = new LocalDomains({
+    home: config.home,
+    sandbox: config.sandbox,
+    warn: (text) => output.warn(text),
+  });
+  if (config.sandbox === 'none')
+    output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
+  return new App({
+    config,
+    domains,
+    output,
+    secrets: () => secretsToOpen(options),
+    trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
+  });
+}
+
+/** Lets a first signal end the run in order; a second one ends it at once. */
+function stopOnSignal(app: App): () => void {
+  const stop = (signal: NodeJS.Signals) => {
+    app.output.error(`stopped by ${signal}; tidying up`);
+    process.removeListener(signal, stop);
+    void app.interrupt();
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  return () => {
+    process.removeListener('SIGINT', stop);
+    process.removeListener('SIGTERM', stop);
+  };
+}
+
+async function secretsToOpen(options: GlobalOptions): Promise<readonly Secret[]> {
+  const secrets = readSecrets(options);
+  return secrets.length > 0 ? secrets : [passphraseOf(await askSecret('Passphrase: '))];
+}
