@@ -33,7 +33,7 @@ export class BackupBench {
     for (let i = 0; i < 8; i++) bench.home.write('work', `file-${i}`, randomBytes(MiB));
     bench.home.identify('work');
     createKeyFile(bench.home.keyFile);
-    await bench.run((app) => init(app, async () => [await app.secret()]));
+    await bench.run((app) => init(app, () => app.secrets()));
     return bench;
   }
 
