@@ -25,13 +25,13 @@ export function livePrefix(id: ObjectId): bigint {
  * Throws `limit` on too many.
  */
 export function* encodeLiveList(prefixes: BigUint64Array): Generator<Uint8Array> {
-  prefixes.sort();
-  const unique = prefixes.filter((prefix, index) => index === 0 || prefix !== prefixes[index - 1]);
-  if (unique.length > PART_PREFIXES * MAX_LIVE_PARTS)
+  if (prefixes.length > PART_PREFIXES * MAX_LIVE_PARTS)
     throw new BackupError(
       'limit',
-      `the repository has ${unique.length} objects, more than a live list holds`,
+      `the repository has ${prefixes.length} objects, more than a live list holds`,
     );
+  prefixes.sort();
+  const unique = prefixes.filter((prefix, index) => index === 0 || prefix !== prefixes[index - 1]);
   for (let at = 0; at < unique.length; at += PART_PREFIXES)
     yield encodePart(unique.subarray(at, at + PART_PREFIXES));
 }
