@@ -73,15 +73,27 @@ export async function argon2id(
 }
 
 const TARGET_MILLISECONDS = 1_000;
-const DEFAULT_MEMORY = 128 * 1024;
-const DEFAULT_LANES = 4;
+const MIB = 1024;
+/** KiB that a new slot takes: on slow machines less, on fast ones more. */
+const MEMORY = { least: 64 * MIB, usual: 128 * MIB, most: 160 * MIB } as const;
+const LANES = 4;
 
-/** A cost that takes about one second on this machine, with 128 MiB of memory. */
+/** A cost that takes about one second on this machine. */
 export async function calibrate(): Promise<Argon2Cost> {
-  const probe = { memory: DEFAULT_MEMORY, passes: ARGON2_MIN_PASSES, lanes: DEFAULT_LANES };
+  const probe = { memory: MEMORY.usual, passes: ARGON2_MIN_PASSES, lanes: LANES };
   const start = performance.now();
   await argon2id(utf8('calibration'), randomBytes(16), probe);
-  const perPass = (performance.now() - start) / probe.passes;
-  const passes = Math.round(TARGET_MILLISECONDS / perPass);
-  return { ...probe, passes: Math.min(ARGON2_MAX_PASSES, Math.max(ARGON2_MIN_PASSES, passes)) };
+  return costFor((performance.now() - start) / probe.passes);
+}
+
+/**
+ * The cost that takes about one second where one pass over the usual memory takes so many milliseconds. Passes adapt first;
+ * memory only where they are at their least or most.
+ */
+export function costFor(perPass: number): Argon2Cost {
+  const wanted = Math.round(TARGET_MILLISECONDS / perPass);
+  const passes = Math.min(ARGON2_MAX_PASSES, Math.max(ARGON2_MIN_PASSES, wanted));
+  if (passes === wanted) return { memory: MEMORY.usual, passes, lanes: LANES };
+  const fitting = Math.floor((MEMORY.usual * TARGET_MILLISECONDS) / (passes * perPass) / MIB) * MIB;
+  return { memory: Math.min(MEMORY.most, Math.max(MEMORY.least, fitting)), passes, lanes: LANES };
 }

@@ -40,17 +40,22 @@ export class Keyring {
     return new Keyring(repository, randomBytes(32), randomBytes(32));
   }
 
-  /** Opens the keys of `body` with its master key. Throws `store-damaged` if the root carries another public key. */
+  /** Opens the keys of `body` with its master key, which it takes over. Throws `store-damaged` if the root carries another public key. */
   static open(body: RootBody, master: Uint8Array): Keyring {
     const { repository } = body;
-    const seed = unwrapKey(
-      subkey(master, repository, 'signing seed'),
-      'signing seed',
-      idBytes(repository),
-      body.signingSeed,
-    );
-    const keyring = new Keyring(repository, master, seed);
+    const under = subkey(master, repository, 'signing seed');
+    let keyring: Keyring;
+    try {
+      const seed = unwrapKey(under, 'signing seed', idBytes(repository), body.signingSeed);
+      keyring = new Keyring(repository, master, seed);
+    } catch (error) {
+      master.fill(0);
+      throw error;
+    } finally {
+      under.fill(0);
+    }
     if (equalBytes(keyring.publicKey, body.publicKey)) return keyring;
+    keyring.close();
     throw new BackupError(
       'store-damaged',
       'the root was signed by a key that is not this repository’s: the store was tampered with',
@@ -66,7 +71,9 @@ export class Keyring {
   /** The signing seed, sealed for a root. */
   wrapSeed(): Uint8Array {
     const under = subkey(this.#master, this.repository, 'signing seed');
-    return wrapKey(under, 'signing seed', idBytes(this.repository), this.#seed);
+    const wrapped = wrapKey(under, 'signing seed', idBytes(this.repository), this.#seed);
+    under.fill(0);
+    return wrapped;
   }
 
   /** The master key, wrapped under a slot key. */
