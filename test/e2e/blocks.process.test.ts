@@ -125,7 +125,7 @@ test('R22: an image comes back bit for bit with its holes, of every generation, 
     rmSync(join(home.folder, 'vms', name), { recursive: true });
   }
   await home.expectRun(0, 'check', '--read-data', '100');
-}, 400_000);
+}, 150_000);
 
 test('R22: both volumes are in one snapshot, restored and verified together, each in its mode', async () => {
   const home = new Home();

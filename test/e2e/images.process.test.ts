@@ -74,7 +74,6 @@ testNeeding(mountable('ext4'), program('debugfs'))(
     shell('cmp "$1/victim" "$2/victim"', source, extracted);
     expect(dirname(extracted)).toBe(home.folder);
   },
-  180_000,
 );
 
 /** A home with a repository and the VM `work`; answers the path of its image, which the caller makes. */
@@ -117,7 +116,6 @@ describe('without the privilege to mount', () => {
       const second = await runUnmounted(home, 'backup', 'work');
       expect([second.code, second.event('backup')['changedFiles']]).toEqual([0, 0]);
     },
-    120_000,
   );
 
   testNeeding(mountable('ext4'), program('debugfs'))(
@@ -129,7 +127,6 @@ describe('without the privilege to mount', () => {
       const mounted = await home.expectRun(0, 'backup', 'work');
       expect(mounted.event('backup')['changedFiles']).toBe(0);
     },
-    120_000,
   );
 
   testNeeding(program('mkfs.ext4'), program('debugfs'))(
@@ -149,7 +146,6 @@ describe('without the privilege to mount', () => {
       );
       expect(hashOf(image)).toBe(before);
     },
-    120_000,
   );
 
   for (const [kind, at, magic] of [
@@ -189,6 +185,5 @@ describe.each(FILE_SYSTEMS)('R31: a volume with %s', (kind) => {
       const norecovery = kind === 'xfs' ? ',nouuid' : '';
       expect(withMounted(image, options, compare, '-', again, norecovery)).toBe('');
     },
-    300_000,
   );
 });
