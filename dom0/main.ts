@@ -1,6 +1,7 @@
 /** The command line `qubes-backup`: parses it, runs one command, turns the outcome into an exit status. */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { z } from 'zod';
 import { messageOf } from '../shared/errors.ts';
 import { backup } from './commands/backup.ts';
 import type { BackupOptions } from './commands/backup.ts';
@@ -24,6 +25,9 @@ import { newPassphrase, readSecrets } from './new-secret.ts';
 import { STATUS, run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
 import { parseFingerprint } from './words.ts';
+
+// The launcher forbids to compile text as code; so zod need not try.
+z.config({ jitless: true });
 
 /** What a repository can be opened with. */
 const INIT_HELP = `

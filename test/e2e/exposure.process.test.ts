@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Home, SANDBOX } from '../support/home.ts';
 import { PROJECT, outcome, run, start } from '../support/processes.ts';
@@ -26,7 +27,7 @@ async function watch(root: number, isOver: () => boolean): Promise<Map<number, S
       if (found !== undefined)
         seen.set(pid, { ...found, command: `${seen.get(pid)?.command ?? ''}\n${found.command}` });
     }
-    await new Promise((resolve) => setImmediate(resolve));
+    await delay(20); // Every process of interest lives longer.
   }
   return seen;
 }
@@ -137,6 +138,8 @@ describe('R10: while a VM is backed up', () => {
           nodes.some(({ command }) => command.includes(part)),
           `${part} was seen`,
         ).toBe(true);
+      for (const { command } of nodes.filter((each) => /node.* \S*dom0\/main/.test(each.command)))
+        expect(command).toContain('node --disallow-code-generation-from-strings --no-addons ');
       for (const { command, coreLimit } of nodes) expect(coreLimit, command).toBe('0 0');
     } finally {
       await run('rm', ['-f', file]);
@@ -145,7 +148,7 @@ describe('R10: while a VM is backed up', () => {
 });
 
 describe('R10: dom0 keeps its state to its owner', () => {
-  it.each(['000', '022', '027', '077'])('under umask %s', async (umask) => {
+  it.each(['000', '077'])('under umask %s', async (umask) => {
     const home = new Home();
     home.write('work', 'file', 'content');
     const inUmask = async (...args: string[]) => {
