@@ -27,7 +27,7 @@ export async function historyOf(repository: Repository, vm: Vm): Promise<VmHisto
 /** The history that a person means by `name`: that of the VM of this name, else the one backed up last. */
 export async function historyNamed(
   repository: Repository,
-  domains: Domains,
+  domains: Pick<Domains, 'list'>,
   name: VmName,
 ): Promise<VmHistory> {
   const candidates = repository.vms.filter((entry) => entry.name === name);

@@ -1,0 +1,91 @@
+/** dom0's own files: what is damaged, missing or in the way. */
+
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ObjectCache } from '../../dom0/state/cache.ts';
+import { makePrivateFolder, readFileIfAny, replaceFile } from '../../dom0/state/files.ts';
+import { lockFolder } from '../../dom0/state/lock.ts';
+import { utf8 } from '../../shared/bytes.ts';
+import { newRepositoryId, objectIdOf } from '../../shared/ids.ts';
+import { failure, rejection } from '../support/failure.ts';
+import { tempFolder } from '../support/temp.ts';
+
+describe('files', () => {
+  it('are replaced whole, whatever a dead run left, and are their owner’s alone', () => {
+    const folder = join(tempFolder(), 'a', 'b');
+    makePrivateFolder(folder);
+    const file = join(folder, 'file');
+    writeFileSync(`${file}.${process.pid}.tmp`, 'left', { mode: 0o666 });
+    chmodSync(`${file}.${process.pid}.tmp`, 0o666);
+    replaceFile(file, utf8('one'));
+    replaceFile(file, utf8('two'), false);
+    expect(Buffer.from(readFileIfAny(file) ?? []).toString()).toBe('two');
+    expect(readdirSync(folder)).toEqual(['file']);
+    expect([statSync(file).mode & 0o777, statSync(folder).mode & 0o777]).toEqual([0o600, 0o700]);
+  });
+
+  it('that cannot be are named', () => {
+    const folder = tempFolder();
+    writeFileSync(join(folder, 'file'), '');
+    expect(failure(() => makePrivateFolder(join(folder, 'file/in'))).message).toContain('file/in');
+    expect(failure(() => replaceFile(join(folder, 'absent/file'), utf8('x'))).message).toContain(
+      'absent/file',
+    );
+    mkdirSync(join(folder, 'directory'));
+    expect(failure(() => readFileIfAny(join(folder, 'directory'))).code).toBe('io');
+    expect(readFileIfAny(join(folder, 'none'))).toBeUndefined();
+  });
+});
+
+describe('the cache', () => {
+  const ids = ['a', 'b', 'c'].map((text) => objectIdOf(utf8(text)));
+  const pathOf = (folder: string, id: string) =>
+    join(folder, 'cache', readdirSync(join(folder, 'cache'))[0] ?? '', id.slice(0, 2), id);
+
+  it('keeps what was used last within its capacity, and does without what it cannot read', () => {
+    const folder = tempFolder();
+    const cache = new ObjectCache(folder, newRepositoryId(), 250);
+    for (const [i, id] of ids.entries()) {
+      cache.put(id, [new Uint8Array(60), new Uint8Array(40)]);
+      utimesSync(pathOf(folder, id), i, i);
+    }
+    const [first, second, third] = ids as [
+      (typeof ids)[0] & string,
+      (typeof ids)[0] & string,
+      (typeof ids)[0] & string,
+    ];
+    expect(cache.get(first)).toHaveLength(100); // And so it is the one used last.
+    cache.trim();
+    expect(ids.map((id) => cache.get(id)?.length)).toEqual([100, undefined, 100]);
+    cache.remove(second);
+    cache.remove(third);
+    expect(existsSync(pathOf(folder, third))).toBe(false);
+    mkdirSync(pathOf(folder, third));
+    expect(cache.get(third)).toBeUndefined();
+  });
+
+  it('reads nothing that no object can be', () => {
+    const folder = tempFolder();
+    const cache = new ObjectCache(folder, newRepositoryId(), 250);
+    const [id] = ids;
+    if (id === undefined) throw new Error('there are three');
+    cache.put(id, [new Uint8Array(17 * 2 ** 20)]);
+    expect(cache.get(id)).toBeUndefined();
+  });
+});
+
+describe('the lock', () => {
+  it('is held by one at a time, and says so', async () => {
+    const folder = tempFolder();
+    const release = await lockFolder(folder);
+    expect(await rejection(lockFolder(folder))).toMatchObject({
+      code: 'locked',
+      message: expect.stringContaining(folder) as string,
+    });
+    await release();
+    await (
+      await lockFolder(folder)
+    )();
+  });
+});

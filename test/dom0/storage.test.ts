@@ -1,0 +1,220 @@
+/** R02 R05: dom0's side of the sessions with a storage VM, against one that says what a test has it say. */
+
+import { randomBytes } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { Call } from '../../dom0/call.ts';
+import type { ServiceCall } from '../../dom0/domains/domains.ts';
+import { KIND, seal } from '../../dom0/seal/object.ts';
+import { Storage } from '../../dom0/storage/storage.ts';
+import { BackupError } from '../../shared/errors.ts';
+import { NO_ROOT, newRepositoryId } from '../../shared/ids.ts';
+import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
+import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
+import type { Session } from '../../shared/wire/session.ts';
+import { TestRepository } from '../storagevm/fixtures.ts';
+import { rejection } from '../support/failure.ts';
+import { callDisposableHere, service } from '../support/in-process-services.ts';
+
+/** A storage VM of which the service of `protocol` does as `play` says. */
+function played<In extends FrameTable, Out extends FrameTable>(
+  protocol: Protocol<In, Out>,
+  play: (session: Session<In, Out>) => Promise<void>,
+  change: Partial<ServiceCall> = {},
+): Storage {
+  const [name, serve] = service(protocol, play);
+  const callStorage = () =>
+    Promise.resolve({ ...callDisposableHere(name, serve), idleTimeout: 2_000, ...change });
+  return new Storage({ callStorage }, 'vault');
+}
+
+const object = () =>
+  seal(
+    randomBytes(32),
+    { kind: KIND.content, repository: newRepositoryId(), vm: undefined, number: 0, epoch: 1 },
+    randomBytes(10),
+  );
+const codeOf = async (work: Promise<unknown>) => (await rejection(work)).code;
+const listed = async (storage: Storage) => {
+  const found: unknown[] = [];
+  for await (const row of storage.list()) found.push(row);
+  return found;
+};
+
+describe('objects in', () => {
+  it('are durable once each is acknowledged', async () => {
+    const [a, b] = [object(), object()];
+    const storage = played(put, async (session) => {
+      for (let i = 0; i < 2; i++) await session.receive();
+      await session.send('ack', { objects: [a, b].map(({ id }) => ({ id, stored: true })) });
+      await session.receive();
+    });
+    await Promise.all([storage.put(a), storage.put(b)]);
+    await storage.close();
+  });
+
+  it.each<[string, string, (session: Session<typeof put.toService, typeof put.toCaller>) => Promise<void>]>([
+    [
+      'acknowledges what it was not sent',
+      'protocol',
+      async (session) => {
+        await session.receive();
+        await session.send('ack', { objects: [{ id: object().id, stored: true }] });
+        await session.receive();
+      },
+    ],
+    [
+      'ends with objects unacknowledged',
+      'protocol',
+      async (session) => {
+        await session.receive();
+      },
+    ],
+    [
+      'has no room',
+      'service-failed',
+      async (session) => {
+        await session.receive();
+        throw new BackupError('store-full', 'no room');
+      },
+    ],
+  ])('fail for all that wait if the storage VM %s', async (_title, code, play) => {
+    const storage = played(put, play);
+    const waiting = [object(), object()].map((each) => codeOf(storage.put(each)));
+    expect(await Promise.all(waiting)).toEqual([code, code]);
+    await storage.abort();
+  });
+});
+
+describe('objects and roots out', () => {
+  it('come in the order they were asked for, or not at all', async () => {
+    const { id } = object();
+    const storage = played(get, async (session) => {
+      for (let message = await session.receive(); message !== undefined; message = await session.receive()) {
+        if (message.name === 'wantRoot') await session.send('noRoot', {});
+        else if (message.value.ids[0] === id) await session.send('missing', { id });
+        else await session.send('object', randomBytes(5000));
+      }
+    });
+    const other = object().id;
+    const [missing, found, root] = await Promise.all([storage.get(id), storage.get(other), storage.root()]);
+    expect([missing, found?.length, root]).toEqual([undefined, 5000, undefined]);
+    await storage.close();
+  });
+
+  it('are not taken for one another', async () => {
+    const answering = (answer: 'root' | 'object' | 'missing') =>
+      played(get, async (session) => {
+        await session.receive();
+        if (answer === 'missing') await session.send('missing', { id: object().id });
+        else await session.send(answer, randomBytes(5000));
+      });
+    expect(await codeOf(answering('root').get(object().id))).toBe('protocol');
+    expect(await codeOf(answering('missing').get(object().id))).toBe('protocol');
+    expect(await codeOf(answering('object').root())).toBe('protocol');
+    const hung = played(get, async (session) => {
+      await session.receive();
+    });
+    expect(await codeOf(hung.get(object().id))).toBe('protocol');
+  });
+});
+
+describe('a listing', () => {
+  const row = (size: number) => {
+    const bytes = Buffer.alloc(36, 0xab);
+    bytes.writeUInt32BE(size, 32);
+    return bytes;
+  };
+
+  it('is rows of names and sizes, never cut in one', async () => {
+    const pages = (...rows: Buffer[]) =>
+      played(list, async (session) => {
+        await session.receive();
+        for (const page of rows) await session.send('page', page);
+      });
+    expect(await listed(pages(Buffer.concat([row(1), row(2)]), row(3)))).toEqual(
+      [1, 2, 3].map((size) => ({ id: 'ab'.repeat(32), size })),
+    );
+    expect(await codeOf(listed(pages(row(1).subarray(1))))).toBe('protocol');
+  });
+
+  it('may be left early', async () => {
+    const storage = played(list, async (session) => {
+      await session.receive();
+      await session.send('page', row(1));
+    });
+    for await (const { size } of storage.list()) {
+      expect(size).toBe(1);
+      break;
+    }
+  });
+});
+
+describe('a root', () => {
+  const root = new TestRepository().root();
+  const answering = (answer: 'done' | 'conflict' | undefined) =>
+    played(setRoot, async (session) => {
+      await session.receive();
+      await session.receive();
+      if (answer === 'done') await session.send('done', {});
+      if (answer === 'conflict') await session.send('conflict', { current: NO_ROOT });
+    });
+
+  it('is published, lost to another, or neither', async () => {
+    await answering('done').setRoot(root, NO_ROOT);
+    const lost = await rejection(answering('conflict').setRoot(root, NO_ROOT));
+    expect([lost.code, lost.message]).toEqual(['store-conflict', expect.stringContaining('vault') as string]);
+    expect(await codeOf(answering(undefined).setRoot(root, NO_ROOT))).toBe('protocol');
+  });
+
+  it('is not taken for published if the service then ends badly', async () => {
+    for (const end of [
+      { code: 3, signal: null },
+      { code: null, signal: 'SIGKILL' },
+    ]) {
+      const storage = played(
+        setRoot,
+        async (session) => {
+          await session.receive();
+          await session.receive();
+          await session.send('done', {});
+        },
+        { exited: Promise.resolve(end), stderr: () => 'out of memory' },
+      );
+      const { code, message } = await rejection(storage.setRoot(root, NO_ROOT));
+      expect(code).toBe('service-died');
+      expect(message).toMatch(/out of memory/);
+    }
+  });
+});
+
+describe('how a call failed', () => {
+  const failing = (change: Partial<ServiceCall>) =>
+    new Call({ ...callDisposableHere(get.service, () => Promise.resolve(false)), ...change }, get, {
+      window: 0,
+    });
+
+  it('is told with the end of its process and what it said', async () => {
+    const died = new BackupError('service-died', 'vault: ended in the middle');
+    const killed = failing({ exited: Promise.resolve({ code: null, signal: 'SIGKILL' }), stderr: () => ' ' });
+    expect((await killed.explain(died)).message).toBe('vault: ended in the middle (killed by SIGKILL)');
+    const said = failing({ exited: Promise.resolve({ code: 1, signal: null }), stderr: () => 'no disk' });
+    expect((await said.explain(died)).message).toBe(
+      'vault: ended in the middle (exit status 1; it said: no disk)',
+    );
+    const mute = failing({ exited: Promise.resolve({ code: 0, signal: null }) });
+    expect((await mute.explain(new BackupError('protocol', 'garbled'))).message).toBe('garbled');
+  });
+
+  it('is told as it is where no process is to blame', async () => {
+    const call = failing({});
+    expect(await call.explain(new BackupError('refused', 'no'))).toMatchObject({
+      code: 'refused',
+      message: 'no',
+    });
+    expect(await call.explain(new TypeError('a mistake'))).toMatchObject({
+      code: 'internal',
+      message: 'a mistake',
+    });
+    expect(await call.explain('text')).toMatchObject({ code: 'internal', message: 'text' });
+  });
+});

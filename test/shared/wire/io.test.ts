@@ -1,0 +1,74 @@
+/** A session's two ways to its bytes: descriptors and streams. */
+
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { utf8 } from '../../../shared/bytes.ts';
+import { descriptorIo, streamIo } from '../../../shared/wire/io.ts';
+import type { ByteIo } from '../../../shared/wire/io.ts';
+import { rejection } from '../../support/failure.ts';
+import { tempFolder } from '../../support/temp.ts';
+
+async function readAll(io: ByteIo): Promise<string> {
+  const space = Buffer.alloc(4);
+  let text = '';
+  for (let count = await io.read(space); count > 0; count = await io.read(space))
+    text += space.toString('utf8', 0, count);
+  return text;
+}
+
+describe('descriptors', () => {
+  it('are read to their end and written in order, empty pieces left out', async () => {
+    const folder = tempFolder();
+    const [input, output] = [join(folder, 'in'), join(folder, 'out')];
+    writeFileSync(input, 'what is to be read');
+    const [from, to] = [openSync(input, 'r'), openSync(output, 'w')];
+    const io = descriptorIo(from, to);
+    expect(await readAll(io)).toBe('what is to be read');
+    await io.write([utf8('one '), new Uint8Array(0), utf8('two')]);
+    await io.write([]);
+    expect(readFileSync(output, 'utf8')).toBe('one two');
+    closeSync(from);
+    closeSync(to);
+  });
+
+  it('that fail end the peer', async () => {
+    const file = join(tempFolder(), 'file');
+    writeFileSync(file, 'x');
+    const [read, write] = [openSync(file, 'r'), openSync(file, 'a')];
+    const io = descriptorIo(write, read);
+    expect(await rejection(io.read(Buffer.alloc(1)))).toMatchObject({ code: 'service-died' });
+    expect((await rejection(io.write([utf8('x')]))).message).toContain('writing to the peer failed (EBADF)');
+    closeSync(read);
+    closeSync(write);
+  });
+});
+
+describe('streams', () => {
+  it('are read in whatever pieces there is room for, to their end or their close', async () => {
+    const input = new PassThrough();
+    const io = streamIo(input, new PassThrough());
+    const read = readAll(io);
+    input.write('ab');
+    input.end('cdefghi');
+    expect(await read).toBe('abcdefghi');
+    const closed = new PassThrough();
+    const waiting = streamIo(closed, new PassThrough()).read(Buffer.alloc(1));
+    closed.destroy();
+    expect(await waiting).toBe(0);
+  });
+
+  it('that fail end the peer, also for what is written later', async () => {
+    const input = new PassThrough();
+    const broken = new Writable({
+      write: (_chunk, _encoding, done) => done(Object.assign(new Error(), { code: 'EPIPE' })),
+    });
+    const io = streamIo(input, broken);
+    const reading = rejection(io.read(Buffer.alloc(1)));
+    input.destroy(new Error('gone'));
+    expect((await reading).message).toContain('reading from the peer failed (unknown error)');
+    expect((await rejection(io.write([utf8('x')]))).message).toContain('EPIPE');
+    expect((await rejection(io.write([utf8('y')]))).code).toBe('service-died');
+  });
+});
