@@ -1,11 +1,15 @@
 /** What the recovery script brings of its own: against published vectors, native code, and the vectors of the format. */
 
+import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
+import { sign } from '@noble/ed25519';
 import { blake2b } from '@noble/hashes/blake2.js';
 import { argon2Sync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { z } from 'zod';
 import { paperWords } from '../../dom0/words.ts';
+import { decodeRoot, encodeRoot } from '../../shared/root.ts';
+import type { RootBody } from '../../shared/root.ts';
 import { readVectors } from '../support/vectors.ts';
 import { parts } from './script.ts';
 
@@ -192,6 +196,7 @@ describe('vectors of the format', () => {
       'root',
       z.looseObject({
         bytes,
+        seed: bytes,
         hash: bytes,
         fingerprint: z.string(),
         body: z.looseObject({ counter: z.int() }),
@@ -207,6 +212,49 @@ describe('vectors of the format', () => {
       expect(() => parts.decodeRoot(changed), `byte ${at}`).toThrow(parts.Damage);
     }
     expect(() => parts.decodeRoot(root.bytes.subarray(0, -1))).toThrow(parts.Damage);
+    const { body } = decodeRoot(root.bytes);
+    const [rotation] = body.rotations;
+    if (rotation === undefined) throw new Error('the vector has no rotation');
+    const signed = (rotations: RootBody['rotations']) =>
+      Buffer.from(encodeRoot({ ...body, rotations }, (message) => sign(message, root.seed)).bytes);
+    expect(parts.decodeRoot(signed([rotation])).hash).toEqual(root.hash);
+    for (const rotations of [
+      [{ ...rotation, signature: new Uint8Array(64) }],
+      [{ ...rotation, counter: 1 }],
+      [{ ...rotation, counter: 3 }],
+      [{ ...rotation, previous: new Uint8Array(32) }],
+      [{ ...rotation, publicKey: new Uint8Array(32) }],
+      [rotation, rotation],
+    ] as RootBody['rotations'][])
+      expect(() => parts.decodeRoot(signed(rotations))).toThrow(/rotation/);
+  });
+
+  test('section 2: padding of another size, or with anything in it', () => {
+    const [key, repository] = [Buffer.alloc(32, 1), Buffer.alloc(16, 2)];
+    const associated = Buffer.concat([Buffer.from('QIB1'), Buffer.of(1), repository, Buffer.alloc(28)]);
+    const open = (length: number, size: number, fill = 0) => {
+      const padded = Buffer.alloc(size, fill);
+      padded.fill(0, 0, Math.min(size, 4 + length)).writeUInt32BE(length);
+      const nonce = Buffer.alloc(24, 3);
+      const sealed = xchacha20poly1305(key, nonce, associated).encrypt(padded);
+      return () => parts.openObject(Buffer.concat([nonce, sealed]), key, { kind: 1, repository });
+    };
+    const MiB = 2 ** 20;
+    for (const [length, size] of [
+      [0, 4096],
+      [4092, 4096],
+      [4093, 4352],
+      [MiB - 4, MiB],
+      [MiB - 3, MiB + 2 ** 18],
+      [16 * MiB - 4, 16 * MiB],
+    ] as const) {
+      expect(open(length, size)()).toHaveLength(length);
+      if (length < size - 4) expect(open(length, size, 1)).toThrow(/fill is not zero/);
+      for (const other of [size - 1, size + 1, size + 4096])
+        expect(open(length, other)).toThrow(parts.Damage);
+    }
+    expect(open(5000, 4096)).toThrow(/length is wrong/);
+    expect(open(2 ** 32 - 1, 4096)).toThrow(/length is wrong/);
   });
 
   test('section 6: number sets', () => {

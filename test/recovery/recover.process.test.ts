@@ -84,6 +84,28 @@ testNeeding(program('tar'))('a volume of blocks is one sparse file in a tar of i
   expect(differences(home.volume('work'), join(out, 'work.tar'))).toEqual([]);
 });
 
+testNeeding(program('tar'))('two VMs that had the same name are told apart by their ids', async () => {
+  const home = new Home();
+  home.write('work', 'file', 'of the old one');
+  home.identify('work', 1);
+  await home.expectRun(0, 'init');
+  await home.expectRun(0, 'backup', 'work');
+  home.write('work', 'file', 'of the new one');
+  home.identify('work', 2);
+  await home.expectRun(0, 'backup', 'work');
+  const [out, args] = [join(tempFolder(), 'out'), ['--store', home.store, '--key-file', home.keyFile]];
+  await expectRecovery(0, ...args, '--out', out);
+  const tars = readdirSync(out).filter((name) => name.endsWith('.tar'));
+  const contents = tars.map((name) => readFileSync(join(unpack(join(out, name)), 'file'), 'utf8'));
+  expect(contents.sort()).toEqual(['of the new one', 'of the old one']);
+  const [first = ''] = tars;
+  expect(first).toMatch(/^work\.[0-9a-f]{8}\.tar$/);
+  const one = join(tempFolder(), 'out');
+  await expectRecovery(0, ...args, '--out', one, '--vm', first.slice(5, 13));
+  expect(readdirSync(one)).toContain(first);
+  expect(readdirSync(one)).toHaveLength(2);
+});
+
 describe('a store with two VMs, three snapshots, keys that were rotated, and every kind of secret', () => {
   let home: Home;
   let passphrase: string;
