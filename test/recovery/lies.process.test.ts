@@ -1,7 +1,7 @@
 /** R36: stores that somebody tampered with, and backups that lied, given to the recovery script. */
 
 import { getPublicKey, sign } from '@noble/ed25519';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { NumberSet } from '../../shared/numbers.ts';
@@ -80,7 +80,8 @@ async function storeOfForger(change: Partial<RootBody>): Promise<string> {
   const { body } = decodeRoot(readFileSync(file));
   const seed = new Uint8Array(32).fill(9);
   const forged = { ...body, publicKey: getPublicKey(seed), ...change };
-  writeFileSync(file, encodeRoot(forged, (message) => sign(message, seed)).bytes, { mode: 0o600 });
+  rmSync(file); // It is read-only.
+  writeFileSync(file, encodeRoot(forged, (message) => sign(message, seed)).bytes);
   return store;
 }
 

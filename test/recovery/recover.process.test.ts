@@ -294,7 +294,10 @@ describe('a store with two VMs, three snapshots, keys that were rotated, and eve
     expect(damaged.stderr).toContain(words);
     const chosen = await expectRecovery(0, ...args, '--list', '--root', words.replaceAll('-', ' '));
     expect(chosen.stdout).toContain(words);
-    for (const name of roots()) writeFileSync(join(folder, 'roots', name), 'QIBROOT3');
+    for (const name of roots()) {
+      rmSync(join(folder, 'roots', name)); // They are read-only.
+      writeFileSync(join(folder, 'roots', name), 'QIBROOT3');
+    }
     expect((await expectRecovery(2, ...args, '--list')).stderr).toContain('no root that can be used');
   });
 });

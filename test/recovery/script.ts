@@ -105,7 +105,8 @@ export function secretFile(content: string): string {
 export function unpack(archive: string): string {
   const folder = join(tempFolder(), 'unpacked');
   mkdirSync(folder);
-  const [reader, ...options] = GNU_TAR;
+  const [reader, ...all] = GNU_TAR;
+  const options = all.filter((option) => option !== '--same-owner'); // Root has it anyway, nobody else can.
   execFileSync(reader, [...options, archive, '-C', folder], {
     env: { PATH: process.env['PATH'], LC_ALL: 'C.UTF-8' },
     stdio: ['ignore', 'ignore', 'pipe'],
