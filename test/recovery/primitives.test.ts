@@ -8,8 +8,10 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { z } from 'zod';
 import { paperWords } from '../../dom0/words.ts';
+import { NO_ROOT } from '../../shared/ids.ts';
 import { decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { RootBody } from '../../shared/root.ts';
+import { signRotation } from '../../shared/rotation.ts';
 import { readVectors } from '../support/vectors.ts';
 import { parts } from './script.ts';
 
@@ -197,6 +199,7 @@ describe('vectors of the format', () => {
       z.looseObject({
         bytes,
         seed: bytes,
+        replacedSeed: bytes,
         hash: bytes,
         fingerprint: z.string(),
         body: z.looseObject({ counter: z.int() }),
@@ -218,15 +221,26 @@ describe('vectors of the format', () => {
     const signed = (rotations: RootBody['rotations']) =>
       Buffer.from(encodeRoot({ ...body, rotations }, (message) => sign(message, root.seed)).bytes);
     expect(parts.decodeRoot(signed([rotation])).hash).toEqual(root.hash);
-    for (const rotations of [
-      [{ ...rotation, signature: new Uint8Array(64) }],
-      [{ ...rotation, counter: 1 }],
-      [{ ...rotation, counter: 3 }],
-      [{ ...rotation, previous: new Uint8Array(32) }],
-      [{ ...rotation, publicKey: new Uint8Array(32) }],
-      [rotation, rotation],
-    ] as RootBody['rotations'][])
-      expect(() => parts.decodeRoot(signed(rotations))).toThrow(/rotation/);
+    const refuse = (rotations: RootBody['rotations'], why: RegExp) => {
+      const bytes = signed(rotations);
+      expect(() => parts.decodeRoot(bytes)).toThrow(why);
+    };
+    refuse([{ ...rotation, signature: new Uint8Array(64) }], /a rotation is not signed/);
+    refuse([{ ...rotation, counter: 1 }], /a rotation is not signed/);
+    refuse([{ ...rotation, publicKey: new Uint8Array(32) }], /a rotation is not signed/);
+    // Signed as they should be, in a place where they may not be.
+    const key = {
+      publicKey: rotation.publicKey,
+      sign: (message: Uint8Array) => sign(message, root.replacedSeed),
+    };
+    const at = (counter: number, previous = body.previous, nextKey = body.publicKey) =>
+      signRotation({ repository: body.repository, counter, previous }, nextKey, key);
+    expect(at(2)).toEqual(rotation);
+    expect(parts.decodeRoot(signed([at(1)])).counter).toBe(2);
+    refuse([at(3)], /out of place/);
+    refuse([at(2, NO_ROOT)], /out of place/);
+    refuse([at(2, body.previous, key.publicKey), at(2)], /out of place/);
+    refuse([at(2, body.previous, key.publicKey), at(1)], /out of place/);
   });
 
   test('section 2: padding of another size, or with anything in it', () => {
