@@ -14,12 +14,13 @@ import { formatBytes, formatCount } from '../format.ts';
 import type { CatalogEntry, Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VmHistory } from '../repository/vm-history.ts';
+import { Listing } from '../storage/listing.ts';
 
 /** `share`: percent of the blobs to read, 0 to 100. */
 export async function check(app: App, share: number): Promise<void> {
   app.defer(() => app.storage.abort());
   const repository = await app.open();
-  const present = await listObjects(app);
+  const present = await Listing.of(app.storage);
   const checker = new Checker(app, repository, present, share);
   for (const id of repository.catalogObjects()) checker.presence(id, 'the catalog');
   for (const entry of repository.vms) await checker.checkVm(entry);
@@ -31,12 +32,6 @@ export async function check(app: App, share: number): Promise<void> {
   app.output.line(`No fault found: ${text}.`);
 }
 
-async function listObjects(app: App): Promise<Map<ObjectId, number>> {
-  const present = new Map<ObjectId, number>();
-  for await (const { id, size } of app.storage.list()) present.set(id, size);
-  return present;
-}
-
 class Checker {
   objects = 0;
   read = 0;
@@ -44,10 +39,10 @@ class Checker {
   faults = 0;
   readonly #app: App;
   readonly #repository: Repository;
-  readonly #present: ReadonlyMap<ObjectId, number>;
+  readonly #present: Listing;
   readonly #share: number;
 
-  constructor(app: App, repository: Repository, present: ReadonlyMap<ObjectId, number>, share: number) {
+  constructor(app: App, repository: Repository, present: Listing, share: number) {
     this.#app = app;
     this.#repository = repository;
     this.#present = present;
@@ -57,7 +52,7 @@ class Checker {
   /** True if the store claims to have `id` with a possible size; else a fault is reported. */
   presence(id: ObjectId, what: string): boolean {
     this.objects += 1;
-    const size = this.#present.get(id);
+    const size = this.#present.sizeOf(id);
     if (size === undefined) this.#fault(`object ${id.slice(0, 16)}… is missing: ${what}`);
     else if (size < MIN_OBJECT || size > MAX_OBJECT)
       this.#fault(`object ${id.slice(0, 16)}… has an impossible size: ${what}`);

@@ -67,20 +67,24 @@ export class Storage {
     }
   }
 
-  /** Every object with its size in bytes, sorted by name, as the storage VM claims. */
+  /** Every object with its size in bytes, sorted by name, as the storage VM claims. Throws `protocol` on any other order. */
   async *list(): AsyncGenerator<{ id: ObjectId; size: number }> {
     const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, {
       window: DOM0_DOWNLOAD_SHARE,
     });
     try {
       await call.session.send('start', {});
+      let last = '';
       for (;;) {
         const page = await call.session.receive();
         if (page === undefined) break;
         if (page.value.length % LIST_ROW !== 0)
           throw new BackupError('protocol', 'sent a listing cut in a row');
         for (let at = 0; at < page.value.length; at += LIST_ROW) {
-          yield { id: objectIdFromBytes(page.value.slice(at, at + 32)), size: readU32(page.value, at + 32) };
+          const id = objectIdFromBytes(page.value.slice(at, at + 32));
+          if (id <= last) throw new BackupError('protocol', 'sent a listing out of order');
+          last = id;
+          yield { id, size: readU32(page.value, at + 32) };
         }
       }
       await call.finish(); // Not before: credit for a listing above the window would be cut off.

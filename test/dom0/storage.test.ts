@@ -120,7 +120,7 @@ describe('objects and roots out', () => {
 
 describe('a listing', () => {
   const row = (size: number) => {
-    const bytes = Buffer.alloc(36, 0xab);
+    const bytes = Buffer.alloc(36, size);
     bytes.writeUInt32BE(size, 32);
     return bytes;
   };
@@ -132,9 +132,11 @@ describe('a listing', () => {
         for (const page of rows) await session.send('page', page);
       });
     expect(await listed(pages(Buffer.concat([row(1), row(2)]), row(3)))).toEqual(
-      [1, 2, 3].map((size) => ({ id: 'ab'.repeat(32), size })),
+      [1, 2, 3].map((size) => ({ id: `0${size}`.repeat(32), size })),
     );
     expect(await codeOf(listed(pages(row(1).subarray(1))))).toBe('protocol');
+    expect(await codeOf(listed(pages(row(2), row(1))))).toBe('protocol');
+    expect(await codeOf(listed(pages(Buffer.concat([row(1), row(1)]))))).toBe('protocol');
   });
 
   it('may be left early', async () => {
