@@ -15,13 +15,20 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
   constructor(
     call: ServiceCall,
     protocol: Protocol<ToService, ToCaller>,
-    options: Pick<SessionOptions, 'window' | 'autoGrant'>,
+    options: Pick<SessionOptions, 'window' | 'autoGrant' | 'answerTimeout' | 'maxBulkQueued'>,
   ) {
     this.#call = call;
     this.session = new Session(
       call.io,
       { incoming: protocol.toCaller, outgoing: protocol.toService },
-      { ...options, peer: call.peer, idleTimeout: call.idleTimeout ?? IDLE_TIMEOUT },
+      {
+        ...options,
+        peer: call.peer,
+        idleTimeout: call.idleTimeout ?? IDLE_TIMEOUT,
+        ...(options.answerTimeout === undefined
+          ? {}
+          : { answerTimeout: call.answerTimeout ?? options.answerTimeout }),
+      },
     );
   }
 

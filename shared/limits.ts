@@ -29,6 +29,8 @@ export const MAX_CBOR_DEPTH = 8;
 export const MAX_CONTROL = 64 * KiB;
 /** Control bytes that may wait unread in one session before the peer counts as flooding. */
 export const MAX_CONTROL_QUEUED = 8 * MiB;
+/** Blobs of a scan that may wait unread: honest ones are rarely below 64 KiB, so that credit alone allows few of them. */
+export const MAX_BLOBS_QUEUED = 4 * KiB;
 /** What a queued frame costs beside its payload, so that floods of tiny frames are bounded as well. */
 export const FRAME_COST = 256;
 /** Longest text of an error, note or path that dom0 takes from another VM. */
@@ -79,6 +81,8 @@ export const SERVICE_WINDOW = 32 * MiB;
 export const PING_INTERVAL = 10_000;
 /** Silence of a peer that is owed an answer. Six pings fit. */
 export const IDLE_TIMEOUT = 60_000;
+/** Time a storage VM has for one answer, whatever signs of life it gives: the largest object at 30 KB/s. */
+export const ANSWER_TIMEOUT = 10 * 60_000;
 /** A service without any word from dom0 ends itself. */
 export const SERVICE_IDLE_TIMEOUT = 10 * 60_000;
 /** Longest session: shorter than the store's 7 days in which a fresh object is never marked dead. */

@@ -10,9 +10,9 @@ import { MAX_BLOB_NUMBER } from './limits.ts';
 /** An immutable set of blob numbers (0 to MAX_BLOB_NUMBER). */
 export class NumberSet {
   /** Start (inclusive) and end (exclusive) of each run, ascending, never touching. */
-  readonly #bounds: readonly number[];
+  readonly #bounds: readonly number[] | Float64Array;
 
-  private constructor(bounds: readonly number[]) {
+  private constructor(bounds: readonly number[] | Float64Array) {
     this.#bounds = bounds;
   }
 
@@ -38,16 +38,19 @@ export class NumberSet {
   /** Decodes untrusted bytes; throws `store-damaged` on anything but the canonical encoding. */
   static decode(untrusted: Uint8Array): NumberSet {
     const reader = new ByteReader(untrusted);
-    const bounds: number[] = [];
+    // As long as it gets, and no longer: a growing array would take several times as much.
+    const bounds = new Float64Array(untrusted.reduce((count, byte) => count + (byte < 0x80 ? 1 : 0), 0));
+    let used = 0;
     let at = 0;
     while (!reader.atEnd) {
       const gap = reader.varint();
       const length = reader.varint();
-      if (length === 0 || (gap === 0 && bounds.length > 0)) throw damaged('runs are empty or touch');
+      if (length === 0 || (gap === 0 && used > 0)) throw damaged('runs are empty or touch');
       const start = at + gap;
       at = start + length;
       if (at > MAX_BLOB_NUMBER + 1) throw damaged('a number is out of range');
-      bounds.push(start, at);
+      bounds[used++] = start;
+      bounds[used++] = at;
     }
     return new NumberSet(bounds);
   }
@@ -90,6 +93,11 @@ export class NumberSet {
   }
 
   has(number: number): boolean {
+    return this.#above(number) % 2 === 1; // An odd count of bounds at or below the number: inside a run.
+  }
+
+  /** The index of the first bound above `number`. */
+  #above(number: number): number {
     let low = 0;
     let high = this.#bounds.length;
     while (low < high) {
@@ -97,7 +105,7 @@ export class NumberSet {
       if ((this.#bounds[middle] ?? 0) <= number) low = middle + 1;
       else high = middle;
     }
-    return low % 2 === 1; // An odd count of bounds at or below the number: inside a run.
+    return low;
   }
 
   union(other: NumberSet): NumberSet {
@@ -109,7 +117,14 @@ export class NumberSet {
   }
 
   isSubsetOf(other: NumberSet): boolean {
-    return this.minus(other).#bounds.length === 0;
+    for (const [start, end] of this.runs()) if (!other.#covers(start, end)) return false;
+    return true;
+  }
+
+  /** True if one run holds all from `start` to `end`, without `end`; runs never touch. */
+  #covers(start: number, end: number): boolean {
+    const above = this.#above(start);
+    return above % 2 === 1 && end <= (this.#bounds[above] ?? 0);
   }
 
   equals(other: NumberSet): boolean {

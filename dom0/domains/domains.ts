@@ -69,6 +69,10 @@ export interface ServiceCall {
   readonly io: ByteIo;
   /** Milliseconds of silence after which this driver's VMs count as stuck, if not IDLE_TIMEOUT. */
   readonly idleTimeout?: number;
+  /** Milliseconds in which an answer must be there, if not ANSWER_TIMEOUT; for what is called as a storage VM. */
+  readonly answerTimeout?: number;
+  /** Milliseconds that a session may take, if not SESSION_TIMEOUT; for what is called as a disposable. */
+  readonly sessionTimeout?: number;
   /** Settles when the process is gone and its output is closed. Never rejects. */
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
   /** The first bytes of what it wrote to stderr, as printable ASCII. */

@@ -31,6 +31,7 @@ export class BlobServer {
   /** Blobs that may still be asked for. */
   #left: number;
   #running = false;
+  #stopped = false;
 
   constructor(
     store: ObjectStore,
@@ -61,6 +62,12 @@ export class BlobServer {
     if (!this.#running) void this.#run();
   }
 
+  /** Who says that it is done wants no more blobs, whatever it asked for. */
+  stop(): void {
+    this.#stopped = true;
+    this.#wanted.length = 0;
+  }
+
   async #run(): Promise<void> {
     this.#running = true;
     try {
@@ -69,11 +76,12 @@ export class BlobServer {
         const next = this.#fetching.shift();
         if (next === undefined) break;
         const blob = await next.blob;
+        if (this.#stopped) break;
         this.#fetchAhead();
         await this.#send([u64(next.number), blob]);
       }
     } catch (error) {
-      this.#failed(error);
+      if (!this.#stopped) this.#failed(error);
     } finally {
       this.#running = false;
     }

@@ -79,6 +79,7 @@ async function ask(
         server.request(message.value.numbers);
         continue;
       }
+      if (message.name === 'done') server.stop();
       await take(message);
       if (message.name === 'done') return message.value.found;
     }
@@ -106,7 +107,10 @@ export async function runCompare(
     await session.send('job', job);
     for (;;) {
       const message = expectMessage(await session.receive());
-      if (message.name === 'done') return message.value;
+      if (message.name === 'done') {
+        server.stop();
+        return message.value;
+      }
       if (message.name === 'differences') await shown.take(message.value.differences);
       else takeCommon(message, listener, notes, server);
     }

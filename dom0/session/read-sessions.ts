@@ -46,8 +46,12 @@ export async function runRestore(
     await session.send('job', { volume, top });
     for (;;) {
       const message = expectMessage(await session.receive());
-      if (message.name === 'done') return { ...message.value, warnings: notes.warnings };
-      takeCommon(message, listener, notes, server);
+      if (message.name !== 'done') {
+        takeCommon(message, listener, notes, server);
+        continue;
+      }
+      server.stop();
+      return { ...message.value, warnings: notes.warnings };
     }
   });
 }
@@ -82,7 +86,10 @@ export async function runProve(
     await session.send('job', job);
     for (;;) {
       const message = expectMessage(await session.receive());
-      if (message.name === 'done') return message.value.digest;
+      if (message.name === 'done') {
+        server.stop();
+        return message.value.digest;
+      }
       takeCommon(message, listener, notes, server);
     }
   });
@@ -125,6 +132,7 @@ export async function runExport(
     for (;;) {
       const message = expectMessage(await session.receive());
       if (message.name === 'done') {
+        server.stop();
         if ((message.value.crc32 !== null) === (kind === 'fileCopy')) return message.value;
         throw new BackupError('protocol', 'ended another kind of export than was asked for');
       }
@@ -196,7 +204,7 @@ export async function withCall<ToService extends FrameTable, ToCaller extends Fr
   };
   const deadline = setTimeout(
     () => fail(new BackupError('timeout', `${serviceCall.peer} takes longer than any session may`)),
-    SESSION_TIMEOUT,
+    serviceCall.sessionTimeout ?? SESSION_TIMEOUT,
   );
   try {
     const result = await work(call, fail);

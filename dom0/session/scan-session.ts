@@ -5,7 +5,14 @@
  */
 
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
-import { DOM0_UPLOAD_SHARE, QUOTA_SLACK, SESSION_TIMEOUT } from '../../shared/limits.ts';
+import {
+  DOM0_UPLOAD_SHARE,
+  FRAME_COST,
+  MAX_BLOBS_QUEUED,
+  MIN_PADDED,
+  QUOTA_SLACK,
+  SESSION_TIMEOUT,
+} from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
 import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
@@ -52,6 +59,9 @@ export interface Scanned {
 
 export class ScanSession {
   readonly #call: Call<typeof scan.toService, typeof scan.toCaller>;
+  readonly #peer: string;
+  /** Milliseconds that it may take in all. */
+  readonly #timeout: number;
   readonly #store: ObjectStore;
   readonly #writer: VmWriter;
   readonly #job: ScanJob;
@@ -59,6 +69,9 @@ export class ScanSession {
   readonly #listener: Listener;
   readonly #server: BlobServer;
   readonly #storing = new Set<Promise<void>>();
+  /** Bytes of objects that are not acknowledged yet, and the next time that some are. */
+  #unstored = 0;
+  #room = Promise.withResolvers<undefined>();
   readonly #storedBefore: number;
   #quota: number;
   #live: NumberSet | undefined;
@@ -66,7 +79,13 @@ export class ScanSession {
   #failure: BackupError | undefined;
 
   constructor(call: ServiceCall, store: ObjectStore, writer: VmWriter, job: ScanJob, listener: Listener) {
-    this.#call = new Call(call, scan, { window: DOM0_UPLOAD_SHARE, autoGrant: false });
+    this.#call = new Call(call, scan, {
+      window: DOM0_UPLOAD_SHARE,
+      autoGrant: false,
+      maxBulkQueued: MAX_BLOBS_QUEUED,
+    });
+    this.#peer = call.peer;
+    this.#timeout = call.sessionTimeout ?? SESSION_TIMEOUT;
     this.#store = store;
     this.#writer = writer;
     this.#job = job;
@@ -101,11 +120,11 @@ export class ScanSession {
     }
   }
 
+  /** The conversation with the disposable, to its result. All that it put is durable afterwards. */
   async #converse(): Promise<Pick<Scanned, 'done' | 'live'>> {
-    const name = this.#writer.history.name;
     const deadline = setTimeout(
-      () => this.#fail(new BackupError('timeout', `the backup of ${name} takes longer than any session may`)),
-      SESSION_TIMEOUT,
+      () => this.#fail(new BackupError('timeout', `${this.#peer} takes longer than any session may`)),
+      this.#timeout,
     );
     try {
       await this.#call.session.send('job', this.#describeJob());
@@ -167,6 +186,7 @@ export class ScanSession {
           this.#notes.take(message.value);
           break;
         case 'done':
+          this.#server.stop();
           return message.value;
         case undefined:
           throw new BackupError('protocol', 'ended without a result');
@@ -177,11 +197,23 @@ export class ScanSession {
   async #append(kind: BlobKind, blob: Uint8Array): Promise<void> {
     this.#quota -= blob.length;
     if (this.#quota < 0) throw new BackupError('limit', 'sends more than its volume can hold');
+    // Credit counts what was received. A tiny blob becomes an object of MIN_PADDED: what is sealed is bounded as well.
+    const size = Math.max(blob.length, MIN_PADDED) + FRAME_COST;
+    while (this.#unstored > 0 && this.#unstored + size > DOM0_UPLOAD_SHARE) await this.#room.promise;
+    const { failure } = this.#call.session;
+    if (failure !== undefined) throw failure; // Nothing more is stored of what is lost anyway.
+    this.#unstored += size;
     const { durable } = await this.#writer.append(kind, blob);
-    const stored = durable.then(
-      () => this.#call.session.grant(creditFor(blob.length)),
-      (error: unknown) => this.#fail(error),
-    );
+    const stored = durable
+      .then(
+        () => this.#call.session.grant(creditFor(blob.length)),
+        (error: unknown) => this.#fail(error),
+      )
+      .then(() => {
+        this.#unstored -= size;
+        this.#room.resolve(undefined);
+        this.#room = Promise.withResolvers();
+      });
     this.#storing.add(stored);
     void stored.finally(() => this.#storing.delete(stored));
   }

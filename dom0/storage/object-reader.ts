@@ -2,7 +2,7 @@
 
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
-import { DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
+import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { get } from '../../shared/protocol/storage.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import { Call } from '../call.ts';
@@ -12,7 +12,7 @@ export class ObjectReader {
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(call: ServiceCall) {
-    this.#call = new Call(call, get, { window: DOM0_DOWNLOAD_SHARE });
+    this.#call = new Call(call, get, { window: DOM0_DOWNLOAD_SHARE, answerTimeout: ANSWER_TIMEOUT });
   }
 
   /** The untrusted bytes the storage VM has under `id`, or undefined if it has none. Calls may overlap. */

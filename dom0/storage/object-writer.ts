@@ -2,6 +2,7 @@
 
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
+import { ANSWER_TIMEOUT } from '../../shared/limits.ts';
 import { put } from '../../shared/protocol/storage.ts';
 import type { SealedObject } from '../seal/object.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -18,7 +19,7 @@ export class ObjectWriter {
   #listening = false;
 
   constructor(call: ServiceCall) {
-    this.#call = new Call(call, put, { window: 0 });
+    this.#call = new Call(call, put, { window: 0, answerTimeout: ANSWER_TIMEOUT });
   }
 
   /** Resolves when the storage VM acknowledged `object`. Flow control is the caller's: bound what is unacknowledged. */
@@ -48,11 +49,14 @@ export class ObjectWriter {
         if (message === undefined)
           throw this.#call.session.fail(new BackupError('protocol', 'ended with objects unacknowledged'));
         for (const { id } of message.value.objects) {
+          const [oldest] = this.#waiting.keys(); // A map keeps the order in which they were sent.
           const waiting = this.#waiting.get(id);
           if (waiting === undefined)
             throw this.#call.session.fail(
               new BackupError('protocol', 'acknowledged an object it was not sent'),
             );
+          if (id !== oldest)
+            throw this.#call.session.fail(new BackupError('protocol', 'acknowledged objects out of order'));
           this.#waiting.delete(id);
           waiting.resolve();
         }

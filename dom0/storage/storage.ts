@@ -7,7 +7,7 @@ import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, RootHash } from '../../shared/ids.ts';
 import { objectIdFromBytes } from '../../shared/ids.ts';
 import { readU32 } from '../../shared/bytes.ts';
-import { DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
+import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { Root } from '../../shared/root.ts';
 import type { Domains } from '../domains/domains.ts';
@@ -48,7 +48,10 @@ export class Storage {
 
   /** Publishes `root` if `current` is the store's root. Throws `store-conflict` if it is not. */
   async setRoot(root: Root, current: RootHash): Promise<void> {
-    const call = new Call(await this.#domains.callStorage(this.vm, setRoot.service), setRoot, { window: 0 });
+    const call = new Call(await this.#domains.callStorage(this.vm, setRoot.service), setRoot, {
+      window: 0,
+      answerTimeout: ANSWER_TIMEOUT,
+    });
     try {
       await call.session.send('expect', { current });
       await call.session.send('root', root.bytes);
@@ -63,7 +66,7 @@ export class Storage {
       }
     } catch (error) {
       if (isBackupError(error, 'store-conflict')) throw error;
-      throw await call.explain(error);
+      throw await call.explain(call.session.fail(error));
     }
   }
 
@@ -71,6 +74,7 @@ export class Storage {
   async *list(): AsyncGenerator<{ id: ObjectId; size: number }> {
     const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, {
       window: DOM0_DOWNLOAD_SHARE,
+      answerTimeout: ANSWER_TIMEOUT,
     });
     try {
       await call.session.send('start', {});
@@ -95,13 +99,14 @@ export class Storage {
     }
   }
 
-  /** Ends all sessions in order; after this, everything was confirmed to the last frame. */
+  /** Ends all sessions in order; after this, everything was confirmed to the last frame. None is left, even on failure. */
   async close(): Promise<void> {
-    const [reader, writer] = [await this.#reader, await this.#writer];
+    const open = (await Promise.all([this.#reader, this.#writer])).filter((session) => session !== undefined);
     this.#reader = undefined;
     this.#writer = undefined;
-    await reader?.finish();
-    await writer?.finish();
+    const ended = await Promise.allSettled(open.map((session) => session.finish()));
+    for (const session of open) session.abort();
+    for (const end of ended) if (end.status === 'rejected') throw end.reason;
   }
 
   /** Ends all sessions at once. */

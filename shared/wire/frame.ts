@@ -96,6 +96,9 @@ export interface Protocol<
 
 export const HEADER_SIZE = 5;
 
+/** Payloads below this many bytes have no allocation of their own. */
+const SHARED = 2048;
+
 /** The credit that a bulk frame of `length` payload bytes costs its sender. */
 export function creditFor(length: number): number {
   return length + FRAME_COST;
@@ -187,8 +190,12 @@ export class FrameReader {
       );
     }
     this.#admit(spec, untrustedLength);
-    // allocUnsafeSlow: memory of its own, not zeroed first because every byte is read from the peer.
-    const payload = Buffer.allocUnsafeSlow(untrustedLength);
+    // Not zeroed first, because every byte is read from the peer; large ones are memory of their own, of small ones a
+    // flood may wait in the queue: they share.
+    const payload =
+      untrustedLength < SHARED
+        ? Buffer.allocUnsafe(untrustedLength)
+        : Buffer.allocUnsafeSlow(untrustedLength);
     await this.#fill(payload);
     return { name, spec, payload };
   }

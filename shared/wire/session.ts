@@ -40,10 +40,14 @@ export interface SessionOptions {
   readonly peer: string;
   /** Bulk bytes the peer may send before anything was received. */
   readonly window: number;
+  /** Bulk frames that may wait unread: for whom tiny ones are no honest answer. */
+  readonly maxBulkQueued?: number;
   /** Give credit back when receive() hands a message over (default), or only through grant(). */
   readonly autoGrant?: boolean;
   /** Silence after which a waiting receive() or send() gives up, in milliseconds. */
   readonly idleTimeout?: number;
+  /** Time after which a waiting receive() or send() gives up whatever signs of life there are, in milliseconds. */
+  readonly answerTimeout?: number;
 }
 
 export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
@@ -54,6 +58,7 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   readonly #queue: RawFrame[] = [];
   readonly #ping: NodeJS.Timeout;
   #controlQueued = 0;
+  #bulkQueued = 0;
   #peerMaySend = 0;
   #credit = 0;
   #heard = performance.now();
@@ -106,7 +111,10 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     const frame = this.#queue.shift();
     if (frame === undefined) return undefined;
     if (frame.spec.form === 'control') this.#controlQueued -= frame.payload.length + FRAME_COST;
-    else if (this.#options.autoGrant ?? true) this.grant(creditFor(frame.payload.length));
+    else {
+      this.#bulkQueued -= 1;
+      if (this.#options.autoGrant ?? true) this.grant(creditFor(frame.payload.length));
+    }
     try {
       return { name: frame.name, value: decodeFrame(frame) } as Message<Incoming>;
     } catch (error) {
@@ -117,6 +125,11 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   /** True if receive() would answer without waiting. */
   get pending(): boolean {
     return this.#queue.length > 0 || this.#peerEnded || this.#failure !== undefined;
+  }
+
+  /** How the session failed, if it did. receive() first hands over what came before. */
+  get failure(): BackupError | undefined {
+    return this.#failure;
   }
 
   /** Lets the peer send `bytes` more of bulk. */
@@ -212,6 +225,9 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
       if (creditFor(length) > this.#peerMaySend)
         throw new BackupError('protocol', 'sent more than it was granted');
       this.#peerMaySend -= creditFor(length);
+      this.#bulkQueued += 1;
+      if (this.#bulkQueued > (this.#options.maxBulkQueued ?? Infinity))
+        throw new BackupError('protocol', 'floods with small blobs');
     } else if (spec !== COMMON.ping && spec !== COMMON.credit) {
       this.#controlQueued += length + FRAME_COST;
       if (this.#controlQueued > MAX_CONTROL_QUEUED) throw new BackupError('protocol', 'floods with messages');
@@ -264,20 +280,15 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
 
   /** Waits for `condition`, which may become true only through frames of the peer. */
   async #until(condition: () => boolean): Promise<void> {
-    const patience = this.#options.idleTimeout ?? IDLE_TIMEOUT;
+    const { idleTimeout = IDLE_TIMEOUT, answerTimeout = Infinity } = this.#options;
     this.#heard = performance.now();
+    const deadline = this.#heard + answerTimeout;
     while (!condition()) {
       if (this.#failure !== undefined) throw this.#failure;
-      const left = this.#heard + patience - performance.now();
-      if (left <= 0) {
-        throw this.fail(
-          new BackupError(
-            'timeout',
-            `said nothing for ${Math.round(patience / 1000)} s: is that VM paused, or its disk stuck?`,
-          ),
-        );
-      }
-      await this.#change(left);
+      const now = performance.now();
+      if (now >= this.#heard + idleTimeout) throw this.fail(late('said nothing', idleTimeout));
+      if (now >= deadline) throw this.fail(late('lives, but did not answer', answerTimeout));
+      await this.#change(Math.min(this.#heard + idleTimeout, deadline) - now);
     }
   }
 
@@ -296,4 +307,9 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   #wake(): void {
     for (const waiter of [...this.#waiters]) waiter();
   }
+}
+
+function late(what: string, milliseconds: number): BackupError {
+  const seconds = Math.round(milliseconds / 1000);
+  return new BackupError('timeout', `${what} for ${seconds} s: is that VM paused, or its disk stuck?`);
 }

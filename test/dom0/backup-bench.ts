@@ -15,7 +15,7 @@ import { Home } from '../support/home.ts';
 import type { Event } from '../support/home.ts';
 import { InProcessDomains } from '../support/in-process-domains.ts';
 import { runOver } from '../support/in-process.ts';
-import type { QuietOutput } from '../support/in-process.ts';
+import type { QuietOutput } from '../support/quiet-output.ts';
 import { lyingScan } from '../support/lying-reader.ts';
 import type { Lie } from '../support/lying-reader.ts';
 

@@ -19,7 +19,8 @@ import { exportPaths, prove, restore, scan, verify } from '../../shared/protocol
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Session } from '../../shared/wire/session.ts';
 import { rejection } from '../support/failure.ts';
-import { callDisposableHere, service } from '../support/in-process-services.ts';
+import { service } from '../attack/peer/storage-services.ts';
+import { callDisposableHere } from '../support/in-process-services.ts';
 import {
   Machine,
   appendBlob,

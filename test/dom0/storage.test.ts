@@ -13,7 +13,8 @@ import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Session } from '../../shared/wire/session.ts';
 import { TestRepository } from '../storagevm/fixtures.ts';
 import { rejection } from '../support/failure.ts';
-import { callDisposableHere, service } from '../support/in-process-services.ts';
+import { service } from '../attack/peer/storage-services.ts';
+import { callDisposableHere } from '../support/in-process-services.ts';
 
 /** A storage VM of which the service of `protocol` does as `play` says. */
 function played<In extends FrameTable, Out extends FrameTable>(

@@ -15,8 +15,9 @@ import type {
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import type { VmName } from '../../shared/ids.ts';
 import type { BackEnd } from '../../storagevm/back-end.ts';
-import { callDisposableHere, callStorageHere } from './in-process-services.ts';
-import type { Service } from './in-process-services.ts';
+import type { Service } from '../attack/peer/storage-services.ts';
+import { callStorageHere } from './here.ts';
+import { callDisposableHere } from './in-process-services.ts';
 
 export class InProcessDomains extends LocalDomains {
   readonly #home: string;

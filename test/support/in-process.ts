@@ -5,45 +5,9 @@ import { loadConfig } from '../../dom0/config.ts';
 import type { Domains } from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { readKeyFile } from '../../dom0/keys/secret.ts';
-import { Output } from '../../dom0/output.ts';
-import type { Row } from '../../dom0/output.ts';
-import type { Event, Home } from './home.ts';
+import type { Home } from './home.ts';
 import { SANDBOX } from './home.ts';
-
-/** Keeps what a command would have printed, both ways. */
-export class QuietOutput extends Output {
-  readonly lines: string[] = [];
-  readonly events: Event[] = [];
-
-  constructor() {
-    super(false);
-  }
-
-  override line(text: string): void {
-    this.lines.push(text);
-  }
-
-  override rows(rows: readonly Row[]): Promise<void> {
-    this.lines.push(...rows.map(({ line }) => line));
-    return Promise.resolve();
-  }
-
-  override event(event: string, fields: Readonly<Record<string, unknown>>): void {
-    this.events.push({ event, ...fields });
-  }
-
-  override warn(text: string): void {
-    this.lines.push(`warning: ${text}`);
-  }
-
-  override error(text: string): void {
-    this.lines.push(`error: ${text}`);
-  }
-
-  override progress(): void {
-    // Nothing to show.
-  }
-}
+import { QuietOutput } from './quiet-output.ts';
 
 /** Runs `command` on `home`, which was initialised with its key file, over what `wrap` makes of the local driver. */
 export async function runInProcess(

@@ -15,8 +15,8 @@ import { NumberSet } from '../../shared/numbers.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
 import { expect } from '../../shared/service.ts';
 import type { ServiceSession } from '../../shared/service.ts';
-import { service } from './in-process-services.ts';
-import type { Service } from './in-process-services.ts';
+import { service } from '../attack/peer/storage-services.ts';
+import type { Service } from '../attack/peer/storage-services.ts';
 
 export interface Lie {
   /** The file whose content is another one in the store. It keeps its size and its time stamps. */

@@ -18,7 +18,7 @@ import { utf8 } from '../../shared/bytes.ts';
 import { newRepositoryId, parseVmName } from '../../shared/ids.ts';
 import type { RootHash } from '../../shared/ids.ts';
 import { NumberSet } from '../../shared/numbers.ts';
-import { callStorageHere } from './in-process-services.ts';
+import { callStorageHere } from './here.ts';
 import { tempFolder } from './temp.ts';
 
 const keyFile = (): Secret => ({ kind: 'keyFile', bytes: new Uint8Array(32).fill(7) });

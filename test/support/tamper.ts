@@ -3,18 +3,12 @@
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { decodeWith, encodeCbor } from '../../shared/cbor.ts';
 import { COMMON, HEADER_SIZE, MAGIC } from '../../shared/wire/frame.ts';
+import { frameBytes } from '../attack/peer/altered.ts';
 
 /** One frame as bytes. */
 export interface Frame {
   readonly type: number;
   readonly payload: Uint8Array;
-}
-
-export function frameBytes(type: number, payload: Uint8Array, length = payload.length): Uint8Array {
-  const header = Buffer.alloc(HEADER_SIZE);
-  header[0] = type;
-  header.writeUInt32BE(length, 1);
-  return Buffer.concat([header, payload]);
 }
 
 /** One frame for another in a peer that lies well: the counts of its final frame fit what it sent. */

@@ -404,6 +404,24 @@ describe('failure', () => {
     expect((await waiting)?.value).toEqual({ number: 5 });
   });
 
+  test('a peer that only pings is given up where an answer is owed in time', async () => {
+    const { peer, session } = facing([], { answerTimeout: 60 });
+    const received = rejection(session.receive());
+    const pings = setInterval(() => peer.say(ping()), 5);
+    const failed = await received;
+    clearInterval(pings);
+    expect(failed.code).toBe('timeout');
+    expect(failed.message).toContain(`${PEER} lives, but did not answer`);
+  });
+
+  test('a peer that grants nothing, but pings, is given up as well', async () => {
+    const { peer, session } = facing([], { answerTimeout: 60 });
+    const sent = rejection(session.send('data', Buffer.alloc(10)));
+    const pings = setInterval(() => peer.say(ping()), 5);
+    expect((await sent).code).toBe('timeout');
+    clearInterval(pings);
+  });
+
   test('the text of an error frame reaches the caller', async () => {
     const { session } = facing([answer(1), error('store-full', 'no room: 3 MiB are free')]);
     expect((await session.receive())?.name).toBe('answer');

@@ -1,0 +1,45 @@
+/** R02 R03 R05 R06 R35 R41 R56: the attacks of `npm run attack`, all of the written ones and 2,000 generated. */
+
+import { describe, expect, test } from 'vitest';
+import { tempFolder } from '../support/temp.ts';
+import { generate } from './generate.ts';
+import { SCAN } from './list/sessions.ts';
+import { MAGIC } from './peer/altered.ts';
+import { MAGIC_TYPE } from './peer/attack.ts';
+import { MAX_PEAK, attackAll } from './run.ts';
+
+/** Milliseconds: several times what an idle machine of two cores takes. */
+const TIMEOUT = 900_000;
+
+describe('hostile peers', () => {
+  test(
+    'get nothing but what the list says',
+    async () => {
+      const lines: string[] = [];
+      const totals = await attackAll({
+        folder: tempFolder(),
+        generated: 2_000,
+        seed: 1,
+        only: undefined,
+        print: (line) => lines.push(line),
+      });
+      const faults = lines.flatMap((line, at) =>
+        line.startsWith('  NOT AS EXPECTED') ? [lines[at - 1], line, lines[at + 1]] : [],
+      );
+      expect(faults).toEqual([]);
+      expect(totals.written).toBeGreaterThanOrEqual(150);
+      expect(totals.generated).toBe(2_000);
+      expect(totals.peak).toBeLessThan(MAX_PEAK);
+      expect(totals.servicePeak).toBeLessThan(MAX_PEAK);
+    },
+    TIMEOUT,
+  );
+
+  test('a seed and a number decide a generated case, and neither alone', () => {
+    const all = [{ target: SCAN, frames: [{ type: MAGIC_TYPE, payload: MAGIC }] }];
+    const made = (seed: number, number: number) => JSON.stringify(generate(all, seed, number));
+    expect(made(1, 17)).toBe(made(1, 17));
+    expect(made(1, 17)).not.toBe(made(2, 17));
+    expect(made(1, 17)).not.toBe(made(1, 18));
+  });
+});

@@ -1,0 +1,149 @@
+/** Runs all attacks and tells of each what was expected and what was seen. */
+
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { Bench } from './bench.ts';
+import type { Heard } from './bench.ts';
+import { ClientBench } from './client-bench.ts';
+import { generate } from './generate.ts';
+import { writtenList } from './list/list.ts';
+
+export interface Options {
+  /** An empty folder, which is filled. */
+  readonly folder: string;
+  /** How many cases to generate, and the number that decides which. */
+  readonly generated: number;
+  readonly seed: number;
+  /** The id of the case to run, or what the ids of several begin with. */
+  readonly only: string | undefined;
+  readonly print: (line: string) => void;
+}
+
+export interface Totals {
+  readonly written: number;
+  readonly generated: number;
+  readonly faults: number;
+  /** Highest resident memory of a dom0, in MiB, and the longest case, in seconds. */
+  readonly peak: number;
+  /** As of dom0, of a storage VM's service. */
+  readonly servicePeak: number;
+  readonly longest: number;
+}
+
+/** What dom0 may hold, whatever happens. */
+export const MAX_PEAK = 256;
+
+export async function attackAll(options: Options): Promise<Totals> {
+  const bench = await Bench.open(options.folder, Math.min(4, availableParallelism()));
+  try {
+    return await new Run(bench, options).all();
+  } finally {
+    await bench.close();
+  }
+}
+
+class Run {
+  readonly #bench: Bench;
+  readonly #options: Options;
+  #written = 0;
+  #generated = 0;
+  #faults = 0;
+  #longest = 0;
+  #servicePeak = 0;
+
+  constructor(bench: Bench, options: Options) {
+    this.#bench = bench;
+    this.#options = options;
+  }
+
+  async all(): Promise<Totals> {
+    const { print, only } = this.#options;
+    const heard = await this.#bench.listen();
+    print(row('case', 'expected', 'seen', 'what the peer does'));
+    const list = writtenList(this.#bench).filter(({ id }) => isChosen(id, only));
+    await this.#bench.each(list, async (one, lane) => {
+      const { seen, fault } = await this.#bench.try(one, lane);
+      this.#tell(one, seen, fault);
+    });
+    await this.#attackStorage();
+    await this.#generate(heard);
+    const peak = Math.ceil(this.#bench.peak / 1024);
+    const totals = {
+      written: this.#written,
+      generated: this.#generated,
+      faults: this.#faults,
+      peak,
+      servicePeak: Math.ceil(this.#servicePeak / 1024),
+      longest: Math.ceil(this.#longest / 1000),
+    };
+    print(
+      `${totals.written} written and ${totals.generated} generated cases, ${totals.faults} not as expected; ` +
+        `dom0 held at most ${peak} MiB (${MAX_PEAK} allowed), a service of the storage VM ${totals.servicePeak} MiB; ` +
+        `no case took more than ${totals.longest} s`,
+    );
+    return totals;
+  }
+
+  /** The reverse: hostile clients against a storage VM's services. */
+  async #attackStorage(): Promise<void> {
+    const { folder, only } = this.#options;
+    const bench = await ClientBench.open(join(folder, 'clients'));
+    try {
+      for (const one of bench.cases.filter(({ id }) => isChosen(id, only))) {
+        const { taken, fault } = await bench.try(one);
+        this.#tell({ ...one, expected: [one.expected] }, taken, fault);
+      }
+    } finally {
+      this.#servicePeak = bench.peak;
+      await bench.close();
+    }
+  }
+
+  async #generate(heard: Heard): Promise<void> {
+    const { seed, generated, only, print } = this.#options;
+    const [, chosen] = /^generated-(\d+)$/.exec(only ?? '') ?? [];
+    if (only !== undefined && chosen === undefined) return;
+    const numbers = chosen === undefined ? Array.from({ length: generated }, (_, i) => i) : [Number(chosen)];
+    if (numbers.length === 0) return;
+    const outcomes = new Map<string, number>();
+    await this.#bench.each(numbers, async (number, lane) => {
+      const one = generate(heard.sessions, seed, number);
+      const { seen, fault } = await this.#bench.tryGenerated(one, heard, lane);
+      this.#generated += 1;
+      this.#longest = Math.max(this.#longest, seen.milliseconds);
+      outcomes.set(seen.outcome, (outcomes.get(seen.outcome) ?? 0) + 1);
+      if (fault === undefined && chosen === undefined) return;
+      const attack = JSON.stringify(one.attack);
+      print(row(one.id, 'typed or honest', seen.outcome, `${one.target.key}: ${attack.slice(0, 2000)}`));
+      if (fault === undefined) return;
+      this.#faults += 1;
+      print(`  NOT AS EXPECTED: ${fault}`);
+      print(`  again: npm run attack -- --seed ${seed} --case ${one.id}`);
+    });
+    for (const [outcome, count] of [...outcomes].sort((a, b) => b[1] - a[1]))
+      print(row('generated', 'typed or honest', outcome, `${count} times`));
+  }
+
+  #tell(
+    { id, attack, expected }: { id: string; attack: string; expected: readonly string[] },
+    seen: { outcome: string; milliseconds: number },
+    fault: string | undefined,
+  ): void {
+    const { print } = this.#options;
+    this.#written += 1;
+    this.#longest = Math.max(this.#longest, seen.milliseconds);
+    print(row(id, expected.join(' or '), seen.outcome, attack));
+    if (fault === undefined) return;
+    this.#faults += 1;
+    print(`  NOT AS EXPECTED: ${fault}`);
+  }
+}
+
+/** With `only`: the case of that id, or those whose ids begin so. */
+function isChosen(id: string, only: string | undefined): boolean {
+  return only === undefined || id === only || id.startsWith(`${only}-`);
+}
+
+function row(id: string, expected: string, seen: string, attack: string): string {
+  return `${id.padEnd(28)} ${expected.padEnd(24)} ${seen.padEnd(16)} ${attack}`;
+}
