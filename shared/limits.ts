@@ -63,8 +63,8 @@ export const MAX_GLOBS = 16;
 /** A place on a VM that dom0 names, and who is said to have made a list of patterns. */
 export const MAX_PLACE = 4 * KiB;
 export const MAX_SOURCE = 128;
-/** Objects that dom0 takes from a listing: over 60 TiB, and 100 MiB of memory. */
-export const MAX_LISTED = 8 * MiB;
+/** Objects that dom0 takes from a listing: over 30 TiB, and 48 MiB of memory. */
+export const MAX_LISTED = 4 * MiB;
 /** One page of a listing of names and sizes. */
 export const MAX_LIST_PAGE = MiB;
 

@@ -5,24 +5,30 @@
 
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
+import { readU32 } from '../../shared/bytes.ts';
 import { MAX_LISTED } from '../../shared/limits.ts';
+import { LIST_ROW } from '../../shared/protocol/storage.ts';
 import type { Storage } from './storage.ts';
 
+/** Objects in one block of memory. */
+const BLOCK = 2 ** 16;
+/** Numbers kept of an object: two halves of its name's first 8 bytes, and its size. */
+const FIELDS = 3;
+
 export class Listing {
-  #prefixes = new BigUint64Array(1024);
-  #sizes = new Uint32Array(1024);
+  readonly #blocks: Uint32Array[] = [];
   #count = 0;
 
-  /** All that `storage` lists. Throws `limit` if that is more than dom0 can hold, and as its list() does. */
-  static async of(storage: Pick<Storage, 'vm' | 'list'>): Promise<Listing> {
+  /** All that `storage` lists. Throws `limit` if that is more than dom0 can hold, and as its listPages() does. */
+  static async of(storage: Pick<Storage, 'vm' | 'listPages'>): Promise<Listing> {
     const listing = new Listing();
-    for await (const { id, size } of storage.list()) {
-      if (listing.size === MAX_LISTED)
+    for await (const page of storage.listPages()) {
+      if (listing.size + page.length / LIST_ROW > MAX_LISTED)
         throw new BackupError(
           'limit',
           `${storage.vm} lists more than ${MAX_LISTED} objects, which is more than dom0 can hold: is it the right storage VM?`,
         );
-      listing.#add(prefixOf(id), size);
+      listing.#add(page);
     }
     return listing;
   }
@@ -34,33 +40,30 @@ export class Listing {
 
   /** The size in bytes that the storage VM claims of `id`; undefined if it does not list it. */
   sizeOf(id: ObjectId): number | undefined {
-    const wanted = prefixOf(id);
-    let [low, high] = [0, this.#count];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#prefixes[middle] ?? 0n) < wanted) low = middle + 1;
-      else high = middle;
+    const high = parseInt(id.slice(0, 8), 16);
+    const low = parseInt(id.slice(8, 16), 16);
+    let [from, to] = [0, this.#count];
+    while (from < to) {
+      const middle = Math.floor((from + to) / 2);
+      const order = this.#field(middle, 0) - high || this.#field(middle, 1) - low;
+      if (order === 0) return this.#field(middle, 2);
+      if (order < 0) from = middle + 1;
+      else to = middle;
     }
-    return low < this.#count && this.#prefixes[low] === wanted ? this.#sizes[low] : undefined;
+    return undefined;
   }
 
-  #add(prefix: bigint, size: number): void {
-    if (this.#count === this.#sizes.length) this.#grow();
-    this.#prefixes[this.#count] = prefix;
-    this.#sizes[this.#count] = size;
-    this.#count += 1;
+  #add(page: Uint8Array): void {
+    for (let at = 0; at < page.length; at += LIST_ROW) {
+      const index = this.#count % BLOCK;
+      if (index === 0) this.#blocks.push(new Uint32Array(FIELDS * BLOCK));
+      const block = this.#blocks.at(-1);
+      block?.set([readU32(page, at), readU32(page, at + 4), readU32(page, at + 32)], FIELDS * index);
+      this.#count += 1;
+    }
   }
 
-  #grow(): void {
-    const prefixes = new BigUint64Array(2 * this.#count);
-    const sizes = new Uint32Array(2 * this.#count);
-    prefixes.set(this.#prefixes);
-    sizes.set(this.#sizes);
-    this.#prefixes = prefixes;
-    this.#sizes = sizes;
+  #field(index: number, field: number): number {
+    return this.#blocks[Math.floor(index / BLOCK)]?.[FIELDS * (index % BLOCK) + field] ?? 0;
   }
-}
-
-function prefixOf(id: ObjectId): bigint {
-  return BigInt(`0x${id.slice(0, 16)}`);
 }

@@ -5,8 +5,7 @@
 
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, RootHash } from '../../shared/ids.ts';
-import { objectIdFromBytes } from '../../shared/ids.ts';
-import { readU32 } from '../../shared/bytes.ts';
+import { compareBytes } from '../../shared/bytes.ts';
 import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { Root } from '../../shared/root.ts';
@@ -70,26 +69,23 @@ export class Storage {
     }
   }
 
-  /** Every object with its size in bytes, sorted by name, as the storage VM claims. Throws `protocol` on any other order. */
-  async *list(): AsyncGenerator<{ id: ObjectId; size: number }> {
+  /**
+   * Every object that the storage VM claims to have, as pages of rows of LIST_ROW bytes: name, and size in bytes as u32; sorted by
+   * name over all pages. Throws `protocol` on anything else.
+   */
+  async *listPages(): AsyncGenerator<Uint8Array> {
     const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, {
       window: DOM0_DOWNLOAD_SHARE,
       answerTimeout: ANSWER_TIMEOUT,
     });
     try {
       await call.session.send('start', {});
-      let last = '';
+      let last: Uint8Array = NO_NAME;
       for (;;) {
         const page = await call.session.receive();
         if (page === undefined) break;
-        if (page.value.length % LIST_ROW !== 0)
-          throw new BackupError('protocol', 'sent a listing cut in a row');
-        for (let at = 0; at < page.value.length; at += LIST_ROW) {
-          const id = objectIdFromBytes(page.value.slice(at, at + 32));
-          if (id <= last) throw new BackupError('protocol', 'sent a listing out of order');
-          last = id;
-          yield { id, size: readU32(page.value, at + 32) };
-        }
+        last = checkPage(page.value, last);
+        yield page.value;
       }
       await call.finish(); // Not before: credit for a listing above the window would be cut off.
     } catch (error) {
@@ -123,3 +119,21 @@ export class Storage {
     return this.#reader;
   }
 }
+
+/** Before every name. */
+const NO_NAME = new Uint8Array(0);
+
+/** The last name of a page; throws `protocol` unless it is whole rows, each after the one before. `last`: the name before the page. */
+function checkPage(page: Uint8Array, last: Uint8Array): Uint8Array {
+  if (page.length % LIST_ROW !== 0) throw new BackupError('protocol', 'sent a listing cut in a row');
+  let before = last;
+  for (let at = 0; at < page.length; at += LIST_ROW) {
+    const name = page.subarray(at, at + NAME);
+    if (compareBytes(before, name) >= 0) throw new BackupError('protocol', 'sent a listing out of order');
+    before = name;
+  }
+  return new Uint8Array(before);
+}
+
+/** Bytes of an object's name. */
+const NAME = 32;

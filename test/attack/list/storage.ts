@@ -361,8 +361,8 @@ function listCases(): Case[] {
     ],
     [
       'endless',
-      'lists 1,500,000 objects that nobody stored',
-      [at(PAGE, { do: 'list-many', rows: 1_500_000 })],
+      'lists 4,000,000 objects that nobody stored',
+      [at(PAGE, { do: 'list-many', rows: 4_000_000 })],
       'store-damaged',
     ],
   ]);
