@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { tempFolder } from '../support/temp.ts';
 import { generate } from './generate.ts';
 import { SCAN } from './list/sessions.ts';
-import { MAGIC } from './peer/altered.ts';
+import { MAGIC, PING } from './peer/altered.ts';
 import { MAGIC_TYPE } from './peer/attack.ts';
 import { MAX_PEAK, attackAll } from './run.ts';
 
@@ -36,7 +36,8 @@ describe('hostile peers', () => {
   );
 
   test('a seed and a number decide a generated case, and neither alone', () => {
-    const all = [{ target: SCAN, frames: [{ type: MAGIC_TYPE, payload: MAGIC }] }];
+    const ping = { type: PING, payload: Uint8Array.of(0xa0) };
+    const all = [{ target: SCAN, frames: [{ type: MAGIC_TYPE, payload: MAGIC }, ping] }];
     const made = (seed: number, number: number) => JSON.stringify(generate(all, seed, number));
     expect(made(1, 17)).toBe(made(1, 17));
     expect(made(1, 17)).not.toBe(made(2, 17));

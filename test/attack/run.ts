@@ -50,6 +50,8 @@ class Run {
   #faults = 0;
   #longest = 0;
   #servicePeak = 0;
+  /** The case during which a dom0 held the most, in KiB. */
+  #heaviest = { id: 'none', peak: 0 };
 
   constructor(bench: Bench, options: Options) {
     this.#bench = bench;
@@ -63,6 +65,7 @@ class Run {
     const list = writtenList(this.#bench).filter(({ id }) => isChosen(id, only));
     await this.#bench.each(list, async (one, lane) => {
       const { seen, fault } = await this.#bench.try(one, lane);
+      this.#weigh(one.id, seen.peak);
       this.#tell(one, seen, fault);
     });
     await this.#attackStorage();
@@ -78,7 +81,7 @@ class Run {
     };
     print(
       `${totals.written} written and ${totals.generated} generated cases, ${totals.faults} not as expected; ` +
-        `dom0 held at most ${peak} MiB (${MAX_PEAK} allowed), a service of the storage VM ${totals.servicePeak} MiB; ` +
+        `dom0 held at most ${peak} MiB (${MAX_PEAK} allowed; in ${this.#heaviest.id}), a service of the storage VM ${totals.servicePeak} MiB; ` +
         `no case took more than ${totals.longest} s`,
     );
     return totals;
@@ -111,6 +114,7 @@ class Run {
       const { seen, fault } = await this.#bench.tryGenerated(one, heard, lane);
       this.#generated += 1;
       this.#longest = Math.max(this.#longest, seen.milliseconds);
+      this.#weigh(one.id, seen.peak);
       outcomes.set(seen.outcome, (outcomes.get(seen.outcome) ?? 0) + 1);
       if (fault === undefined && chosen === undefined) return;
       const attack = JSON.stringify(one.attack);
@@ -122,6 +126,10 @@ class Run {
     });
     for (const [outcome, count] of [...outcomes].sort((a, b) => b[1] - a[1]))
       print(row('generated', 'typed or honest', outcome, `${count} times`));
+  }
+
+  #weigh(id: string, peak: number): void {
+    if (peak > this.#heaviest.peak) this.#heaviest = { id, peak };
   }
 
   #tell(

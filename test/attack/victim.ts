@@ -4,6 +4,7 @@ import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { NODE_FLAGS } from '../support/home.ts';
 import type { Job, Message, Place, Report } from './job.ts';
 
 /** Milliseconds after which a case counts as hung. */
@@ -58,7 +59,7 @@ export class Victim {
 
   async #start(): Promise<ChildProcess> {
     const child = fork(join(import.meta.dirname, 'dom0.ts'), {
-      execArgv: [],
+      execArgv: [...NODE_FLAGS],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { PATH: process.env['PATH'] ?? '' },

@@ -13,6 +13,12 @@ export const SANDBOX = namespaces() === undefined ? 'auto' : 'none';
 /** The command line. */
 export const COMMAND = join(PROJECT, 'bin/qubes-backup');
 
+/** What it passes to Node.js. */
+export const NODE_FLAGS: readonly string[] =
+  readFileSync(COMMAND, 'utf8')
+    .split('\nexec ')[1]
+    ?.match(/--[a-z-]+(?:=\d+)?/g) ?? [];
+
 /** One event of --json. */
 export type Event = Readonly<Record<string, unknown>> & { readonly event: string };
 
