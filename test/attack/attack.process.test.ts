@@ -36,7 +36,7 @@ describe('hostile peers', () => {
   );
 
   test('a seed and a number decide a generated case, and neither alone', () => {
-    const ping = { type: PING, payload: Uint8Array.of(0xa0) };
+    const ping = { type: PING, payload: Buffer.of(0xa0) };
     const all = [{ target: SCAN, frames: [{ type: MAGIC_TYPE, payload: MAGIC }, ping] }];
     const made = (seed: number, number: number) => JSON.stringify(generate(all, seed, number));
     expect(made(1, 17)).toBe(made(1, 17));
