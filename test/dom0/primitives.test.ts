@@ -23,7 +23,6 @@ import { sha256, sha512 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
 import sodium from 'libsodium-wrappers';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
 import { argon2id, hkdf } from '../../dom0/keys/derive.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
 import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
@@ -33,61 +32,15 @@ import { sizeClass } from '../../dom0/seal/size-class.ts';
 import { decrypt, encrypt } from '../../dom0/seal/xchacha.ts';
 import { concat, hex, u32, utf8 } from '../../shared/bytes.ts';
 import { idBytes, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
-import { readVectors } from '../support/vectors.ts';
+import { PRIMITIVES, cavpMessages, cavpMonteCarlo } from '../support/primitive-vectors.ts';
 
 hashes.sha512 = sha512;
-
-const bytes = z
-  .string()
-  .regex(/^(?:[0-9a-f]{2})*$/)
-  .transform((text) => new Uint8Array(Buffer.from(text, 'hex')));
-const source = z.string();
-const aead = {
-  source,
-  key: bytes,
-  nonce: bytes,
-  associated: bytes,
-  plaintext: bytes,
-  ciphertext: bytes,
-  tag: bytes,
-};
-
-const vectors = readVectors(
-  'primitives',
-  z.strictObject({
-    note: z.string(),
-    chacha20poly1305: z.array(z.strictObject(aead)).min(2),
-    hchacha20: z.array(z.strictObject({ source, key: bytes, nonce: bytes, output: bytes })).min(1),
-    xchacha20poly1305: z.array(z.strictObject(aead)).min(1),
-    argon2id: z
-      .array(
-        z.strictObject({
-          source,
-          memory: z.int(),
-          passes: z.int(),
-          lanes: z.int(),
-          password: bytes,
-          salt: bytes,
-          secret: bytes,
-          associated: bytes,
-          tag: bytes,
-        }),
-      )
-      .min(1),
-    hkdfSha256: z.array(z.strictObject({ source, ikm: bytes, salt: bytes, info: bytes, okm: bytes })).min(3),
-    ed25519: z
-      .array(z.strictObject({ source, seed: bytes, publicKey: bytes, message: bytes, signature: bytes }))
-      .min(4),
-    sha256: z.array(z.strictObject({ source, message: bytes, digest: bytes })).min(12),
-    sha256MonteCarlo: z.strictObject({ source, seed: bytes, digests: z.array(bytes).min(2) }),
-  }),
-);
 
 /** A copy at an address that no typed array of words could begin at. */
 const unaligned = (value: Uint8Array) => new Uint8Array(concat([Uint8Array.of(0), value])).subarray(1);
 
 describe('published vectors', () => {
-  it.each(vectors.chacha20poly1305)('ChaCha20-Poly1305: $source', (vector) => {
+  it.each(PRIMITIVES.chacha20poly1305)('ChaCha20-Poly1305: $source', (vector) => {
     const { key, nonce, associated, plaintext, ciphertext, tag } = vector;
     const sealed = hex(concat([ciphertext, tag]));
     const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
@@ -101,14 +54,14 @@ describe('published vectors', () => {
     expect(hex(chacha20poly1305(key, nonce, associated).encrypt(plaintext))).toBe(sealed);
   });
 
-  it.each(vectors.hchacha20)('HChaCha20: $source', ({ key, nonce, output }) => {
+  it.each(PRIMITIVES.hchacha20)('HChaCha20: $source', ({ key, nonce, output }) => {
     const words = (value: Uint8Array) => new Uint32Array(new Uint8Array(value).buffer);
     const out = new Uint32Array(8);
     hchacha(Uint32Array.of(0x61707865, 0x3320646e, 0x79622d32, 0x6b206574), words(key), words(nonce), out);
     expect(hex(new Uint8Array(out.buffer))).toBe(hex(output));
   });
 
-  it.each(vectors.xchacha20poly1305)('XChaCha20-Poly1305: $source', (vector) => {
+  it.each(PRIMITIVES.xchacha20poly1305)('XChaCha20-Poly1305: $source', (vector) => {
     const { key, nonce, associated, plaintext, ciphertext, tag } = vector;
     const sealed = concat([ciphertext, tag]);
     expect(hex(concat(encrypt(key, nonce, associated, [plaintext])))).toBe(hex(sealed));
@@ -119,7 +72,7 @@ describe('published vectors', () => {
     expect(hex(decrypt(key, nonce, associated, sealed))).toBe(hex(plaintext));
   });
 
-  it.each(vectors.argon2id)('Argon2id: $source', (vector) => {
+  it.each(PRIMITIVES.argon2id)('Argon2id: $source', (vector) => {
     const { memory, passes, lanes, password, salt, secret, associated, tag } = vector;
     const native = argon2Sync('argon2id', {
       message: password,
@@ -136,13 +89,13 @@ describe('published vectors', () => {
     expect(hex(nobleArgon2id(password, salt, options))).toBe(hex(tag));
   });
 
-  it.each(vectors.hkdfSha256)('HKDF-SHA-256: $source', ({ ikm, salt, info, okm }) => {
+  it.each(PRIMITIVES.hkdfSha256)('HKDF-SHA-256: $source', ({ ikm, salt, info, okm }) => {
     expect(hex(new Uint8Array(hkdfSync('sha256', ikm, salt, info, okm.length)))).toBe(hex(okm));
     expect(hex(nobleHkdf(sha256, ikm, salt, info, okm.length))).toBe(hex(okm));
     expect(hex(hkdf(ikm, salt, info.subarray(0, 3), info.subarray(3)))).toBe(hex(okm.subarray(0, 32)));
   });
 
-  it.each(vectors.ed25519)('Ed25519: $source', ({ seed, publicKey, message, signature }) => {
+  it.each(PRIMITIVES.ed25519)('Ed25519: $source', ({ seed, publicKey, message, signature }) => {
     expect(hex(getPublicKey(seed))).toBe(hex(publicKey));
     expect(hex(sign(message, seed))).toBe(hex(signature));
     expect(verify(signature, message, publicKey)).toBe(true);
@@ -162,22 +115,31 @@ describe('published vectors', () => {
     expect(verifyNatively(null, message, nativePublic, signature)).toBe(true);
   });
 
-  it.each(vectors.sha256)('SHA-256: $source', ({ message, digest }) => {
-    expect(createHash('sha256').update(message).digest('hex')).toBe(hex(digest));
-    expect(hex(sha256(message))).toBe(hex(digest));
-    expect(objectIdOf(message)).toBe(hex(digest));
-    expect(objectIdOf(message.subarray(0, 5), message.subarray(5))).toBe(hex(digest));
+  it.each([
+    ['SHA256ShortMsg', 65],
+    ['SHA256LongMsg', 64],
+  ])('SHA-256: CAVP %s', (name, count) => {
+    const rows = cavpMessages(name);
+    expect(rows).toHaveLength(count);
+    for (const { message, digest } of rows) {
+      expect(createHash('sha256').update(message).digest('hex')).toBe(digest);
+      expect(hex(sha256(message))).toBe(digest);
+      expect(objectIdOf(message)).toBe(digest);
+      expect(objectIdOf(message.subarray(0, 5), message.subarray(5))).toBe(digest);
+    }
   });
 
   it.each([
     ['native', (message: Uint8Array) => new Uint8Array(createHash('sha256').update(message).digest())],
     ['noble', sha256],
   ])('SHA-256, %s: CAVP SHA256Monte', (_path, digestOf) => {
-    let seed = vectors.sha256MonteCarlo.seed;
-    for (const digest of vectors.sha256MonteCarlo.digests) {
+    const { seed: first, digests } = cavpMonteCarlo();
+    expect(digests).toHaveLength(100);
+    let seed: Uint8Array = first;
+    for (const digest of digests) {
       let [a, b, c] = [seed, seed, seed];
       for (let i = 0; i < 1000; i++) [a, b, c] = [b, c, digestOf(concat([a, b, c]))];
-      expect(hex(c)).toBe(hex(digest));
+      expect(hex(c)).toBe(digest);
       seed = c;
     }
   });

@@ -12,42 +12,15 @@ import { NO_ROOT } from '../../shared/ids.ts';
 import { decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { RootBody } from '../../shared/root.ts';
 import { signRotation } from '../../shared/rotation.ts';
+import { PRIMITIVES, hexBytes as bytes } from '../support/primitive-vectors.ts';
 import { readVectors } from '../support/vectors.ts';
 import { parts } from './script.ts';
 
-const bytes = z
-  .string()
-  .regex(/^(?:[0-9a-f]{2})*$/)
-  .transform((text) => Buffer.from(text, 'hex'));
 const rows = <S extends z.ZodRawShape>(shape: S) => z.array(z.looseObject(shape)).min(1);
 
 describe('primitives', () => {
-  const vectors = readVectors(
-    'primitives',
-    z.looseObject({
-      xchacha20poly1305: rows({
-        key: bytes,
-        nonce: bytes,
-        associated: bytes,
-        plaintext: bytes,
-        ciphertext: bytes,
-        tag: bytes,
-      }),
-      argon2id: rows({
-        memory: z.int(),
-        passes: z.int(),
-        lanes: z.int(),
-        password: bytes,
-        salt: bytes,
-        secret: bytes,
-        associated: bytes,
-        tag: bytes,
-      }),
-    }),
-  );
-
   it('Argon2id: RFC 9106', () => {
-    for (const { password, salt, secret, associated, tag, memory, passes, lanes } of vectors.argon2id)
+    for (const { password, salt, secret, associated, tag, memory, passes, lanes } of PRIMITIVES.argon2id)
       expect(parts.argon2id(password, salt, { memory, passes, lanes }, secret, associated)).toEqual(tag);
   });
 
@@ -99,7 +72,7 @@ describe('primitives', () => {
   });
 
   it('XChaCha20-Poly1305: draft-irtf-cfrg-xchacha, appendix A', () => {
-    for (const { key, nonce, associated, plaintext, ciphertext, tag } of vectors.xchacha20poly1305) {
+    for (const { key, nonce, associated, plaintext, ciphertext, tag } of PRIMITIVES.xchacha20poly1305) {
       const sealed = Buffer.concat([nonce, ciphertext, tag]);
       expect(parts.unseal(key, sealed, associated)).toEqual(plaintext);
       for (const at of [0, 30, sealed.length - 1]) {
