@@ -59,10 +59,12 @@ class Demo {
     const original = await this.#prepare();
     await this.#createStore();
     const first = await this.#backUp('Back up the VM', original);
+    const [victim] = survey(this.#objects).files; // The largest object of snapshot 1.
+    if (victim === undefined) throw new Error('the store holds no object');
     const changed = this.#changeFiles(original);
     await this.#backUpAgain(first, changed);
     await this.#restore();
-    await this.#tamper();
+    await this.#tamper(victim.path);
     return this.#verdict();
   }
 
@@ -199,22 +201,20 @@ class Demo {
     );
   }
 
-  async #tamper(): Promise<void> {
+  async #tamper(victim: string): Promise<void> {
     this.#heading('Let the storage VM alter one byte');
     const healthy = await this.#show('check', '--read-data', '100');
     this.#expect(COMPLETE, healthy);
     this.#judge(healthy.code === COMPLETE, 'the untouched store is found sound');
-    const [victim] = survey(this.#objects).files;
-    if (victim === undefined) throw new Error('the store holds no object');
-    flipByte(victim.path);
-    print(`   One bit pattern of ${relative(this.#objects, victim.path)} is now another.`);
+    flipByte(victim);
+    print(`   One bit pattern of ${relative(this.#objects, victim)} is now another.`);
     const checked = await this.#show('check', '--read-data', '100');
     this.#judge(checked.code === FAILED && checked.stderr !== '', 'check tells, and exits with 1');
-    const restored = await this.#show('restore', 'work', '--as', 'work-tampered');
+    const restored = await this.#show('restore', 'work@1', '--as', 'work-tampered');
     this.#judge(restored.code === FAILED && restored.stderr !== '', 'restore refuses, and exits with 1');
     const vms = readdirSync(join(this.#home, 'vms')).sort();
     this.#judge(vms.join() === 'work,work-restored', `no half-restored VM is left: ${vms.join(', ')}`);
-    flipByte(victim.path);
+    flipByte(victim);
     const mended = await this.#cli('check', '--read-data', '100');
     this.#judge(mended.code === COMPLETE, 'with that byte as it was, check finds the store sound again');
   }
