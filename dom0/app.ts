@@ -6,9 +6,9 @@ import type { Volume } from '../shared/protocol/disposable.ts';
 import type { Root } from '../shared/root.ts';
 import type { Config } from './config.ts';
 import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
+import { formatTime } from './format.ts';
 import type { Secret } from './keys/secret.ts';
 import type { Output } from './output.ts';
-import { formatTime } from './format.ts';
 import { openRepository } from './repository/open.ts';
 import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
@@ -39,7 +39,7 @@ export class App {
   /** True if `verify` found differences: then the run ends with status 4. */
   differs = false;
   readonly #options: AppOptions;
-  readonly #undo: (() => Promise<void>)[] = [];
+  readonly #undo: (() => Promise<void> | void)[] = [];
 
   constructor(options: AppOptions) {
     this.#options = options;
@@ -71,7 +71,6 @@ export class App {
     this.defer(() => {
       opened.repository.store.trimCache();
       opened.repository.keyring.close();
-      return Promise.resolve();
     });
     return opened;
   }
@@ -107,8 +106,15 @@ export class App {
   }
 
   /** Has `undo` run when the command ends, however it ends: last in, first out. */
-  defer(undo: () => Promise<void>): void {
+  defer(undo: () => Promise<void> | void): void {
     this.#undo.push(undo);
+  }
+
+  /** Has `secrets` zeroed when the command ends, and what is added to them until then. */
+  deferWipe(secrets: readonly Secret[]): void {
+    this.defer(() => {
+      for (const { bytes } of secrets) bytes.fill(0);
+    });
   }
 
   /** A warning that does not make the result incomplete. */

@@ -5,8 +5,8 @@ import { IDLE_TIMEOUT, EXIT_TIMEOUT } from '../shared/limits.ts';
 import type { FrameTable, Protocol } from '../shared/wire/frame.ts';
 import { Session } from '../shared/wire/session.ts';
 import type { SessionOptions } from '../shared/wire/session.ts';
-import { within } from './timeout.ts';
 import type { ServiceCall } from './domains/domains.ts';
+import { within } from './timeout.ts';
 
 export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
   readonly session: Session<ToCaller, ToService>;

@@ -3,8 +3,9 @@
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { requireUsage } from './app.ts';
+import { forgetForever } from './commands/forget-forever.ts';
 import { keyAdd, keyChange, keyList, keyRemove } from './commands/key.ts';
-import { forgetForever, keyRotate } from './commands/rotate.ts';
+import { keyRotate } from './commands/rotate.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPaper, newPaperFile, newPassphrase, readSecrets } from './new-secret.ts';
 import { ask } from './prompt.ts';

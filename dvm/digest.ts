@@ -43,6 +43,12 @@ export class DigestWriter {
   finish(): { readonly digest: ContentDigest; readonly ownerlessDigest: ContentDigest } {
     return { digest: this.#owned.finish(), ownerlessDigest: this.#ownerless.finish() };
   }
+
+  /** The one that a verifier is asked for: without owners where the snapshot does not know them. */
+  finishFor(owners: boolean): ContentDigest {
+    const { digest, ownerlessDigest } = this.finish();
+    return owners ? digest : ownerlessDigest;
+  }
 }
 
 function addTo(

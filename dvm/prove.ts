@@ -8,7 +8,6 @@ import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import { receiveBlobs } from './blobs.ts';
 import { DigestWriter } from './digest.ts';
-import { TYPE } from './entry.ts';
 import { PackReader } from './pack-reader.ts';
 import { Report } from './restore-report.ts';
 import { decodeTop, readTree } from './tree.ts';
@@ -27,19 +26,11 @@ export async function proveVolume(session: ServiceSession<typeof prove>): Promis
     // The other names of a file are restored as links to the first.
     if (!item.entry.linked || !digest.hasLinked(item.entry.inode)) await readContent(item, packs, report);
     digest.add(item.entry, item.chunks);
-    report.entries += 1;
-    report.bytes += item.entry.size;
-    if (item.entry.type === TYPE.file) report.files += 1;
+    report.count(item.entry);
     await report.tick();
   }
   await report.finish();
-  const { digest: owned, ownerlessDigest } = digest.finish();
-  await session.send('done', {
-    digest: job.owners ? owned : ownerlessDigest,
-    entries: report.entries,
-    files: report.files,
-    bytes: report.bytes,
-  });
+  await session.send('done', { digest: digest.finishFor(job.owners), ...report.counts });
 }
 
 async function readContent({ chunks }: TreeEntry, packs: PackReader, report: Report): Promise<void> {

@@ -10,6 +10,8 @@ import type { ByteString } from '../shared/bytes.ts';
 import { MAX_NOTES, MAX_TEXT } from '../shared/limits.ts';
 import type { NoteCode, restore } from '../shared/protocol/disposable.ts';
 import { printableText } from '../shared/service.ts';
+import { TYPE } from './entry.ts';
+import type { Entry } from './entry.ts';
 import type { Top } from './tree.ts';
 
 /** Milliseconds of work between two turns of the event loop. */
@@ -60,6 +62,19 @@ export class Report {
   /** Sets what there is to do, for progress. */
   expect(top: Pick<Top, 'totalEntries' | 'totalBytes'>): void {
     this.#total = { totalFiles: top.totalEntries, totalBytes: top.totalBytes };
+  }
+
+  /** All that is done, for the result. */
+  get counts(): { readonly entries: number; readonly files: number; readonly bytes: number } {
+    const { entries, files, bytes } = this;
+    return { entries, files, bytes };
+  }
+
+  /** Counts an entry of which all is read. */
+  count({ type, size }: Pick<Entry, 'type' | 'size'>): void {
+    this.entries += 1;
+    this.bytes += size;
+    if (type === TYPE.file) this.files += 1;
   }
 
   /** Queues a note; tick() or flush() sends it. After MAX_NOTES only their number is told. */

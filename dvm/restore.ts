@@ -39,7 +39,7 @@ export async function restoreVolume(session: Session): Promise<void> {
   if (volume.kind === 'blocks') await restoreDevice(session, volume.path, topNumber, report);
   else await restoreFolder(session, volume.path, topNumber, report);
   await report.finish();
-  await session.send('done', { entries: report.entries, files: report.files, bytes: report.bytes });
+  await session.send('done', report.counts);
 }
 
 async function restoreFolder(session: Session, path: string, top: number, report: Report): Promise<void> {

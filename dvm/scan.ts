@@ -138,7 +138,8 @@ class Scan {
       const item = await this.#scanEntry(found, known);
       if (item === undefined) continue;
       await this.#output.add(item);
-      this.#count(item);
+      if (item.entry.type === TYPE.skipped) this.#skipped += 1;
+      else this.#report.count(item.entry);
       if (performance.now() >= this.#nextCheckpoint) await this.#checkpoint();
     }
     await this.#finish();
@@ -152,16 +153,6 @@ class Scan {
     if (found.type === TYPE.socket)
       this.#note('skipped-socket', found.path, 'a socket has no content to back up');
     return entry && { entry, chunks: [] };
-  }
-
-  #count({ entry }: TreeEntry): void {
-    if (entry.type === TYPE.skipped) {
-      this.#skipped += 1;
-      return;
-    }
-    this.#report.entries += 1;
-    this.#report.bytes += entry.size;
-    if (entry.type === TYPE.file) this.#report.files += 1;
   }
 
   /**

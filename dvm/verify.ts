@@ -33,19 +33,11 @@ export async function verifyVolume(session: ServiceSession<typeof verify>): Prom
     const item = await readEntry(found, describer, reader);
     if (item === undefined) continue;
     digest.add(item.entry, item.chunks);
-    report.entries += 1;
-    report.bytes += item.entry.size;
-    if (item.entry.type === TYPE.file) report.files += 1;
+    report.count(item.entry);
   }
   describer.finish();
   await report.finish();
-  const { digest: owned, ownerlessDigest } = digest.finish();
-  await session.send('done', {
-    digest: job.owners ? owned : ownerlessDigest,
-    entries: report.entries,
-    files: report.files,
-    bytes: report.bytes,
-  });
+  await session.send('done', { digest: digest.finishFor(job.owners), ...report.counts });
 }
 
 async function readEntry(

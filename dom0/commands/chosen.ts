@@ -1,7 +1,7 @@
 /** `VM@SNAPSHOT` and a volume on the command line, looked up: the history, the snapshot, and what a reader of it may get. */
 
-import { parseVmName } from '../../shared/ids.ts';
 import { BackupError } from '../../shared/errors.ts';
+import { parseVmName } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
 import { findSnapshot, splitTarget } from '../repository/find-snapshot.ts';

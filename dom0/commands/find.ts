@@ -1,9 +1,9 @@
 /** `find`: entries of a snapshot by name, size, time, type. */
 
 import { utf8 } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
 import { ENTRY_TYPES } from '../../shared/protocol/browse.ts';
 import type { EntryTypeName, Filter, Moment } from '../../shared/protocol/browse.ts';
-import { BackupError } from '../../shared/errors.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
 import { choose } from './chosen.ts';

@@ -1,9 +1,9 @@
 /** `history`: the versions of one path in all snapshots of a VM. */
 
 import { BackupError } from '../../shared/errors.ts';
+import { parseVmName } from '../../shared/ids.ts';
 import { MAX_SNAPSHOTS } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
-import { parseVmName } from '../../shared/ids.ts';
 import { browse } from '../../shared/protocol/browse.ts';
 import type { Version } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';

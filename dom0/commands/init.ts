@@ -1,11 +1,11 @@
 /** `init`: creates a repository in an empty storage VM. */
 
+import { newRepositoryId } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
 import { Keyring } from '../keys/keyring.ts';
 import { SECRET_NAMES } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
 import { createSlot } from '../keys/slots.ts';
-import { newRepositoryId } from '../../shared/ids.ts';
 import { createRepository } from '../repository/open.ts';
 import { fingerprint } from '../words.ts';
 
@@ -15,16 +15,15 @@ export async function init(app: App, secrets: () => Promise<readonly Secret[]>):
   app.defer(() => app.storage.abort());
   await app.domains.prepareStorage(app.storage.vm);
   const keyring = Keyring.create(newRepositoryId());
+  app.defer(() => keyring.close());
   const repository = await createRepository(app.repositoryOptions, keyring, async () => {
+    const presented = await secrets();
+    app.deferWipe(presented);
     const slots = [];
-    for (const secret of await secrets()) {
-      slots.push(await createSlot(keyring, secret, SECRET_NAMES[secret.kind]));
-      secret.bytes.fill(0);
-    }
+    for (const secret of presented) slots.push(await createSlot(keyring, secret, SECRET_NAMES[secret.kind]));
     return slots;
   });
   await app.closeStorage();
-  keyring.close();
   const { hash, body } = repository.root;
   app.output.line(
     `Created a repository in ${app.storage.vm}, opened by ${body.slots.map((slot) => slot.label).join(' or ')}.`,

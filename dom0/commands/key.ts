@@ -8,7 +8,7 @@ import type { App } from '../app.ts';
 import { formatTable } from '../format.ts';
 import { SECRET_NAMES } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
-import { createSlot } from '../keys/slots.ts';
+import { createSlot, slotName } from '../keys/slots.ts';
 import type { Opened } from '../repository/open.ts';
 
 /** What a person should know about a secret that others may have seen. */
@@ -85,7 +85,7 @@ export async function keyRemove(
     throw new BackupError('usage', `there is no slot ${number}: "qubes-backup key list" shows them`);
   requireUsage(slots.length > 1, 'the last slot cannot be removed: nothing could ever be restored');
   const own = slot === opened ? ', with which you opened the repository just now' : '';
-  await confirm(`Remove slot ${number}, ${SECRET_NAMES[slot.kind]} "${slot.label}"${own}?`);
+  await confirm(`Remove slot ${number}, ${slotName(slot)}${own}?`);
   const rest = slots.filter((other) => other !== slot);
   await publishSlots(app, { repository, slot }, rest);
   app.output.line(`Removed slot ${number}: ${slot.label}.`);

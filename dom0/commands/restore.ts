@@ -9,10 +9,10 @@ import type { VmName } from '../../shared/ids.ts';
 import { restore as restoreProtocol, verify } from '../../shared/protocol/disposable.ts';
 import type { App } from '../app.ts';
 import { formatBytes, formatCount, formatTime } from '../format.ts';
-import { runRestore, runVerify } from '../session/read-sessions.ts';
-import type { Restored } from '../session/read-sessions.ts';
 import { totalsOf } from '../repository/records.ts';
 import type { SnapshotVolume } from '../repository/records.ts';
+import { runRestore, runVerify } from '../session/read-sessions.ts';
+import type { Restored } from '../session/read-sessions.ts';
 import { choose, requireComplete } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 

@@ -1,30 +1,19 @@
-/** `key rotate` and `forget-forever`: new keys for everything, and the end of those of one VM (R12, R52). */
+/** `key rotate`: new keys for everything (R52). Forgetting a VM for ever rotates in the same way. */
 
 import { BackupError } from '../../shared/errors.ts';
-import type { VmId, VmName } from '../../shared/ids.ts';
-import { parseVmName } from '../../shared/ids.ts';
+import type { VmId } from '../../shared/ids.ts';
 import type { KeySlot } from '../../shared/root.ts';
-import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import { formatTime } from '../format.ts';
 import type { Keyring } from '../keys/keyring.ts';
-import { SECRET_NAMES, copySecret, paperOf, passphraseOf, readKeyFile } from '../keys/secret.ts';
+import { copySecret } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
-import { createSlot, opensSlot } from '../keys/slots.ts';
-import { nearest } from '../nearest.ts';
-import { ask, askSecret, hasTerminal } from '../prompt.ts';
-import { publishLiveList } from '../repository/live-objects.ts';
-import type { CatalogEntry } from '../repository/records.ts';
+import { createSlot, slotName } from '../keys/slots.ts';
 import { rekey } from '../repository/rekey.ts';
 import type { Repository } from '../repository/repository.ts';
-import { VmHistory } from '../repository/vm-history.ts';
 import { fingerprint } from '../words.ts';
-
-/** Slots that go on, each with its secret, and those that end. */
-interface Kept {
-  readonly kept: readonly { readonly slot: KeySlot; readonly secret: Secret }[];
-  readonly dropped: readonly KeySlot[];
-}
+import { chooseSlots } from './kept-slots.ts';
+import type { KeptSlots } from './kept-slots.ts';
 
 /** Replaces all keys. Slots whose secret is not presented are dropped, after a question or with `drop`. */
 export async function keyRotate(app: App, drop: boolean): Promise<void> {
@@ -39,46 +28,22 @@ export async function keyRotate(app: App, drop: boolean): Promise<void> {
   sayOldCopies(app, slots);
 }
 
-/** Drops a VM's record and key, and rotates all keys that could lead to it. `confirm` gets the question. */
-export async function forgetForever(
-  app: App,
-  name: string,
-  options: { readonly id: string | undefined; readonly drop: boolean },
-  confirm: (question: string, answer: string) => Promise<void>,
-): Promise<void> {
-  const vm = parseVmName(name);
-  const { repository, secrets } = await openForRotation(app);
-  const entry = chooseVm(repository, vm, options.id);
-  const count = (await (await VmHistory.read(repository, entry)).entries()).length;
-  await confirm(`All ${count} snapshots of ${name} will be lost for ever. Type its name: `, name);
-  const slots = await chooseSlots(repository, secrets, options.drop);
-  await rotate(app, repository, slots, new Set([entry.id]));
-  const { counter } = repository.root.body;
-  await publishLiveList(repository, Date.now());
-  await app.closeStorage();
-  app.output.line(`Forgot ${name}: its key is in no root from ${counter} on.`);
-  app.output.line(`Newest root: ${fingerprint(repository.root.hash)}`);
-  app.output.event('forgotten', { vm: name, id: entry.id, snapshots: count, root: counter });
-  sayOldCopies(app, slots);
-}
-
-async function openForRotation(app: App): Promise<{ repository: Repository; secrets: readonly Secret[] }> {
+/** Opens the repository, with all secrets that were presented. They are zeroed when the command ends, and so is what joins them. */
+export async function openForRotation(app: App): Promise<{ repository: Repository; secrets: Secret[] }> {
   await app.lock();
   app.defer(() => app.storage.abort());
-  const secrets = await app.secrets();
-  app.defer(() => {
-    for (const { bytes } of secrets) bytes.fill(0);
-    return Promise.resolve();
-  });
+  const secrets = [...(await app.secrets())];
+  app.deferWipe(secrets);
   const [first] = secrets;
   if (first === undefined) throw new BackupError('internal', 'no secret was presented');
   return { repository: await app.open(() => Promise.resolve(copySecret(first))), secrets };
 }
 
-async function rotate(
+/** Publishes new keys, which the secrets of `kept` open, and which know nothing of the VMs of `forget`. */
+export async function rotate(
   app: App,
   repository: Repository,
-  { kept }: Kept,
+  { kept }: KeptSlots,
   forget: ReadonlySet<VmId>,
 ): Promise<void> {
   const makeSlots = async (keyring: Keyring) => {
@@ -86,7 +51,6 @@ async function rotate(
     for (const { slot, secret } of kept) {
       const cost = slot.kind === 'passphrase' ? slot : undefined;
       slots.push(await createSlot(keyring, secret, slot.label, cost));
-      secret.bytes.fill(0);
     }
     return slots;
   };
@@ -95,86 +59,9 @@ async function rotate(
   app.output.event('rotated', { root: repository.root.body.counter, slots: kept.length });
 }
 
-/** The slots that a presented secret opens; on a terminal the others are asked for. Throws `usage` if some would be lost unasked. */
-async function chooseSlots(repository: Repository, secrets: readonly Secret[], drop: boolean): Promise<Kept> {
-  const kept: { slot: KeySlot; secret: Secret }[] = [];
-  const dropped: KeySlot[] = [];
-  for (const [index, slot] of repository.root.body.slots.entries()) {
-    const secret =
-      (await secretFor(repository, slot, secrets)) ??
-      (drop || !hasTerminal() ? undefined : await askFor(repository, slot, index + 1));
-    if (secret === undefined) dropped.push(slot);
-    else kept.push({ slot, secret });
-  }
-  if (dropped.length > 0 && !drop) await confirmDrop(dropped);
-  return { kept, dropped };
-}
-
-async function secretFor(
-  repository: Repository,
-  slot: KeySlot,
-  secrets: readonly Secret[],
-): Promise<Secret | undefined> {
-  for (const secret of secrets)
-    if (await opensSlot(repository.keyring.repository, slot, secret)) return copySecret(secret);
-  return undefined;
-}
-
-/** Asks for the secret of one slot until it fits; undefined if the person has none. */
-async function askFor(repository: Repository, slot: KeySlot, number: number): Promise<Secret | undefined> {
-  const what = `slot ${number}, ${SECRET_NAMES[slot.kind]} "${slot.label}"`;
-  for (;;) {
-    const text =
-      slot.kind === 'keyFile'
-        ? await ask(`File of ${what} (nothing: the slot ends): `)
-        : await askSecret(`Secret of ${what} (nothing: the slot ends): `);
-    if (text.trim() === '') return undefined;
-    const secret =
-      slot.kind === 'keyFile'
-        ? readKeyFile(text.trim())
-        : slot.kind === 'paper'
-          ? paperOf(text)
-          : passphraseOf(text);
-    if (await opensSlot(repository.keyring.repository, slot, secret)) return secret;
-    secret.bytes.fill(0);
-  }
-}
-
-async function confirmDrop(dropped: readonly KeySlot[]): Promise<void> {
-  const names = dropped.map(({ kind, label }) => `${SECRET_NAMES[kind]} "${label}"`).join(', ');
-  requireUsage(
-    hasTerminal(),
-    `these key slots would end, because their secrets were not given: ${names}; give them (--passphrase-file, --key-file, --paper-file), or --drop-slots`,
-  );
-  const answer = await ask(`These will no longer open the repository: ${names}. Type "yes" to go on: `);
-  requireUsage(answer.trim() === 'yes', 'nothing was changed');
-}
-
-/** The VM's catalog entry; `id` tells apart VMs that had the same name one after the other. */
-function chooseVm(repository: Repository, name: VmName, id: string | undefined): CatalogEntry {
-  const named = repository.vms.filter((entry) => entry.name === name);
-  const chosen = id === undefined ? named : named.filter((entry) => entry.id === id);
-  const [only] = chosen;
-  if (only === undefined)
-    throw new BackupError(
-      'unknown-vm',
-      `no backup of a VM named ${name}${id === undefined ? '' : ` with the id ${id}`} is in the store${nearest(
-        name,
-        repository.vms.map((entry) => entry.name),
-      )}`,
-    );
-  requireUsage(
-    chosen.length === 1,
-    `the store has ${chosen.length} VMs that were named ${name}: choose one with --id ${chosen.map((entry) => entry.id).join(' or ')}`,
-  );
-  return only;
-}
-
 /** What a rotation cannot undo. */
-function sayOldCopies(app: App, { kept, dropped }: Kept): void {
-  const secrets = [...kept.map(({ slot }) => slot), ...dropped]
-    .map(({ kind, label }) => `${SECRET_NAMES[kind]} "${label}"`)
-    .join(', ');
+export function sayOldCopies(app: App, { kept, dropped }: KeptSlots): void {
+  const secrets = [...kept.map(({ slot }) => slot), ...dropped].map(slotName).join(', ');
   for (const line of [
     `What was stored until ${formatTime(Date.now())} can still be opened by who has both:`,
     `- a secret that opened it then: ${secrets}, or one that was removed earlier; and`,
@@ -184,8 +71,6 @@ function sayOldCopies(app: App, { kept, dropped }: Kept): void {
     'replace it with "key add" and "key remove", then rotate again.',
   ])
     app.output.line(line);
-  if (dropped.length > 0) {
-    const names = dropped.map(({ kind, label }) => `${SECRET_NAMES[kind]} "${label}"`).join(', ');
-    app.output.line(`No longer opens the repository: ${names}. Destroy it.`);
-  }
+  if (dropped.length > 0)
+    app.output.line(`No longer opens the repository: ${dropped.map(slotName).join(', ')}. Destroy it.`);
 }

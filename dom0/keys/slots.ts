@@ -12,6 +12,11 @@ import { SECRET_NAMES } from './secret.ts';
 import type { Secret } from './secret.ts';
 import { unwrapKey } from './wrap.ts';
 
+/** What people call a slot. */
+export function slotName({ kind, label }: Pick<KeySlot, 'kind' | 'label'>): string {
+  return `${SECRET_NAMES[kind]} "${label}"`;
+}
+
 const RANDOM_INFO = { keyFile: utf8('QIB1 key file'), paper: utf8('QIB1 paper key') };
 
 /** A slot of `keyring`'s master key for `secret`. A passphrase's cost is measured here unless it is given. */

@@ -1,10 +1,10 @@
 /** Every object that a repository still needs, and the live list that tells storage so (docs/format.md, section 4). */
 
+import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { objectIdOf } from '../../shared/ids.ts';
 import { encodeLiveList, livePrefix } from '../../shared/live-list.ts';
 import { NumberSet } from '../../shared/numbers.ts';
-import { BackupError } from '../../shared/errors.ts';
 import type { Catalog } from './records.ts';
 import type { Repository } from './repository.ts';
 import { VmHistory } from './vm-history.ts';

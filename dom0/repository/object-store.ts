@@ -1,11 +1,11 @@
 /** Sealing and opening against a storage VM: plaintext records and blobs on this side, objects on the other. */
 
-import { decodeWith, encodeWith } from '../../shared/cbor.ts';
-import { concat } from '../../shared/bytes.ts';
-import { BackupError, isBackupError } from '../../shared/errors.ts';
-import type { ObjectId } from '../../shared/ids.ts';
 import { randomInt } from 'node:crypto';
 import type { z } from 'zod';
+import { concat } from '../../shared/bytes.ts';
+import { decodeWith, encodeWith } from '../../shared/cbor.ts';
+import { BackupError, isBackupError } from '../../shared/errors.ts';
+import type { ObjectId } from '../../shared/ids.ts';
 import { KIND, open, seal } from '../seal/object.ts';
 import type { Kind, Place, SealedObject } from '../seal/object.ts';
 import type { ObjectCache } from '../state/cache.ts';

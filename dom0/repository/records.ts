@@ -12,8 +12,8 @@ import {
 } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { FORMAT_VERSION, wrappedKey } from '../../shared/root.ts';
-import { VOLUME_MODES, VOLUME_NAMES } from '../domains/domains.ts';
 import { blobNumber, bytesUpTo, count, printable } from '../../shared/schema.ts';
+import { VOLUME_MODES, VOLUME_NAMES } from '../domains/domains.ts';
 
 const vmName = z.custom<VmName>((value) => typeof value === 'string' && isVmName(value));
 

@@ -3,6 +3,7 @@
  * records, catalog, root (docs/format.md, sections 4 and 5), so that a crash leaves the previous or the new state.
  */
 
+import { equalBytes } from '../../shared/bytes.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { NO_ROOT } from '../../shared/ids.ts';
@@ -10,7 +11,6 @@ import { MAX_ROTATIONS } from '../../shared/limits.ts';
 import { FORMAT_VERSION, decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { KeySlot, Root, RootBody } from '../../shared/root.ts';
 import { descendsFromKey, signRotation } from '../../shared/rotation.ts';
-import { equalBytes } from '../../shared/bytes.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { PinFile } from '../state/pin.ts';
 import { CatalogStore, EMPTY_CATALOG, isDescendant, withVm } from './catalog.ts';
@@ -151,13 +151,8 @@ export class Repository {
       signingSeed: keyring.wrapSeed(),
       slots,
     };
-    if (
-      !(await this.#send(
-        encodeRoot(body, (message) => keyring.sign(message)),
-        catalog,
-      ))
-    )
-      throw lostRace();
+    const root = encodeRoot(body, (message) => keyring.sign(message));
+    if (!(await this.#send(root, catalog))) throw lostRace();
     this.#keyring.close();
     this.#keyring = keyring;
     this.#records = new CatalogStore(keyring, this.store);

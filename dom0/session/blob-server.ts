@@ -7,9 +7,9 @@ import { u64 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { MAX_BLOBS_REQUESTED, MAX_READS } from '../../shared/limits.ts';
 import type { NumberSet } from '../../shared/numbers.ts';
-import { KIND } from '../seal/object.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
 import type { VmHistory } from '../repository/vm-history.ts';
+import { KIND } from '../seal/object.ts';
 
 /** What a job may read: blobs of one snapshot, and of them perhaps only trees. */
 export interface Grant {

@@ -9,7 +9,7 @@ import type { Difference, ListEntry, Question, Version } from '../../shared/prot
 import type { ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
-import { blobServer, expectMessage, takeCommon, withCall } from './read-sessions.ts';
+import { blobServer, receiveResult, takeCommon, withCall } from './read-sessions.ts';
 import type { BlobAccess } from './read-sessions.ts';
 import { NoteCounter } from './report.ts';
 import type { Listener } from './report.ts';
@@ -73,16 +73,13 @@ async function ask(
   return withCall(call, browse, async ({ session }, fail) => {
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
     await session.send('job', question);
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name === 'get') {
-        server.request(message.value.numbers);
-        continue;
-      }
-      if (message.name === 'done') server.stop();
-      await take(message);
-      if (message.name === 'done') return message.value.found;
-    }
+    const done = await receiveResult(session, async (message) => {
+      if (message.name === 'get') server.request(message.value.numbers);
+      else await take(message);
+    });
+    server.stop();
+    await take(done);
+    return done.value.found;
   });
 }
 
@@ -105,15 +102,12 @@ export async function runCompare(
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
     await session.send('job', job);
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name === 'done') {
-        server.stop();
-        return message.value;
-      }
+    const done = await receiveResult(session, async (message) => {
       if (message.name === 'differences') await shown.take(message.value.differences);
       else takeCommon(message, listener, notes, server);
-    }
+    });
+    server.stop();
+    return done.value;
   });
 }
 

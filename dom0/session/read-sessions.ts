@@ -10,10 +10,10 @@ import { exportPaths, prove, restore, verify } from '../../shared/protocol/dispo
 import type { ExcludeRules, ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
+import { Call } from '../call.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
 import type { VmHistory } from '../repository/vm-history.ts';
-import { Call } from '../call.ts';
 import { BlobServer } from './blob-server.ts';
 import type { Grant } from './blob-server.ts';
 import { NoteCounter } from './report.ts';
@@ -44,15 +44,9 @@ export async function runRestore(
     if (volume.kind === 'ext4')
       throw new BackupError('internal', 'an image that is not mounted cannot be filled');
     await session.send('job', { volume, top });
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name !== 'done') {
-        takeCommon(message, listener, notes, server);
-        continue;
-      }
-      server.stop();
-      return { ...message.value, warnings: notes.warnings };
-    }
+    const done = await receiveResult(session, (message) => takeCommon(message, listener, notes, server));
+    server.stop();
+    return { ...done.value, warnings: notes.warnings };
   });
 }
 
@@ -65,11 +59,8 @@ export async function runVerify(
   return withCall(call, verify, async ({ session }) => {
     const notes = new NoteCounter(listener);
     await session.send('job', job);
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name === 'done') return message.value.digest;
-      takeCommon(message, listener, notes);
-    }
+    const done = await receiveResult(session, (message) => takeCommon(message, listener, notes));
+    return done.value.digest;
   });
 }
 
@@ -84,14 +75,9 @@ export async function runProve(
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
     await session.send('job', job);
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name === 'done') {
-        server.stop();
-        return message.value.digest;
-      }
-      takeCommon(message, listener, notes, server);
-    }
+    const done = await receiveResult(session, (message) => takeCommon(message, listener, notes, server));
+    server.stop();
+    return done.value.digest;
   });
 }
 
@@ -129,13 +115,7 @@ export async function runExport(
     let streaming = kind === 'tar';
     let left = limit;
     await session.send('job', job);
-    for (;;) {
-      const message = expectMessage(await session.receive());
-      if (message.name === 'done') {
-        server.stop();
-        if ((message.value.crc32 !== null) === (kind === 'fileCopy')) return message.value;
-        throw new BackupError('protocol', 'ended another kind of export than was asked for');
-      }
+    const { value: exported } = await receiveResult(session, async (message) => {
       if (message.name === 'begin') {
         if (streaming || kind !== 'fileCopy') throw new BackupError('protocol', 'began a stream out of turn');
         streaming = true;
@@ -146,7 +126,10 @@ export async function runExport(
         if (left < 0) throw new BackupError('limit', 'sends more than its snapshot can hold');
         await passOn(sink.write(message.value));
       } else takeCommon(message, listener, notes, server);
-    }
+    });
+    server.stop();
+    if ((exported.crc32 !== null) === (kind === 'fileCopy')) return exported;
+    throw new BackupError('protocol', 'ended another kind of export than was asked for');
   });
 }
 
@@ -172,9 +155,20 @@ export function takeCommon(
   }
 }
 
-export function expectMessage<M>(message: M | undefined): M {
-  if (message === undefined) throw new BackupError('protocol', 'ended without a result');
-  return message;
+type Result<M> = Extract<M, { readonly name: 'done' }>;
+type BeforeResult<M> = Exclude<M, { readonly name: 'done' }>;
+
+/** Receives until the result, which is answered; `take` judges what comes before it. Throws `protocol` without a result. */
+export async function receiveResult<M extends { readonly name: string }>(
+  session: { receive(): Promise<M | undefined> },
+  take: (message: BeforeResult<M>) => Promise<void> | void,
+): Promise<Result<M>> {
+  for (;;) {
+    const message = await session.receive();
+    if (message === undefined) throw new BackupError('protocol', 'ended without a result');
+    if (message.name === 'done') return message as Result<M>;
+    await take(message as BeforeResult<M>);
+  }
 }
 
 export function blobServer(

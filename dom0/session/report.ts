@@ -1,7 +1,7 @@
 /** What a session reports while it runs: progress and notes, already checked by schema. */
 
-import type { NoteCode } from '../../shared/protocol/disposable.ts';
 import { MAX_NOTES } from '../../shared/limits.ts';
+import type { NoteCode } from '../../shared/protocol/disposable.ts';
 
 export interface Progress {
   readonly files: number;

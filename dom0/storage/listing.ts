@@ -3,9 +3,9 @@
  * dom0. Names are kept by their first 8 bytes: that two objects share them is as likely as not at four billion.
  */
 
+import { readU32 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
-import { readU32 } from '../../shared/bytes.ts';
 import { MAX_LISTED } from '../../shared/limits.ts';
 import { LIST_ROW } from '../../shared/protocol/storage.ts';
 import type { Storage } from './storage.ts';

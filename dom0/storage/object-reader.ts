@@ -4,8 +4,8 @@ import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { get } from '../../shared/protocol/storage.ts';
-import type { ServiceCall } from '../domains/domains.ts';
 import { Call } from '../call.ts';
+import type { ServiceCall } from '../domains/domains.ts';
 
 export class ObjectReader {
   readonly #call: Call<typeof get.toService, typeof get.toCaller>;

@@ -4,9 +4,9 @@ import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { ANSWER_TIMEOUT } from '../../shared/limits.ts';
 import { put } from '../../shared/protocol/storage.ts';
-import type { SealedObject } from '../seal/object.ts';
-import type { ServiceCall } from '../domains/domains.ts';
 import { Call } from '../call.ts';
+import type { ServiceCall } from '../domains/domains.ts';
+import type { SealedObject } from '../seal/object.ts';
 
 interface Waiting {
   readonly resolve: () => void;

@@ -3,15 +3,15 @@
  * untrusted; whoever opens an object checks its hash first (dom0/seal/object.ts).
  */
 
+import { compareBytes } from '../../shared/bytes.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, RootHash } from '../../shared/ids.ts';
-import { compareBytes } from '../../shared/bytes.ts';
 import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { Root } from '../../shared/root.ts';
+import { Call } from '../call.ts';
 import type { Domains } from '../domains/domains.ts';
 import type { SealedObject } from '../seal/object.ts';
-import { Call } from '../call.ts';
 import { ObjectReader } from './object-reader.ts';
 import { ObjectWriter } from './object-writer.ts';
 

@@ -5,8 +5,8 @@
  */
 
 import { z } from 'zod';
-import { encodeWith, decodeWith } from '../cbor.ts';
 import { readU32 } from '../bytes.ts';
+import { encodeWith, decodeWith } from '../cbor.ts';
 import { BackupError } from '../errors.ts';
 import { FRAME_COST, MAX_CONTROL, MAX_TEXT } from '../limits.ts';
 import { printable } from '../schema.ts';

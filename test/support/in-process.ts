@@ -5,6 +5,7 @@ import { loadConfig } from '../../dom0/config.ts';
 import type { Domains } from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { readKeyFile } from '../../dom0/keys/secret.ts';
+import type { Secret } from '../../dom0/keys/secret.ts';
 import type { Home } from './home.ts';
 import { SANDBOX } from './home.ts';
 import { QuietOutput } from './quiet-output.ts';
@@ -20,15 +21,16 @@ export async function runInProcess(
   return (await runOver(wrap(local), home, command)).app;
 }
 
-/** Runs `command` on `home` over `domains`. */
+/** Runs `command` on `home` over `domains`. `present` makes the secrets that open it: of each a fresh copy. */
 export async function runOver(
   domains: Domains,
   home: Pick<Home, 'folder' | 'keyFile'>,
   command: (app: App) => Promise<void>,
+  present = (): readonly Secret[] => [readKeyFile(home.keyFile)],
 ): Promise<{ readonly app: App; readonly output: QuietOutput }> {
   const config = loadConfig({ file: undefined, localHome: home.folder, sandbox: SANDBOX });
   const output = new QuietOutput();
-  const secrets = () => Promise.resolve([readKeyFile(home.keyFile)]);
+  const secrets = () => Promise.resolve(present());
   const trust = { acceptRoot: undefined, expectRoot: undefined };
   const app = new App({ config, domains, output, secrets, trust });
   try {

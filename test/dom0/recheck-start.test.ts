@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { recheckStart } from '../../dom0/session/rotation.ts';
+import { recheckStart } from '../../dom0/session/recheck-start.ts';
 import { RecheckWindow } from '../../dvm/recheck.ts';
 
 it('R58: any 2/s runs in a row that read a share s leave no byte out, whichever they begin with', () => {
