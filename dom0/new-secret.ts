@@ -46,8 +46,10 @@ export async function newPassphrase(own: boolean): Promise<Secret> {
 }
 
 async function chosenPassphrase(): Promise<Secret> {
-  const first = await askSecret('New passphrase: ');
-  if ((await askSecret('Again: ')) === first) return passphraseOf(first);
+  const text = await askSecret('New passphrase: ');
+  const secret = passphraseOf(text); // One that cannot be is refused before it is typed again.
+  if ((await askSecret('Again: ')) === text) return secret;
+  secret.bytes.fill(0);
   throw new BackupError('usage', 'the two passphrases differ: nothing was changed');
 }
 

@@ -219,6 +219,60 @@ describe('on a terminal', () => {
     expect(await opens(home, '--passphrase-file', file)).toBe(0);
   });
 
+  /** Types `first` and `second` where a chosen passphrase is asked for, and nothing more. */
+  const choosing = (home: Home, args: readonly string[], first: string, second = first) =>
+    onTerminal(
+      home,
+      [...args, '--own-passphrase'],
+      [
+        ['New passphrase: ', first],
+        ['Again: ', second],
+      ],
+    );
+  /** Long, with what a shell or a terminal could take for something else. */
+  const OWN = "eigene Wörter: $HOME 'and' more";
+
+  onScript('init takes a chosen passphrase, typed twice, and shows nothing of it', async () => {
+    const home = new Home();
+    home.write('work', 'a', 'ours');
+    const differing = await choosing(home, ['init'], OWN, `${OWN}.`);
+    expect(differing.code).toBe(2);
+    expect(differing.screen).toContain('the two passphrases differ: nothing was changed');
+    const empty = await onTerminal(home, ['init', '--own-passphrase'], [['New passphrase: ', '']]);
+    expect(empty.code).toBe(2);
+    expect(empty.screen).toContain('the passphrase is empty');
+    const left = await onTerminal(home, ['init', '--own-passphrase'], [['New passphrase: ', 'half\x03']]);
+    expect(left.code).toBe(2);
+    expect(existsSync(join(home.store, 'roots'))).toBe(false);
+    const { code, screen } = await choosing(home, ['init'], OWN, `${OWN}x\x7f`); // A slip, and erased.
+    expect(screen).toContain('Created a repository');
+    expect(code).toBe(0);
+    for (const shown of [differing.screen, screen]) expect(shown).not.toContain('HOME');
+    writeFileSync(fileIn(home, 'own'), OWN);
+    expect(await opens(home, '--passphrase-file', fileIn(home, 'own'))).toBe(0);
+  });
+
+  onScript('key add and key change take a chosen passphrase, typed twice', async () => {
+    const home = new Home({ template });
+    const [old, added, changed] = ['passphrase', 'added', 'changed'].map((name) => fileIn(home, name));
+    writeFileSync(added!, 'a second one');
+    writeFileSync(changed!, OWN);
+    const add = ['--key-file', home.keyFile, 'key', 'add', '--label', 'mine'];
+    expect((await choosing(home, add, 'a second one', 'a third one')).code).toBe(2);
+    expect(await opens(home, '--passphrase-file', added!)).toBe(1);
+    const adding = await choosing(home, add, 'a second one');
+    expect(adding.code).toBe(0);
+    expect(adding.screen).toContain('Added slot 3: mine.');
+    const change = ['--passphrase-file', old!, 'key', 'change'];
+    expect((await choosing(home, change, OWN, '')).code).toBe(2);
+    expect(await opens(home, '--passphrase-file', old!)).toBe(0);
+    const changing = await choosing(home, change, OWN);
+    expect(changing.code).toBe(0);
+    for (const { screen } of [adding, changing]) expect(screen).not.toMatch(/second one|HOME/);
+    expect(await opens(home, '--passphrase-file', old!)).toBe(1);
+    for (const file of [added, changed]) expect(await opens(home, '--passphrase-file', file!)).toBe(0);
+  });
+
   onScript('a paper key is shown and asked about', async () => {
     const home = new Home({ template });
     let words: string[] = [];
