@@ -368,8 +368,9 @@ function rotationMessage(counter, nextKey, previous, repository) {
 }
 /** Whether `next` is signed by the key of `root`, or by one that replaced it just then. */
 function mayFollow(root, next) {
-  const last = next.rotations.at(-1), key = last?.counter === next.counter ? last.publicKey : next.publicKey;
-  return key.equals(root.publicKey) && next.counter > root.counter && next.repository.equals(root.repository);
+  const keys = [next, ...next.rotations.filter((rotation) => rotation.counter > root.counter)].map((signer) => signer.publicKey);
+  const isSigner = keys.some((key) => key.equals(root.publicKey));
+  return isSigner && next.counter > root.counter && next.repository.equals(root.repository);
 }
 export function fingerprint(rootHash) {
   const bits = BigInt(`0x${rootHash.toString('hex')}`).toString(2).padStart(256, '0').slice(0, 88);
@@ -392,18 +393,17 @@ class Store {
   }
   /** The newest root, or the one named. Does not guess: which is the newest may be all that an enemy can lie about. */
   root(wanted) {
-    const roots = new Map(), damaged = new Map(); // By the hash of the root before, which is the name of the file.
+    const roots = new Map(), damaged = new Map(); // By the hash of the root before it in this store: the name of the file.
     for (const file of fs.readdirSync(join(this.folder, 'roots')).filter((name) => /^[0-9a-f]{64}$/.test(name)))
       attempt(() => {
         const root = decodeRoot(readFile(join(this.folder, 'roots', file), 64 * KiB));
-        must(root.previous.toString('hex') === file, 'it has the name of another');
-        roots.set(file, root);
+        roots.set(file, Object.assign(root, { file }));
       }, ({ message }) => damaged.set(file, message));
     const after = ({ hash }) => hash.toString('hex'), all = [...roots.values()].sort((a, b) => b.counter - a.counter);
     for (const root of all.filter((root) => roots.has(after(root))))
       if (!mayFollow(root, roots.get(after(root)))) damaged.set(after(root), 'it may not follow the root before it');
     for (const [file, why] of damaged) warn(`roots/${file} is not used: ${why}`);
-    const isEnd = (root) => !roots.has(after(root)) && !damaged.has(after(root)) && !damaged.has(root.previous.toString('hex'));
+    const isEnd = (root) => !roots.has(after(root)) && !damaged.has(after(root)) && !damaged.has(root.file);
     const words = wanted?.trim().split(/[\s-]+/).join('-');
     const isNamed = ({ hash }) => words.length >= 8 && (hash.toString('hex').startsWith(words) || fingerprint(hash) === words);
     const [found, ...others] = all.filter(wanted === undefined ? isEnd : isNamed);

@@ -78,12 +78,6 @@ export function descendsFromKey({ publicKey, rotations }: KeyHistory, key: Uint8
   return rotations.some((entry) => entry.counter > counter && equalBytes(entry.publicKey, key));
 }
 
-/** True if this very root replaces `key`. */
-export function replacesKey({ counter, rotations }: KeyHistory, key: Uint8Array): boolean {
-  const last = rotations.at(-1);
-  return last !== undefined && last.counter === counter && equalBytes(last.publicKey, key);
-}
-
 function messageOf(value: z.output<typeof statement>): Uint8Array {
   return concat([DOMAIN, encodeWith(statement, value)]);
 }

@@ -1,7 +1,10 @@
 /**
  * qubes.BackupSetRoot: compare-and-set of the signed root (R41). What a signature alone cannot show is checked
- * here: that it is by the pinned key or one that replaces it, and that the new root follows the current one. The back end's addRoot()
- * then decides between concurrent callers.
+ * here: that it is by the pinned key or one that descends from it, and that dom0 knows the root that it replaces. The back end's
+ * addRoot() then decides between concurrent callers.
+ *
+ * A root need not be the very next one: a store that was away missed some (R44). That the replaced root is an ancestor of the new
+ * one is proven to dom0 by the catalog, which a storage VM cannot open.
  */
 
 import { equalBytes } from '../shared/bytes.ts';
@@ -11,12 +14,12 @@ import type { RootHash } from '../shared/ids.ts';
 import type { setRoot } from '../shared/protocol/storage.ts';
 import { decodeRoot } from '../shared/root.ts';
 import type { Root } from '../shared/root.ts';
-import { descendsFromKey, replacesKey } from '../shared/rotation.ts';
+import { descendsFromKey } from '../shared/rotation.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import type { BackEnd } from './back-end.ts';
 
-/** A larger step of the counter could exhaust it; dom0's steps are 1, or a few after lost races. */
+/** A larger step of the counter could exhaust it; dom0's steps are 1, or as many as roots that this store missed. */
 const MAX_COUNTER_STEP = 2 ** 16;
 
 export async function serveSetRoot(session: ServiceSession<typeof setRoot>, backEnd: BackEnd): Promise<void> {
@@ -30,8 +33,7 @@ export async function serveSetRoot(session: ServiceSession<typeof setRoot>, back
 /**
  * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards.
  * Throws `store-replaced` for a root of another repository or key, also one that was replaced, `store-rolled-back` for a counter that does
- * not grow, `refused` for one that does not follow what it was expected to follow, `store-damaged` if the current
- * root cannot be read.
+ * not grow, `refused` for one whose counter skips too far, `store-damaged` if the current root cannot be read.
  */
 export async function publish(backEnd: BackEnd, root: Root, expected: RootHash): Promise<RootHash> {
   const current = await readCurrent(backEnd);
@@ -39,7 +41,7 @@ export async function publish(backEnd: BackEnd, root: Root, expected: RootHash):
   if (current !== undefined && !isOfOwner(root, current)) throw replaced();
   if ((current?.hash ?? NO_ROOT) !== expected) return current?.hash ?? NO_ROOT;
   if (current !== undefined && !maySign(root, current)) throw replaced();
-  checkSuccessor(root, current, expected);
+  if (current !== undefined) checkCounter(root, current);
   await settlePin(backEnd, current ?? root);
   if (!(await backEnd.addRoot(expected, root.bytes))) return (await readCurrent(backEnd))?.hash ?? NO_ROOT;
   await settlePin(backEnd, root);
@@ -54,19 +56,21 @@ async function readCurrent(backEnd: BackEnd): Promise<Root | undefined> {
 /** True if `root` is of the repository of `current`, by its key, one before it, or one that may follow: a run that lost a race. */
 function isOfOwner(root: Root, current: Root): boolean {
   if (root.body.repository !== current.body.repository) return false;
-  return maySign(root, current) || descendsFromKey(current.body, root.body.publicKey, 0);
+  const [its, own] = [root.body.publicKey, current.body.publicKey];
+  return descendsFromKey(root.body, own, 0) || descendsFromKey(current.body, its, 0);
 }
 
-/** True if `root` is signed by the key of `current`, or by one that this very root puts in its place. */
-function maySign({ body }: Root, { body: { publicKey } }: Root): boolean {
-  return equalBytes(body.publicKey, publicKey) || replacesKey(body, publicKey);
+/** True if `root` is signed by the key of `current`, or by one that was put in its place since. */
+function maySign({ body }: Root, { body: { publicKey, counter } }: Root): boolean {
+  return descendsFromKey(body, publicKey, counter);
 }
 
-/** Makes the key of `root`, which is or becomes current, the pinned one: the first is pinned, a replaced one follows it. */
-async function settlePin(backEnd: BackEnd, { body }: Root): Promise<void> {
-  const { publicKey, rotations } = body;
-  const before = rotations.at(-1)?.publicKey;
-  if (!equalBytes(await backEnd.pinKey(publicKey, before), publicKey)) throw replaced();
+/** Makes the key of `root`, which is or becomes current, the pinned one: the first is pinned, one before it is replaced. */
+async function settlePin(backEnd: BackEnd, { body: { publicKey, rotations } }: Root): Promise<void> {
+  const pinned = await backEnd.pinKey(publicKey);
+  if (equalBytes(pinned, publicKey)) return;
+  const isBefore = rotations.some((entry) => equalBytes(entry.publicKey, pinned));
+  if (!isBefore || !equalBytes(await backEnd.pinKey(publicKey, pinned), publicKey)) throw replaced();
 }
 
 function replaced(): BackupError {
@@ -76,10 +80,8 @@ function replaced(): BackupError {
   );
 }
 
-function checkSuccessor(root: Root, current: Root | undefined, expected: RootHash): void {
-  if (root.body.previous !== expected)
-    throw new BackupError('refused', 'the root does not follow the one it was to replace');
-  const before = current?.body.counter ?? 0;
+function checkCounter(root: Root, current: Root): void {
+  const before = current.body.counter;
   const { counter } = root.body;
   if (counter <= before) {
     throw new BackupError(

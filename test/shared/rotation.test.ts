@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { utf8 } from '../../shared/bytes.ts';
 import { NO_ROOT, newRepositoryId, rootHashOf } from '../../shared/ids.ts';
 import { FORMAT_VERSION } from '../../shared/root.ts';
-import { badRotation, descendsFromKey, replacesKey, signRotation } from '../../shared/rotation.ts';
+import { badRotation, descendsFromKey, signRotation } from '../../shared/rotation.ts';
 import type { KeyHistory, Rotation } from '../../shared/rotation.ts';
 
 /** A key as the owner of a repository has it. */
@@ -46,15 +46,6 @@ test('a chain of keys leads from the first to the current one', () => {
     });
     expect(descendsFromKey(history, keyOf(99).publicKey, 1)).toBe(false);
   }
-});
-
-test('a root replaces a key only where it is the first that the next one signed', () => {
-  const [first, second] = [KEYS[0]!.publicKey, KEYS[1]!.publicKey];
-  expect(replacesKey(historyOf([4]), first)).toBe(true);
-  expect(replacesKey(historyOf([4], 1), first)).toBe(false);
-  expect(replacesKey(historyOf([4]), second)).toBe(false);
-  expect(replacesKey(historyOf([4, 6]), first)).toBe(false);
-  expect(replacesKey(historyOf([]), first)).toBe(false);
 });
 
 describe('a chain is broken by', () => {

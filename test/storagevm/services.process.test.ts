@@ -381,7 +381,7 @@ describe('R41: qubes.BackupSetRoot', () => {
     expect(await publishRoot(home, first!)).toBe(second!.hash);
   });
 
-  test('refuses an unsigned, foreign, older or forked root, with a code, and stays as it was', async () => {
+  test('refuses an unsigned, foreign or older root and one that skips too far, with a code, and stays as it was', async () => {
     const repository = new TestRepository();
     const roots = repository.chain(3);
     for (const root of roots) await publishRoot(home, root);
@@ -394,7 +394,6 @@ describe('R41: qubes.BackupSetRoot', () => {
       [forged, 'store-damaged'],
       [new TestRepository().root(last), 'store-replaced'],
       [repository.root(last, { counter: 2 }), 'store-rolled-back'],
-      [repository.root(roots[1], { counter: 4 }), 'refused'],
       [repository.root(last, { counter: 3 + 2 ** 16 + 1 }), 'refused'],
     ] as const;
     for (const [root, code] of attempts) {

@@ -77,16 +77,21 @@ describe('R41: setRoot', () => {
     expect(rivals.map(({ hash }) => hash)).toContain(answers[0]);
   });
 
-  test('refuses a root that does not name its predecessor', async () => {
-    const [first, second] = repository.chain(2);
-    await setAll([first!, second!]);
-    await expectRefused(repository.root(first, { counter: 3 }), 'refused', second!.hash);
-    await expectRefused(repository.root(undefined, { counter: 3 }), 'refused', second!.hash);
+  test('R44: accepts a later root than the next where the caller knows which one it replaces', async () => {
+    const roots = repository.chain(9);
+    await setAll(roots.slice(0, 2));
+    expect(await set(roots[6]!, roots[5]!.hash)).toBe(roots[1]!.hash);
+    expect(await set(roots[6]!, roots[1]!.hash)).toBe(roots[6]!.hash);
+    await expectRefused(roots[4]!, 'store-rolled-back', roots[6]!.hash);
+    await setAll(roots.slice(7));
   });
 
-  test('refuses a first root that names a predecessor', async () => {
-    await expectRefused(repository.root(repository.root()), 'refused', NO_ROOT);
-    expect(existsSync(folder)).toBe(false);
+  test('R44: accepts any root as its first, and pins its key', async () => {
+    const last = repository.chain(4).at(-1)!;
+    expect(await set(last)).toBe(NO_ROOT);
+    expect(await set(last, NO_ROOT)).toBe(last.hash);
+    await expectRefused(new TestRepository().root(last), 'store-replaced');
+    await setAll([repository.root(last)]);
   });
 
   test.each([1, 4, 5])('refuses the counter %i after 5', async (counter) => {
@@ -102,7 +107,6 @@ describe('R41: setRoot', () => {
   test.each([2 ** 16 + 1, Number.MAX_SAFE_INTEGER - 10])(
     'refuses a step of the counter by %i',
     async (step) => {
-      await expectRefused(repository.root(undefined, { counter: step }), 'refused');
       const first = await setAll(repository.chain(1));
       await expectRefused(repository.root(first, { counter: 1 + step }), 'refused');
     },
@@ -136,18 +140,36 @@ describe('R41: setRoot', () => {
       await setAll([third.next.root(third.root)]);
     });
 
-    test('is refused unless it replaces the current key with this very root', async () => {
+    test('is refused unless it replaces the current key', async () => {
       const [first, second] = repository.chain(2);
       await setAll([first!, second!]);
       const stale = repository.replaceKey(first!).root; // Follows an older root.
       expect(await set(stale)).toBe(second!.hash);
-      // The signature is for counter 3: not for any other root.
-      await expectRefused(repository.replaceKey(second!, { counter: 4 }).root, 'store-replaced');
-      // The chain that this store saw must be the last step.
+      // An earlier replacement proves nothing of a key that came later.
       const { next, root } = repository.replaceKey(second!);
-      await expectRefused(next.root(root), 'store-replaced', second!.hash);
-      const two = next.replaceKey(root).root;
-      await expectRefused({ ...two, body: { ...two.body, previous: second!.hash } }, 'store-replaced');
+      await setAll([root]);
+      const { repository: id, rotations } = root.body;
+      await expectRefused(new TestRepository(id).root(root, { rotations }), 'store-replaced');
+      await expectRefused(repository.root(root, { rotations }), 'store-replaced');
+      await setAll([next.root(root)]);
+    });
+
+    test('R44: is accepted with those between that this store missed, and by none of them afterwards', async () => {
+      const first = await setAll(repository.chain(1));
+      const second = repository.replaceKey(first);
+      const third = second.next.replaceKey(second.next.root(second.root));
+      const later = third.next.root(third.root);
+      expect(await set(later, first.hash)).toBe(later.hash);
+      await expectRefused(second.next.root(later), 'store-replaced');
+      await setAll([third.next.root(later)]);
+    });
+
+    test('R44: is pinned also where a run died that skipped some', async () => {
+      const first = await setAll(repository.chain(1));
+      const second = repository.replaceKey(first);
+      const third = second.next.replaceKey(second.root);
+      expect(await new DirectoryBackEnd(folder).addRoot(first.hash, third.root.bytes)).toBe(true);
+      await setAll([third.next.root(third.root)]);
     });
 
     test('is pinned also where a run died before it was', async () => {
