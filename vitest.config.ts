@@ -26,13 +26,22 @@ export default defineConfig({
         'dom0/{seal,keys,repository,session,state,storage}/**/*.ts',
         'dom0/call.ts',
       ],
-      exclude: ['shared/*.d.ts', 'shared/service.ts'], // The harness is a process: test/shared/service.process.test.ts.
+      // shared/service.ts is what makes a process a service: its descriptors 0 and 1, exit status and death by signal.
+      // No test can take it into its own process; test/shared/service.process.test.ts tests it as services are used.
+      exclude: ['shared/*.d.ts', 'shared/service.ts'],
       reporter: ['text', 'html'],
       thresholds: {
-        branches: 92,
+        branches: 95,
         'shared/*.ts': { branches: 95 },
+        'shared/protocol/**': { branches: 95 },
+        'shared/wire/**': { branches: 95 },
         'dom0/seal/**': { branches: 95 },
-        'dom0/{keys,session}/**': { branches: 92 },
+        'dom0/keys/**': { branches: 95 },
+        'dom0/repository/**': { branches: 95 },
+        'dom0/session/**': { branches: 95 },
+        'dom0/state/**': { branches: 95 },
+        'dom0/storage/**': { branches: 95 },
+        'dom0/call.ts': { branches: 95 },
       },
     },
     projects: [

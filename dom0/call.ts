@@ -8,6 +8,13 @@ import type { SessionOptions } from '../shared/wire/session.ts';
 import type { ServiceCall } from './domains/domains.ts';
 import { within } from './timeout.ts';
 
+type Exit = Awaited<ServiceCall['exited']>;
+
+/** How a process ended: `status 1`, or the name of the signal that killed it. */
+export function exitText({ code, signal }: Exit): string {
+  return signal ?? `status ${String(code)}`;
+}
+
 export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
   readonly session: Session<ToCaller, ToService>;
   readonly #call: ServiceCall;
@@ -37,13 +44,13 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
     await this.session.finish();
     await this.session.drained();
     this.#call.hangUp();
-    const { code, signal } = await within(EXIT_TIMEOUT, this.#call.exited, () => {
+    const exit = await within(EXIT_TIMEOUT, this.#call.exited, () => {
       return new BackupError('timeout', `${this.#call.peer} answered, but does not exit`);
     });
-    if (code !== 0) {
+    if (exit.code !== 0) {
       throw new BackupError(
         'service-died',
-        `${this.#call.peer} ended with ${signal ?? `status ${code ?? '?'}`} after its last message`,
+        `${this.#call.peer} ended with ${exitText(exit)} after its last message`,
       );
     }
   }
@@ -80,7 +87,7 @@ export class Call<ToService extends FrameTable, ToCaller extends FrameTable> {
     this.abort();
     const parts: string[] = [];
     if (ended !== undefined && isBackupError(error, 'service-died')) {
-      parts.push(ended.signal === null ? `exit status ${ended.code ?? '?'}` : `killed by ${ended.signal}`);
+      parts.push(`${ended.signal === null ? 'exit' : 'killed by'} ${exitText(ended)}`);
     }
     const stderr = this.#call.stderr().trim();
     if (stderr !== '') parts.push(`it said: ${stderr}`);

@@ -28,9 +28,14 @@ export function encodeCbor(value: unknown): Uint8Array {
   return new Uint8Array(bytes); // The encoder reuses its buffer.
 }
 
-/** Encodes `value`, checked and converted by `schema`. */
+/** Encodes `value`, checked and converted by `schema`. Throws `internal` on one that does not fit it. */
 export function encodeWith<S extends z.ZodType>(schema: S, value: z.output<S>): Uint8Array {
-  return encodeCbor(schema.encode(value));
+  const result = schema.safeEncode(value);
+  if (result.success) return encodeCbor(result.data);
+  throw new BackupError(
+    'internal',
+    `a message to be sent does not fit its schema (${issuesOf(result.error)})`,
+  );
 }
 
 /**
@@ -42,8 +47,13 @@ export function decodeWith<S extends z.ZodType>(schema: S, untrustedBytes: Uint8
   const untrusted: unknown = codec.decode(new Uint8Array(untrustedBytes)); // A copy: byte strings alias their input.
   const result = schema.safeParse(untrusted);
   if (result.success) return result.data;
-  const where = result.error.issues.map((issue) => `${issue.path.join('.') || 'message'}: ${issue.code}`);
-  throw new BackupError('protocol', `a message does not fit its schema (${where.slice(0, 3).join(', ')})`);
+  throw new BackupError('protocol', `a message does not fit its schema (${issuesOf(result.error)})`);
+}
+
+/** Where the first of them are, and what they are. */
+function issuesOf({ issues }: z.ZodError): string {
+  const where = issues.map((issue) => `${issue.path.join('.') || 'message'}: ${issue.code}`);
+  return where.slice(0, 3).join(', ');
 }
 
 /** Checks that `bytes` hold exactly one item of the narrowed, deterministic encoding. Throws `protocol`. */

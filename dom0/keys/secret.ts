@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { hex, utf8 } from '../../shared/bytes.ts';
-import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
+import { BackupError, messageOf } from '../../shared/errors.ts';
 import { MAX_PASSPHRASE } from '../../shared/limits.ts';
 import type { KeySlot } from '../../shared/root.ts';
 import { parsePaperWords } from '../words.ts';
@@ -112,7 +112,7 @@ function readSmallFile(file: string): Uint8Array {
   try {
     descriptor = openSync(file, 'r');
   } catch (cause) {
-    throw new BackupError('usage', `cannot read ${file} (${systemCode(cause) ?? 'error'})`, { cause });
+    throw new BackupError('usage', `cannot read ${file}: ${messageOf(cause)}`, { cause });
   }
   try {
     if (fstatSync(descriptor).isDirectory())

@@ -3,7 +3,7 @@
  * written with the record that commits them. A number is final once a root commits it.
  */
 
-import { hex } from '../../shared/bytes.ts';
+import { hex, readU32, u32 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { idBytes } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
@@ -26,7 +26,8 @@ const DROPPED = 0;
 interface Leaf {
   readonly ids: Uint8Array;
   readonly kinds: Uint8Array;
-  readonly epochs: Uint32Array;
+  /** Four bytes a row. */
+  readonly epochs: Uint8Array;
 }
 
 export class BlobTable {
@@ -62,7 +63,7 @@ export class BlobTable {
     return {
       id: hex(leaf.ids.subarray(32 * at, 32 * at + 32)) as ObjectId,
       kind,
-      epoch: leaf.epochs[at] ?? 0,
+      epoch: readU32(leaf.epochs, 4 * at),
     };
   }
 
@@ -75,7 +76,7 @@ export class BlobTable {
     const at = number % TABLE_LEAF_ROWS;
     leaf.ids.set(idBytes(row.id), 32 * at);
     leaf.kinds[at] = row.kind;
-    leaf.epochs[at] = row.epoch;
+    leaf.epochs.set(u32(row.epoch), 4 * at);
     return number;
   }
 
@@ -88,7 +89,7 @@ export class BlobTable {
       const at = number % TABLE_LEAF_ROWS;
       leaf.ids.fill(0, 32 * at, 32 * at + 32);
       leaf.kinds[at] = DROPPED;
-      leaf.epochs[at] = 0;
+      leaf.epochs.fill(0, 4 * at, 4 * at + 4);
       touched.add(index);
     }
     return touched;
@@ -141,7 +142,7 @@ export class BlobTable {
     const leaf: Leaf = {
       ids: new Uint8Array(32 * TABLE_LEAF_ROWS),
       kinds: new Uint8Array(TABLE_LEAF_ROWS),
-      epochs: new Uint32Array(TABLE_LEAF_ROWS),
+      epochs: new Uint8Array(4 * TABLE_LEAF_ROWS),
     };
     if (reference === undefined) return leaf;
     const sealer = this.#sealer(KIND.tableLeaf, index, reference.epoch);
@@ -158,18 +159,11 @@ export class BlobTable {
     }
     leaf.ids.set(record.ids);
     leaf.kinds.set(record.kinds);
-    const epochs = new DataView(record.epochs.buffer, record.epochs.byteOffset, record.epochs.length);
-    for (let at = 0; at < rows; at++) leaf.epochs[at] = epochs.getUint32(4 * at);
+    leaf.epochs.set(record.epochs);
     return leaf;
   }
 }
 
-function encodeLeaf(leaf: Leaf, rows: number): TableLeaf {
-  const epochs = new DataView(new ArrayBuffer(4 * rows));
-  for (let at = 0; at < rows; at++) epochs.setUint32(4 * at, leaf.epochs[at] ?? 0);
-  return {
-    ids: leaf.ids.slice(0, 32 * rows),
-    kinds: leaf.kinds.slice(0, rows),
-    epochs: new Uint8Array(epochs.buffer),
-  };
+function encodeLeaf({ ids, kinds, epochs }: Leaf, rows: number): TableLeaf {
+  return { ids: ids.slice(0, 32 * rows), kinds: kinds.slice(0, rows), epochs: epochs.slice(0, 4 * rows) };
 }

@@ -1,6 +1,5 @@
 /** Every object that a repository still needs, and the live list that tells storage so (docs/format.md, section 4). */
 
-import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { objectIdOf } from '../../shared/ids.ts';
 import { encodeLiveList, livePrefix } from '../../shared/live-list.ts';
@@ -25,12 +24,7 @@ async function* objectsOfVm(history: VmHistory): AsyncGenerator<ObjectId> {
   for await (const { id } of history.recordObjects()) yield id;
   let needed = NumberSet.empty;
   for await (const { live } of history.snapshotsWithLive()) needed = needed.union(live);
-  for (const number of needed) {
-    const row = await history.table.row(number);
-    if (row === undefined)
-      throw new BackupError('store-damaged', `the blob table of ${history.name} has no row ${number}`);
-    yield row.id;
-  }
+  for (const number of needed) yield (await history.rowOf(number)).id;
 }
 
 /**

@@ -132,10 +132,22 @@ export class ObjectStore {
   }
 }
 
-const KIND_NAMES = new Map<Kind, string>(Object.entries(KIND).map(([name, kind]) => [kind, name]));
+/** What people call each kind. */
+const KIND_NAMES: Readonly<Record<Kind, string>> = {
+  [KIND.catalog]: 'catalog',
+  [KIND.rootSegment]: 'list of roots',
+  [KIND.vmRecord]: 'VM record',
+  [KIND.tableLeaf]: 'blob table',
+  [KIND.snapshot]: 'snapshot',
+  [KIND.snapshotSegment]: 'list of snapshots',
+  [KIND.config]: 'configuration',
+  [KIND.liveSet]: 'live set',
+  [KIND.content]: 'content blob',
+  [KIND.tree]: 'tree blob',
+};
 
 function nameOf({ kind, number }: Place): string {
-  return `${KIND_NAMES.get(kind) ?? 'object'} ${number}, which this run stored`;
+  return `${KIND_NAMES[kind]} ${number}, which this run stored`;
 }
 
 function annotate<T>(what: string, work: () => T): T {

@@ -51,7 +51,7 @@ function rewrapped(record: VmRecord, from: Keyring, to: Keyring): VmRecord {
     epoch,
     wrapped: to.wrapVmKey(id, epoch, from.unwrapVmKey(id, epoch, wrapped)),
   }));
-  const epoch = (keys.at(-1)?.epoch ?? 0) + 1;
+  const epoch = Math.max(...keys.map((key) => key.epoch)) + 1;
   const fresh = randomBytes(32);
   keys.push({ epoch, wrapped: to.wrapVmKey(id, epoch, fresh) });
   fresh.fill(0);

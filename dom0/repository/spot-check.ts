@@ -67,8 +67,7 @@ export class SpotCheck {
       while (left > 0 && !this.#stopped) {
         const { value: index } = order.next();
         if (index === undefined) return;
-        const target = await targetOf(index);
-        const bytes = target === undefined ? 0 : await this.#verify(target);
+        const bytes = await this.#verify(() => targetOf(index));
         left -= bytes; // Not in one expression with the await: it would take off from what was left before.
       }
     };
@@ -76,8 +75,11 @@ export class SpotCheck {
   }
 
   /** Bytes of payload that were verified. */
-  async #verify({ sealer, id, what }: StoredObject): Promise<number> {
+  async #verify(find: () => Promise<StoredObject | undefined>): Promise<number> {
     try {
+      const target = await find();
+      if (target === undefined) return 0;
+      const { sealer, id, what } = target;
       const { length } = await this.#store.getFromStorage(sealer, id, what);
       this.result.objects += 1;
       this.result.bytes += length;
@@ -93,8 +95,8 @@ export class SpotCheck {
 }
 
 async function blobAt(history: VmHistory, number: number | undefined): Promise<StoredObject | undefined> {
-  const row = number === undefined ? undefined : await history.table.row(number);
-  if (number === undefined || row === undefined) return undefined;
+  if (number === undefined) return undefined;
+  const row = await history.rowOf(number);
   const sealer = history.sealer(row.kind, number, row.epoch);
   return { sealer, id: row.id, what: `blob ${number} of ${history.name}` };
 }

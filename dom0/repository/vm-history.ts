@@ -7,6 +7,7 @@ import { NumberSet } from '../../shared/numbers.ts';
 import { KIND } from '../seal/object.ts';
 import type { Kind } from '../seal/object.ts';
 import { BlobTable } from './blob-table.ts';
+import type { Row } from './blob-table.ts';
 import type { ObjectStore, Sealer } from './object-store.ts';
 import { snapshotSchema, snapshotSegmentSchema } from './records.ts';
 import type { CatalogEntry, Snapshot, SnapshotEntry, VmRecord } from './records.ts';
@@ -57,6 +58,13 @@ export class VmHistory {
       throw new BackupError('store-damaged', `${this.name} has no key of epoch ${epoch}`);
     const key = this.#repository.keyring.unwrapVmKey(id, epoch, wrapped);
     return { key, place: { kind, repository: this.#repository.keyring.repository, vm: id, number, epoch } };
+  }
+
+  /** The row of a blob that a snapshot refers to. Throws `store-damaged` if there is none. */
+  async rowOf(number: number): Promise<Row> {
+    const row = await this.table.row(number);
+    if (row !== undefined) return row;
+    throw new BackupError('store-damaged', `the blob table of ${this.name} has no row ${number}`);
   }
 
   /** All snapshots, oldest first. */

@@ -6,8 +6,8 @@
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { hchacha } from '@noble/ciphers/chacha.js';
+import { lengthOf } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
-import { lengthOf } from '../../shared/wire/frame.ts';
 
 export const KEY_SIZE = 32;
 export const NONCE_SIZE = 24;

@@ -98,10 +98,8 @@ export class BlobServer {
   }
 
   async #fetch(number: number): Promise<Uint8Array> {
-    const { table, name } = this.#history;
-    const row = await table.row(number);
-    if (row === undefined)
-      throw new BackupError('store-damaged', `the blob table of ${name} has no row ${number}`);
+    const { name } = this.#history;
+    const row = await this.#history.rowOf(number);
     if (this.#grant.treesOnly && row.kind !== KIND.tree) {
       throw new BackupError(
         'refused',

@@ -8,6 +8,7 @@ import { byteString, escapeText } from '../../shared/bytes.ts';
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { EXIT_TIMEOUT, MAX_SHOWN_NAME, RECEIVER_TIMEOUT } from '../../shared/limits.ts';
+import { exitText } from '../call.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import { within } from '../timeout.ts';
 
@@ -83,11 +84,12 @@ export class FileCopy {
       );
     }
     this.#call.hangUp();
-    const { code, signal } = await within(EXIT_TIMEOUT, this.#call.exited, () => this.#silent());
-    if (code !== 0) {
-      const status = signal ?? `status ${code ?? '?'}`;
-      throw new BackupError('service-died', `${this.#call.peer} ended with ${status} after its answer`);
-    }
+    const exit = await within(EXIT_TIMEOUT, this.#call.exited, () => this.#silent());
+    if (exit.code !== 0)
+      throw new BackupError(
+        'service-died',
+        `${this.#call.peer} ended with ${exitText(exit)} after its answer`,
+      );
   }
 
   /** Ends the call, in any state; it is over when this resolves. */
@@ -124,13 +126,12 @@ export class FileCopy {
   }
 
   async #noAnswer(length: number): Promise<BackupError> {
-    const { code, signal } = await within(EXIT_TIMEOUT, this.#call.exited, () => this.#silent());
+    const exit = await within(EXIT_TIMEOUT, this.#call.exited, () => this.#silent());
     const said = this.#call.stderr().trim();
     const what = length === 0 ? 'ended without an answer' : 'gave an answer that is none';
-    const status = signal ?? `status ${code ?? '?'}`;
     return new BackupError(
       length === 0 ? 'service-died' : 'protocol',
-      `${this.#call.peer} ${what} (${status}${said === '' ? '' : `; it said: ${said}`})`,
+      `${this.#call.peer} ${what} (${exitText(exit)}${said === '' ? '' : `; it said: ${said}`})`,
     );
   }
 

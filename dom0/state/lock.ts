@@ -13,11 +13,11 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {
-      const busy = systemCode(cause) === 'EADDRINUSE';
-      const message = busy
-        ? `another run is using ${folder}: wait for it to end`
-        : `cannot lock ${folder}: ${messageOf(cause)}`;
-      reject(new BackupError(busy ? 'locked' : 'io', message, { cause }));
+      reject(
+        systemCode(cause) === 'EADDRINUSE'
+          ? new BackupError('locked', `another run is using ${folder}: wait for it to end`, { cause })
+          : new BackupError('io', `cannot lock ${folder}: ${messageOf(cause)}`, { cause }),
+      );
     });
     server.listen(`\0qubes-backup-${dev}-${ino}`, resolve);
   });

@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { readU32 } from '../bytes.ts';
+import { lengthOf } from '../bytes.ts';
 import { encodeWith, decodeWith } from '../cbor.ts';
 import { BackupError } from '../errors.ts';
 import { FRAME_COST, MAX_CONTROL, MAX_TEXT } from '../limits.ts';
@@ -104,11 +104,6 @@ export function creditFor(length: number): number {
   return length + FRAME_COST;
 }
 
-/** The length of a bulk value, whole or in pieces. */
-export function lengthOf(value: Uint8Array | readonly Uint8Array[]): number {
-  return value instanceof Uint8Array ? value.length : value.reduce((sum, piece) => sum + piece.length, 0);
-}
-
 /** Header and payload of a frame, ready to write. Throws `internal` on a value its own spec refuses. */
 export function encodeFrame(spec: FrameSpec, value: unknown): Uint8Array[] {
   const pieces: readonly Uint8Array[] =
@@ -162,23 +157,23 @@ export class FrameReader {
 
   /** Throws `protocol` unless the peer speaks this protocol and version. */
   async readMagic(): Promise<void> {
-    const magic = new Uint8Array(MAGIC.length);
+    const magic = Buffer.alloc(MAGIC.length);
     await this.#fill(magic);
-    if (Buffer.compare(magic, MAGIC) === 0) return;
+    if (magic.equals(MAGIC)) return;
     const start = MAGIC.subarray(0, 7).equals(magic.subarray(0, 7));
     throw new BackupError(
       'protocol',
       start
-        ? `speaks version ${magic[7] ?? 0} of the protocol; this program speaks version 2: update both`
+        ? `speaks version ${magic.readUInt8(7)} of the protocol; this program speaks version 2: update both`
         : 'did not start with the protocol’s magic: does a login profile of that VM print to stdout?',
     );
   }
 
   async next(): Promise<RawFrame> {
-    const header = new Uint8Array(HEADER_SIZE);
+    const header = Buffer.alloc(HEADER_SIZE);
     await this.#fill(header);
-    const untrustedType = header[0] ?? 0;
-    const untrustedLength = readU32(header, 1);
+    const untrustedType = header.readUInt8(0);
+    const untrustedLength = header.readUInt32BE(1);
     const known = this.#specs.get(untrustedType);
     if (known === undefined)
       throw new BackupError('protocol', `sent a frame of unknown type ${untrustedType}`);

@@ -9,18 +9,10 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { lengthOf } from '../bytes.ts';
 import { BackupError, isBackupError } from '../errors.ts';
 import { FRAME_COST, IDLE_TIMEOUT, MAX_CONTROL_QUEUED, PING_INTERVAL } from '../limits.ts';
-import {
-  COMMON,
-  FrameReader,
-  HEADER_SIZE,
-  MAGIC,
-  creditFor,
-  decodeFrame,
-  encodeFrame,
-  lengthOf,
-} from './frame.ts';
+import { COMMON, FrameReader, HEADER_SIZE, MAGIC, creditFor, decodeFrame, encodeFrame } from './frame.ts';
 import type { BulkSpec, FrameSpec, FrameTable, RawFrame, ValueOf } from './frame.ts';
 import type { ByteIo } from './io.ts';
 

@@ -1,7 +1,9 @@
 /** What a disposable's session may read: once more than it needs, but not for ever. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { BlobServer } from '../../dom0/session/blob-server.ts';
+import { BackupError } from '../../shared/errors.ts';
 import { MAX_BLOBS_REQUESTED, MAX_READS, MAX_REQUEST } from '../../shared/limits.ts';
 import { failure } from '../support/failure.ts';
 import {
@@ -25,10 +27,11 @@ async function serve(treesOnly: boolean) {
   const history = await historyFor(repository);
   const numbers = await history.newestLive();
   const sent: number[] = [];
+  const { store } = repository;
   const failed: unknown[] = [];
   let idle = Promise.withResolvers<undefined>();
   const server = new BlobServer(
-    repository.store,
+    store,
     history,
     { numbers, treesOnly },
     {
@@ -52,7 +55,18 @@ async function serve(treesOnly: boolean) {
       idle = Promise.withResolvers();
     }
   };
-  return { server, ask, sent, failed, content, old, tree, close: () => machine.storage.close() };
+  return {
+    server,
+    ask,
+    sent,
+    failed,
+    store,
+    history,
+    content,
+    old,
+    tree,
+    close: () => machine.storage.close(),
+  };
 }
 
 it('R02: a scan gets the trees of its base: no content, and no tree of an older snapshot', async () => {
@@ -77,3 +91,36 @@ it('a session may ask for so many blobs at a time, and so often in all', async (
   await close();
   await fresh.close();
 }, 60_000);
+
+it('requests that overlap are answered in the order they came', async () => {
+  const { server, ask, sent, content, tree, close } = await serve(false);
+  server.request([content, tree]);
+  await ask(tree, content);
+  while (sent.length < 4) await nextTurn();
+  expect(sent).toEqual([content, tree, tree, content]);
+  await close();
+});
+
+it('who says that it is done gets nothing more, and no failure either', async () => {
+  for (const end of ['resolve', 'reject'] as const) {
+    const { server, sent, failed, store, history, tree, close } = await serve(true);
+    await history.table.row(tree); // Its table is read already: only the blob is waited for.
+    const fetched = Promise.withResolvers<Uint8Array>();
+    store.get = () => fetched.promise;
+    server.request([tree, tree]);
+    server.stop();
+    if (end === 'resolve') fetched.resolve(new Uint8Array(1));
+    else fetched.reject(new BackupError('store-missing', 'lost'));
+    for (let turns = 0; turns < 10; turns++) await nextTurn();
+    expect([sent, failed]).toEqual([[], []]);
+    await close();
+  }
+});
+
+it('a blob that its snapshot names and the table lacks is damage of the store', async () => {
+  const { ask, failed, history, content, close } = await serve(false);
+  await history.table.drop([content]);
+  await ask(content);
+  expect(failed).toMatchObject([{ code: 'store-damaged' }]);
+  await close();
+});

@@ -116,6 +116,27 @@ test('a name as long as the format has one is taken, and cut for showing', async
   expect((await outcomeOf([answer(17, 1, '\xff'.repeat(16_384))], 1, 1))?.message.length).toBeLessThan(5000);
 });
 
+test('what it said instead of an answer is told; so is how the call broke', async () => {
+  const ending = (parts: Pick<ServiceCall, 'io' | 'stderr'>) => {
+    const nothing = () => undefined;
+    const exited = Promise.resolve({ code: null, signal: 'SIGKILL' });
+    // Without a time of its own, as a receiver on Qubes OS: it is given RECEIVER_TIMEOUT.
+    return new FileCopy({ peer: 'target: qubes.Filecopy', exited, hangUp: nothing, kill: nothing, ...parts });
+  };
+  const io = (read: () => Promise<number>) => ({ read, write: () => Promise.reject(new Error('EPIPE')) });
+  const messageOf = async (copy: FileCopy) => (await rejection(copy.write(Buffer.from('piece')))).message;
+  const quiet = { io: io(() => Promise.resolve(0)), stderr: () => ' ' };
+  expect(await messageOf(ending({ ...quiet, stderr: () => 'no such user\n' }))).toContain(
+    'ended without an answer (SIGKILL; it said: no such user)',
+  );
+  expect(await messageOf(ending(quiet))).toContain('ended without an answer (SIGKILL)');
+  const broken = ending({ ...quiet, io: io(() => Promise.reject(new Error('the pipe is gone'))) });
+  expect(await rejection(broken.write(Buffer.from('piece')))).toMatchObject({
+    code: 'service-died',
+    message: 'the pipe is gone',
+  });
+});
+
 describe('an answer before the end', () => {
   test('frees a write that waits', async () => {
     const fake = new FakeCall([answer(28, 0, 'f')], { stuck: true, code: 1 });

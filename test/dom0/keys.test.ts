@@ -9,7 +9,7 @@ import { argon2id, calibrate, checkCost, costFor } from '../../dom0/keys/derive.
 import { Keyring } from '../../dom0/keys/keyring.ts';
 import { createKeyFile, passphraseOf, readKeyFile, readPassphraseFile } from '../../dom0/keys/secret.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
-import { createSlot, openKeyring } from '../../dom0/keys/slots.ts';
+import { createSlot, openKeyring, opensSlot } from '../../dom0/keys/slots.ts';
 import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
 import { hex, utf8 } from '../../shared/bytes.ts';
 import { NO_ROOT, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
@@ -110,6 +110,15 @@ describe('key slots', () => {
       expect(() => opened.unwrapVmKey(newVmId(), 1, wrapped)).toThrow(withCode('store-damaged'));
     }
   });
+
+  it('R35: of a passphrase takes a measured cost, which opens again', async () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const slot = await createSlot(keyring, passphrase, 'a');
+    if (slot.kind !== 'passphrase') throw new Error('a passphrase makes a slot of its kind');
+    expect(() => checkCost(slot)).not.toThrow();
+    expect(await opensSlot(keyring.repository, slot, passphrase)).toBe(true);
+    expect(await opensSlot(keyring.repository, slot, passphraseOf('wrong'))).toBe(false);
+  }, 60_000);
 
   it('R51: a wrong passphrase is told apart from damage', async () => {
     const keyring = Keyring.create(newRepositoryId());

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
+import type { Repository } from '../../dom0/repository/repository.ts';
 import { runCompare, runEntries, runHistory } from '../../dom0/session/query-sessions.ts';
 import { runExport, runProve, runRestore, runVerify } from '../../dom0/session/read-sessions.ts';
 import type { BlobAccess, ExportSink } from '../../dom0/session/read-sessions.ts';
@@ -288,6 +289,18 @@ describe('an export', () => {
     expect(await codeOf(run('tar', stream('12345', '678901'), sink))).toBe('limit');
   });
 
+  it('gives the blobs of its snapshot, and takes notes, between the pieces', async () => {
+    const play: Play = async (session) => {
+      await session.send('get', { numbers: [0] });
+      expect((await session.receive())?.name).toBe('blob');
+      await session.send('data', utf8('1'));
+      await session.send('note', NOTE);
+      await session.send('progress', PROGRESS);
+      await session.send('done', DONE);
+    };
+    expect(await run('tar', play)).toEqual(DONE);
+  });
+
   it('begins a file copy once, and ends it with a checksum', async () => {
     const begun: boolean[] = [];
     const sink = { begin: (plain: boolean) => Promise.resolve(void begun.push(plain)) };
@@ -345,7 +358,11 @@ describe('a scan', () => {
     counts,
   });
 
-  async function run(play: Play, change: Partial<ScanJob> = {}) {
+  async function run(
+    play: Play,
+    change: Partial<ScanJob> = {},
+    prepare: (repository: Repository) => void = () => undefined,
+  ) {
     const { repository } = await accessOf();
     const writer = await writerFor(repository);
     const job: ScanJob = {
@@ -361,6 +378,7 @@ describe('a scan', () => {
       capacity: 1_000_000,
       ...change,
     };
+    prepare(repository);
     const told: unknown[] = [];
     const listener = {
       progress: (each: unknown) => void told.push(each),
@@ -447,6 +465,38 @@ describe('a scan', () => {
     ],
   ])('refuses one that %s', async (_title, code, play) => {
     expect(await codeOf(run(play))).toBe(code);
+  });
+
+  it('fails as the store fails, not as its reader, and stores nothing more', async () => {
+    const puts: unknown[] = [];
+    const failing = (failure: Error) => (repository: Repository) => {
+      repository.store.storage.put = (object) => {
+        puts.push(object);
+        return Promise.reject(failure);
+      };
+    };
+    const two: Play = async (session) => {
+      for (const text of ['one', 'two', 'three']) await session.send('putContent', utf8(text));
+      await session.receive();
+    };
+    for (const [failure, code] of [
+      [new BackupError('store-full', 'vault is full'), 'store-full'],
+      [new TypeError('a mistake'), 'internal'],
+    ] as const) {
+      puts.length = 0;
+      const { code: found, message } = await rejection(run(two, {}, failing(failure)));
+      expect([found, message, puts.length]).toEqual([code, failure.message, 1]);
+    }
+  });
+
+  it('fails as the store fails where the table of its base is gone', async () => {
+    const play: Play = async (session) => {
+      await live(session, 1);
+      await session.send('done', done(1));
+    };
+    const gone = new BackupError('store-missing', 'vault lost object 12');
+    const failed = run(play, {}, ({ store }) => void (store.getRecord = () => Promise.reject(gone)));
+    expect(await rejection(failed)).toBe(gone);
   });
 
   it('refuses one that stores more than its volume can hold', async () => {

@@ -6,8 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { ObjectCache } from '../../dom0/state/cache.ts';
 import { makePrivateFolder, readFileIfAny, replaceFile } from '../../dom0/state/files.ts';
 import { lockFolder } from '../../dom0/state/lock.ts';
+import { PinFile } from '../../dom0/state/pin.ts';
 import { utf8 } from '../../shared/bytes.ts';
-import { newRepositoryId, objectIdOf } from '../../shared/ids.ts';
+import { newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
+import { TestRepository } from '../storagevm/fixtures.ts';
 import { failure, rejection } from '../support/failure.ts';
 import { tempFolder } from '../support/temp.ts';
 
@@ -72,6 +74,19 @@ describe('the cache', () => {
     if (id === undefined) throw new Error('there are three');
     cache.put(id, [new Uint8Array(17 * 2 ** 20)]);
     expect(cache.get(id)).toBeUndefined();
+  });
+});
+
+describe('the pin', () => {
+  it('of a root whose catalog is not known yet lists no VMs, and keeps those that it knew', () => {
+    const root = new TestRepository().root();
+    const pin = new PinFile(tempFolder(), 'vault');
+    pin.write(root);
+    expect(pin.read()).toMatchObject({ hash: root.hash, vms: [] });
+    const vms = [{ id: newVmId(), name: 'work' }];
+    pin.write(root, vms);
+    pin.write(root);
+    expect(pin.read()?.vms).toEqual(vms);
   });
 });
 

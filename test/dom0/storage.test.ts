@@ -7,7 +7,7 @@ import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { KIND, seal } from '../../dom0/seal/object.ts';
 import { Storage } from '../../dom0/storage/storage.ts';
 import { BackupError } from '../../shared/errors.ts';
-import { NO_ROOT, newRepositoryId } from '../../shared/ids.ts';
+import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';
 import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Session } from '../../shared/wire/session.ts';
@@ -64,6 +64,17 @@ describe('objects in', () => {
       },
     ],
     [
+      'acknowledges them out of order',
+      'protocol',
+      async (session) => {
+        await session.receive();
+        const second = await session.receive();
+        if (second !== undefined)
+          await session.send('ack', { objects: [{ id: objectIdOf(second.value), stored: true }] });
+        await session.receive();
+      },
+    ],
+    [
       'ends with objects unacknowledged',
       'protocol',
       async (session) => {
@@ -83,6 +94,18 @@ describe('objects in', () => {
     const waiting = [object(), object()].map((each) => codeOf(storage.put(each)));
     expect(await Promise.all(waiting)).toEqual([code, code]);
     await storage.abort();
+  });
+});
+
+describe('a storage VM that cannot be called', () => {
+  it('fails what is asked of it, and nothing of it is left to end', async () => {
+    const callStorage = () => Promise.reject(new BackupError('policy-denied', 'the policy says no'));
+    const storage = new Storage({ callStorage }, 'vault');
+    storage.warmUp();
+    expect(await codeOf(storage.get(object().id))).toBe('policy-denied');
+    expect(await codeOf(storage.put(object()))).toBe('policy-denied');
+    await storage.abort();
+    await storage.close();
   });
 });
 

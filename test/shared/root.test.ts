@@ -177,6 +177,7 @@ describe('R05: a root is damaged if', () => {
     ['a key-file slot with Argon2 parameters', { slots: [{ ...slot, kind: 'keyFile' }] }],
     ['a paper slot with Argon2 parameters', { slots: [{ ...slot, kind: 'paper' }] }],
     ['17 parts of a live list', { live: new Array(17).fill(new Uint8Array(32)) }],
+    ['a rotation that the key before did not sign', { rotations: [rotationEntry] }],
     ['33 rotations', { rotations: new Array(33).fill(rotationEntry) }],
     ['a slot label that moves the cursor', { slots: [{ ...slot, label: '\x1b[2J' }] }],
     ['a short public key', { publicKey: new Uint8Array(31) }],

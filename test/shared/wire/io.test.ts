@@ -1,6 +1,9 @@
 /** A session's two ways to its bytes: descriptors and streams. */
 
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
@@ -29,6 +32,30 @@ describe('descriptors', () => {
     await io.write([utf8('one '), new Uint8Array(0), utf8('two')]);
     await io.write([]);
     expect(readFileSync(output, 'utf8')).toBe('one two');
+    closeSync(from);
+    closeSync(to);
+  });
+
+  it('that are not ready are tried again, and a write that went half is gone on with', async () => {
+    const fifo = join(tempFolder(), 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const [from, to] = [constants.O_RDONLY, constants.O_WRONLY].map((mode) =>
+      openSync(fifo, mode | constants.O_NONBLOCK),
+    ) as [number, number];
+    const io = descriptorIo(from, to);
+    const first = io.read(Buffer.alloc(1)); // Nothing is there yet.
+    await io.write([utf8('a')]);
+    expect(await first).toBe(1);
+    const filling = randomBytes(2 ** 20);
+    const before = filling.subarray(0, writeSync(to, filling)); // As much as the pipe holds.
+    const pieces = [randomBytes(5), randomBytes(200_000), randomBytes(100_000)];
+    const written = io.write(pieces);
+    for (let i = 0; i < 5; i++) await stat(fifo); // Queued behind the write, which finds no room.
+    const all = Buffer.concat([before, ...pieces]);
+    const read = Buffer.alloc(all.length);
+    for (let at = 0; at < read.length;) at += await io.read(read.subarray(at));
+    await written;
+    expect(read.equals(all)).toBe(true);
     closeSync(from);
     closeSync(to);
   });

@@ -9,7 +9,7 @@ import type { Protocol } from '../../../shared/wire/frame.ts';
 import type { ByteIo } from '../../../shared/wire/io.ts';
 import { Session } from '../../../shared/wire/session.ts';
 import type { SessionOptions } from '../../../shared/wire/session.ts';
-import { rejection } from '../../support/failure.ts';
+import { failure, rejection } from '../../support/failure.ts';
 import { waitFor } from '../../support/processes.ts';
 import { readVectors } from '../../support/vectors.ts';
 import {
@@ -106,6 +106,29 @@ describe('a whole conversation', () => {
       const failed = await rejection(play(length));
       expect(failed.code).toBe('service-died');
       expect(failed.message).toContain(PEER);
+    }
+  });
+});
+
+describe('what its own side may not do', () => {
+  test('is refused before it is sent', async () => {
+    const { peer, session } = facing([credit(10 * MiB)]);
+    expect(failure(() => session.send('answer' as 'ask', { number: 1 })).code).toBe('internal');
+    expect((await rejection(session.send('ask', { number: -1 }))).code).toBe('internal');
+    expect((await rejection(session.send('data', Buffer.alloc(MiB + 1)))).message).toContain('over its cap');
+    await session.send('ask', { number: 1 }); // None of that ended the session.
+    expect(framesOf(peer.written).filter(({ type }) => type >= 0x10)).toHaveLength(1);
+  });
+
+  test('ends it with a code and a text, whatever was thrown', async () => {
+    for (const [thrown, text] of [
+      [new TypeError('a mistake'), `${PEER} a mistake`],
+      ['a text', `${PEER} a text`],
+    ] as const) {
+      const { session } = facing([]);
+      const waiting = rejection(session.receive());
+      expect(session.fail(thrown)).toMatchObject({ code: 'internal', message: text });
+      expect(await waiting).toBe(session.fail(new Error('another'))); // The first failure stays.
     }
   });
 });
@@ -300,6 +323,19 @@ describe('credit', () => {
     peer.say(credit(1));
     await blocked;
     expect(sent(peer)).toBe(creditFor(10));
+  });
+
+  test('buys bytes, not any number of frames', async () => {
+    const tiny = frame(0x80, Buffer.of(1));
+    const unread = async (count: number) => {
+      const frames = new Array<Buffer>(count).fill(tiny);
+      const { session } = facing([...frames, end(count, count * tiny.length)], { maxBulkQueued: 10 });
+      await session.closed;
+      return session.failure;
+    };
+    expect(await unread(10)).toBeUndefined();
+    const failed = await unread(11);
+    expect([failed?.code, failed?.message]).toEqual(['protocol', `${PEER} floods with small blobs`]);
   });
 
   test('is never exceeded', async () => {
