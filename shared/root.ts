@@ -64,7 +64,6 @@ const rootBody = z.strictObject({
 });
 
 export type KeySlot = z.output<typeof keySlot>;
-export type PassphraseSlot = z.output<typeof passphraseSlot>;
 export type RootBody = z.output<typeof rootBody>;
 
 /** A decoded root, the bytes it came from, and their hash. */

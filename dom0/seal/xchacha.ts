@@ -9,9 +9,9 @@ import { hchacha } from '@noble/ciphers/chacha.js';
 import { lengthOf } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 
-export const KEY_SIZE = 32;
+const KEY_SIZE = 32;
 export const NONCE_SIZE = 24;
-export const TAG_SIZE = 16;
+const TAG_SIZE = 16;
 
 const ALGORITHM = 'chacha20-poly1305';
 const OPTIONS = { authTagLength: TAG_SIZE };
