@@ -1,24 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { entryRow } from '../../dom0/commands/entry-row.ts';
 import type { ListEntry } from '../../shared/protocol/browse.ts';
-
-const ENTRY: ListEntry = {
-  path: 'a/b',
-  type: 'file',
-  mode: 0o644,
-  uid: 1000,
-  gid: 100,
-  size: 5,
-  mtime: 0,
-  beforeEpoch: false,
-  mtimeNanoseconds: 0,
-  target: null,
-  linked: false,
-  attributes: 0,
-  flags: [],
-  doubtful: false,
-  unreadable: false,
-};
+import { LIST_ENTRY as ENTRY } from '../support/list-entry.ts';
 
 const lineOf = (fields: Partial<ListEntry>) => entryRow('entry', { ...ENTRY, ...fields }).line;
 

@@ -20,6 +20,7 @@ import { exportPaths, prove, restore, scan, verify } from '../../shared/protocol
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Session } from '../../shared/wire/session.ts';
 import { rejection } from '../support/failure.ts';
+import { LIST_ENTRY as ENTRY } from '../support/list-entry.ts';
 import { service } from '../attack/peer/storage-services.ts';
 import { callDisposableHere } from '../support/in-process-services.ts';
 import {
@@ -65,24 +66,6 @@ const DIGEST = 'ab'.repeat(32) as ContentDigest;
 const FOLDER = { kind: 'folder', path: '/mnt' } as const;
 const PROGRESS = { files: 1, bytes: 2, totalFiles: 3, totalBytes: 4 };
 const NOTE = { code: 'changed', path: 'a', detail: 'b' } as const;
-
-const ENTRY: ListEntry = {
-  path: 'a',
-  type: 'file',
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  size: 1,
-  mtime: 0,
-  beforeEpoch: false,
-  mtimeNanoseconds: 0,
-  target: null,
-  flags: [],
-  linked: false,
-  attributes: 0,
-  doubtful: false,
-  unreadable: false,
-};
 
 describe('a listing', () => {
   const question = { kind: 'list', top: 1, path: utf8(''), recursive: true, skipped: false } as const;

@@ -5,40 +5,16 @@ import { MAX_OBJECT, MAX_REQUEST, MAX_ROOT, MAX_SLOTS } from '../../../shared/li
 import { LIST_ROW } from '../../../shared/protocol/storage.ts';
 import type { RootBody } from '../../../shared/root.ts';
 import type { Bench } from '../bench.ts';
-import { at, base64, caseOf } from '../case.ts';
-import type { Case, Outcome, Sketch } from '../case.ts';
+import { at, base64 } from '../case.ts';
+import type { Case } from '../case.ts';
 import { frameBytes } from '../peer/altered.ts';
-import type { Act, Turn } from '../peer/attack.ts';
+import type { Turn } from '../peer/attack.ts';
 import { typeOf } from '../program.ts';
+import { MiB, insert, of, ofBytes, rows } from './rows.ts';
 import { GET, LIST, PUT, SET_ROOT } from './sessions.ts';
-import type { Target } from './sessions.ts';
 
-const MiB = 1024 * 1024;
 const IDLE = 400;
 const ROWS = Math.floor(MiB / LIST_ROW);
-
-const of = (value: unknown): Act => ({ do: 'frame', payload: base64(encodeCbor(value)) });
-const ofBytes = (bytes: Uint8Array): Act => ({ do: 'frame', payload: base64(bytes) });
-const insert = (bytes: Uint8Array, times = 1): Act => ({ do: 'insert', bytes: base64(bytes), times });
-
-type Row = readonly [
-  id: string,
-  attack: string,
-  turns: readonly Turn[],
-  expected: Outcome | readonly Outcome[],
-  more?: Partial<Sketch>,
-];
-
-function rows({ key, command, service, leaves }: Target, all: readonly Row[]): Case[] {
-  return all.map(([id, attack, turns, expected, more]) =>
-    caseOf({
-      id: `${key}-${id}`,
-      ...{ attack, command, service, leaves, turns },
-      expected: typeof expected === 'string' ? [expected] : expected,
-      ...more,
-    }),
-  );
-}
 
 function putCases(): Case[] {
   const ACK = PUT.frame;
