@@ -301,6 +301,8 @@ function openKeys(root, { kind, bytes }) {
     must(memory >= 64 * KiB && memory <= MiB && passes >= 3 && passes <= 16 && lanes >= 1 && lanes <= 8,
       `the root asks for key derivation of ${memory} KiB, ${passes} passes, ${lanes} lanes, and no genuine one does: it ` +
       'was not run. Somebody tampered with this copy: take another');
+  must(root.slots.reduce((sum, { memory = 0, passes = 0 }) => sum + memory * passes, 0) <= 40 * MiB,
+    'the root asks for more key derivation in all than any genuine one does: it was not run. Take another copy');
   const slots = root.slots.filter((slot) => slot.kind === kind), { name } = SECRETS[kind];
   for (const slot of slots) {
     const master = unwrap(slotKey(slot, bytes), 'master', [root.repository, slot.salt], slot.wrapped);

@@ -135,6 +135,13 @@ export const ARGON2_MIN_PASSES = 3;
 export const ARGON2_MAX_MEMORY = KiB * KiB;
 export const ARGON2_MAX_PASSES = 16;
 export const ARGON2_MAX_LANES = 8;
+/** Most memory of a slot that this program makes, in KiB. */
+export const ARGON2_MAX_OWN_MEMORY = 160 * KiB;
+/**
+ * Memory times passes of all passphrase slots together, as a wrong passphrase tries every one: sixteen of the most costly
+ * that this program makes, in KiB.
+ */
+export const ARGON2_MAX_WORK = MAX_SLOTS * ARGON2_MAX_OWN_MEMORY * ARGON2_MAX_PASSES;
 /** Longest passphrase after normalisation. */
 export const MAX_PASSPHRASE = KiB;
 

@@ -8,7 +8,9 @@ import { BackupError, systemCode } from '../../shared/errors.ts';
 import {
   ARGON2_MAX_LANES,
   ARGON2_MAX_MEMORY,
+  ARGON2_MAX_OWN_MEMORY,
   ARGON2_MAX_PASSES,
+  ARGON2_MAX_WORK,
   ARGON2_MIN_MEMORY,
   ARGON2_MIN_PASSES,
 } from '../../shared/limits.ts';
@@ -36,15 +38,22 @@ export function checkCost({ memory, passes, lanes }: Argon2Cost): void {
       'the store offers a passphrase slot weaker than this program ever makes: do not trust it',
     );
   }
-  if (
-    memory > ARGON2_MAX_MEMORY ||
-    passes > ARGON2_MAX_PASSES ||
-    lanes > ARGON2_MAX_LANES ||
-    memory < 8 * lanes
-  ) {
+  if (memory > ARGON2_MAX_MEMORY || passes > ARGON2_MAX_PASSES || lanes > ARGON2_MAX_LANES) {
     throw new BackupError(
       'store-damaged',
       'the store offers a passphrase slot of an absurd cost: do not trust it',
+    );
+  }
+}
+
+/** Throws `store-damaged`, before any is run, if one of a root's passphrase slots may not be run, or all of them would take too long. */
+export function checkCosts(slots: readonly Argon2Cost[]): void {
+  for (const slot of slots) checkCost(slot);
+  const work = slots.reduce((sum, { memory, passes }) => sum + memory * passes, 0);
+  if (work > ARGON2_MAX_WORK) {
+    throw new BackupError(
+      'store-damaged',
+      'the store offers passphrase slots that would take absurdly long together: do not trust it',
     );
   }
 }
@@ -75,7 +84,7 @@ export async function argon2id(
 const TARGET_MILLISECONDS = 1_000;
 const MIB = 1024;
 /** KiB that a new slot takes: on slow machines less, on fast ones more. */
-const MEMORY = { least: 64 * MIB, usual: 128 * MIB, most: 160 * MIB } as const;
+const MEMORY = { least: 64 * MIB, usual: 128 * MIB, most: ARGON2_MAX_OWN_MEMORY } as const;
 const LANES = 4;
 
 /** A cost that takes about one second on this machine. */

@@ -5,7 +5,7 @@ import { utf8 } from '../../shared/bytes.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { RepositoryId } from '../../shared/ids.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
-import { argon2id, calibrate, checkCost, hkdf } from './derive.ts';
+import { argon2id, calibrate, checkCosts, hkdf } from './derive.ts';
 import type { Argon2Cost } from './derive.ts';
 import { Keyring, masterContext } from './keyring.ts';
 import { SECRET_NAMES } from './secret.ts';
@@ -48,7 +48,7 @@ export async function openKeyring(
   secret: Secret,
 ): Promise<{ readonly keyring: Keyring; readonly slot: KeySlot }> {
   const { repository, slots } = body;
-  for (const slot of slots) if (slot.kind === 'passphrase') checkCost(slot);
+  checkCosts(slots.filter((slot) => slot.kind === 'passphrase'));
   for (const slot of slots) {
     const master = await openSlot(repository, slot, secret);
     if (master !== undefined) return { keyring: Keyring.open(body, master), slot };

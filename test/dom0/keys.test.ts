@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { hashes } from '@noble/ed25519';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { argon2id, calibrate, checkCost, costFor } from '../../dom0/keys/derive.ts';
+import { argon2id, calibrate, checkCost, checkCosts, costFor } from '../../dom0/keys/derive.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
 import { createKeyFile, passphraseOf, readKeyFile, readPassphraseFile } from '../../dom0/keys/secret.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
@@ -21,16 +21,50 @@ hashes.sha512 = sha512;
 const FLOOR = { memory: 64 * 1024, passes: 3, lanes: 4 };
 const withCode = (code: string) => expect.objectContaining({ code }) as Error;
 
+const CEILING = { memory: 1024 * 1024, passes: 16, lanes: 8 };
+
+/** Costs that no slot may have: just beyond each limit, and far beyond. */
+const REFUSED: readonly (readonly [string, typeof FLOOR])[] = [
+  ['memory under the floor', { ...FLOOR, memory: 64 * 1024 - 1 }],
+  ['passes under the floor', { ...FLOOR, passes: 2 }],
+  ['memory above the ceiling', { ...FLOOR, memory: 1024 * 1024 + 1 }],
+  ['passes above the ceiling', { ...FLOOR, passes: 17 }],
+  ['a lane too many', { ...FLOOR, lanes: 9 }],
+  ['255 lanes', { ...FLOOR, lanes: 255 }],
+  ['as many lanes as Argon2 has', { ...CEILING, lanes: 2 ** 24 - 1 }],
+  ['more lanes than Argon2 has', { ...CEILING, lanes: 2 ** 24 }],
+  ['less memory than its lanes need', { ...FLOOR, lanes: FLOOR.memory / 8 + 1 }],
+  ['memory beyond all', { ...FLOOR, memory: Number.MAX_SAFE_INTEGER }],
+  ['passes beyond all', { ...FLOOR, passes: Number.MAX_SAFE_INTEGER }],
+];
+
 describe('cost of a passphrase slot', () => {
-  it.each([
-    ['memory under the floor', { ...FLOOR, memory: 64 * 1024 - 1 }],
-    ['passes under the floor', { ...FLOOR, passes: 2 }],
-    ['memory above the ceiling', { ...FLOOR, memory: 1024 * 1024 + 1 }],
-    ['passes above the ceiling', { ...FLOOR, passes: 17 }],
-    ['too many lanes', { ...FLOOR, lanes: 9 }],
-  ])('R35: refuses %s without running it', async (_title, cost) => {
+  it.each(REFUSED)('R35: refuses %s without running it', async (_title, cost) => {
     expect(() => checkCost(cost)).toThrow(withCode('store-damaged'));
-    await expect(argon2id(utf8('x'), Buffer.alloc(16), cost)).rejects.toThrow(withCode('store-damaged'));
+    let runs = 0;
+    const count = () => Promise.resolve(Buffer.alloc(++runs));
+    await expect(argon2id(utf8('x'), Buffer.alloc(16), cost, count)).rejects.toThrow(
+      withCode('store-damaged'),
+    );
+    expect(runs).toBe(0);
+  });
+
+  it('takes the floor, the ceiling, and one lane', () => {
+    for (const cost of [FLOOR, CEILING, { ...FLOOR, lanes: 1 }])
+      expect(() => checkCosts([cost])).not.toThrow();
+  });
+
+  it('R35: bounds what all slots take together, as a wrong passphrase tries each', () => {
+    const most = { memory: 160 * 1024, passes: 16, lanes: 4 };
+    const own = Array.from({ length: 16 }, () => most);
+    expect(() => checkCosts(own)).not.toThrow(); // Whatever this program may have made is opened.
+    expect(() => checkCosts([...own.slice(1), { ...most, memory: most.memory + 1 }])).toThrow(
+      withCode('store-damaged'),
+    );
+    expect(() => checkCosts(Array.from({ length: 16 }, () => CEILING))).toThrow(withCode('store-damaged'));
+    expect(() => checkCosts([CEILING, CEILING, { ...CEILING, passes: 9 }])).toThrow(
+      withCode('store-damaged'),
+    );
   });
 
   it('is calibrated within the limits', async () => {
@@ -139,6 +173,22 @@ describe('key slots', () => {
     await expect(openKeyring(bodyOf(keyring, [good, weak]), keyFile)).rejects.toThrow(
       withCode('store-damaged'),
     );
+  });
+
+  it('R35: refuses in no time and no memory', async () => {
+    const keyring = Keyring.create(newRepositoryId());
+    const slot = await createSlot(keyring, passphrase, 'a', FLOOR);
+    const offers = REFUSED.map(([, cost]) => [slot, { ...slot, ...cost }]);
+    offers.push(Array.from({ length: 16 }, () => ({ ...slot, ...CEILING })));
+    const [before, started] = [process.resourceUsage().maxRSS, process.cpuUsage()];
+    for (const slots of offers)
+      await expect(openKeyring(bodyOf(keyring, slots), passphrase)).rejects.toThrow(
+        withCode('store-damaged'),
+      );
+    // The first slot of each opens: were it run each time, that alone would take more.
+    const { user, system } = process.cpuUsage(started);
+    expect((user + system) / 1e6).toBeLessThan(1);
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(32 * 1024);
   });
 
   it('R10: close() zeroes the keys', () => {

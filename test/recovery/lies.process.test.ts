@@ -90,6 +90,18 @@ test('a root by a foreign key opens nothing, though the secret fits', async () =
   expect((await expectRecovery(1, ...args)).stderr).toContain('signed by a foreign key');
 });
 
+/** A root that offers these passphrase slots is refused before any of them is run. */
+async function expectRefused(...costs: { memory: number; passes: number; lanes: number }[]): Promise<void> {
+  const slot = { label: 'passphrase', salt: new Uint8Array(16), wrapped: new Uint8Array(72) };
+  const slots = costs.map((cost) => ({ ...slot, kind: 'passphrase' as const, ...cost }));
+  const out = join(tempFolder(), 'out');
+  const args = ['--store', await storeOfForger({ slots }), '--passphrase-file', secretFile('passphrase')];
+  const { stderr, stdout } = await expectRecovery(1, ...args, '--out', out);
+  expect(stderr).toContain('it was not run');
+  expect(stdout).not.toContain('trying slot');
+  expect(existsSync(out)).toBe(false);
+}
+
 test.each([
   { memory: 65_535, passes: 3, lanes: 4 },
   { memory: 1_048_577, passes: 3, lanes: 4 },
@@ -97,13 +109,9 @@ test.each([
   { memory: 131_072, passes: 2, lanes: 4 },
   { memory: 131_072, passes: 17, lanes: 4 },
   { memory: 131_072, passes: 3, lanes: 9 },
-])('key derivation of $memory KiB, $passes passes, $lanes lanes is refused unrun', async (cost) => {
-  const slot = { label: 'passphrase', salt: new Uint8Array(16), wrapped: new Uint8Array(72) };
-  const store = await storeOfForger({ slots: [{ ...slot, kind: 'passphrase', ...cost }] });
-  const out = join(tempFolder(), 'out');
-  const args = ['--store', store, '--passphrase-file', secretFile('passphrase'), '--out', out];
-  const { stderr, stdout } = await expectRecovery(1, ...args);
-  expect(stderr).toContain('it was not run');
-  expect(stdout).not.toContain('trying slot');
-  expect(existsSync(out)).toBe(false);
-});
+])('key derivation of $memory KiB, $passes passes, $lanes lanes is refused unrun', (cost) =>
+  expectRefused(cost),
+);
+
+test('slots that would take too long together are refused unrun', () =>
+  expectRefused(...Array.from({ length: 3 }, () => ({ memory: 1_048_576, passes: 16, lanes: 1 }))));
