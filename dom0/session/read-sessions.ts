@@ -128,8 +128,11 @@ export async function runExport(
       } else takeCommon(message, listener, notes, server);
     });
     server.stop();
-    if ((exported.crc32 !== null) === (kind === 'fileCopy')) return exported;
-    throw new BackupError('protocol', 'ended another kind of export than was asked for');
+    if ((exported.crc32 !== null) !== (kind === 'fileCopy'))
+      throw new BackupError('protocol', 'ended another kind of export than was asked for');
+    if (exported.missing.some((index) => index >= job.paths.length))
+      throw new BackupError('protocol', 'misses paths that were not asked for');
+    return exported;
   });
 }
 

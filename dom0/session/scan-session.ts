@@ -220,7 +220,7 @@ export class ScanSession {
 
   #takeLiveSet(untrusted: Uint8Array): void {
     if (this.#live !== undefined) throw new BackupError('protocol', 'sent two live sets');
-    this.#live = NumberSet.decode(untrusted);
+    this.#live = decodeLive(untrusted);
     this.#call.session.grant(creditFor(untrusted.length));
   }
 
@@ -276,6 +276,16 @@ export class ScanSession {
         : new BackupError('internal', messageOf(error), { cause: error });
     }
     this.#call.session.fail(error);
+  }
+}
+
+/** A set that is malformed in the store is damage; here it is a lie. */
+function decodeLive(untrusted: Uint8Array): NumberSet {
+  try {
+    return NumberSet.decode(untrusted);
+  } catch (cause) {
+    if (!isBackupError(cause, 'store-damaged')) throw cause;
+    throw new BackupError('protocol', 'sent a malformed live set', { cause });
   }
 }
 

@@ -13,7 +13,7 @@ import { HostedPeer } from './hosted-peer.ts';
 import type { Job, Place, Recordings } from './job.ts';
 import { HONEST } from './peer/attack.ts';
 import type { Script, Step } from './peer/attack.ts';
-import { assign, roleOf } from './program.ts';
+import { assign, assignReceiver, roleOf } from './program.ts';
 import { Recorder } from './recorder.ts';
 
 /** Bytes of one conversation that are kept. */
@@ -80,6 +80,13 @@ export class AttackedDomains extends LocalDomains {
     if (job.hosted) return this.#attacked(await this.#converse(script));
     assign(this.#place.alone, 'storagevm', { hosted: false, script });
     return this.#attacked(await super.callStorage(storageVm, service));
+  }
+
+  override async callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {
+    const { receiver } = this.#needJob();
+    if (receiver === undefined) return this.#real.callVm(vm, service, argument);
+    assignReceiver(this.#place.alone, receiver);
+    return this.#attacked(await super.callVm(vm, service, argument));
   }
 
   override async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {

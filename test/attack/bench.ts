@@ -1,7 +1,8 @@
 /** The bench: a world, honest recordings of it, and lanes on which attacks are tried and judged. */
 
 import { join } from 'node:path';
-import type { Case, Outcome, Trace } from './case.ts';
+import { UNRUN } from './case.ts';
+import type { Case, Trace } from './case.ts';
 import type { CommandName, Job, Recordings, Report } from './job.ts';
 import { alwaysWrong, seenOf } from './judge.ts';
 import type { Seen } from './judge.ts';
@@ -31,6 +32,7 @@ const HONEST_RUNS: readonly (readonly [CommandName, string])[] = [
   ['diff', 'work'],
   ['diff-snapshots', 'work'],
   ['extract', 'work'],
+  ['extract-into', 'work'],
   ['check', 'work'],
   ['list', 'work'],
 ];
@@ -105,7 +107,20 @@ export class Bench {
 
   /** Tries a written case, and holds what is seen against what the list says. */
   async try(one: Case, lane: Lane): Promise<Verdict> {
-    const { command, vm, service, turns, recount, blurt, status, discards, patience, clean, apart } = one;
+    const {
+      command,
+      vm,
+      service,
+      turns,
+      recount,
+      blurt,
+      status,
+      discards,
+      patience,
+      clean,
+      apart,
+      receiver,
+    } = one;
     const { report, recordings, left: usual } = this.baseline(command, vm);
     const attack: Attack = { turns, recount, blurt, status, discards };
     const spoken = Object.entries({ ...recordings, ...one.recordings });
@@ -114,7 +129,7 @@ export class Bench {
     );
     const job: Job = {
       ...{ command, vm, service, attack, patience },
-      ...{ recordings: said, hosted: !apart && !needsProcess(attack), passphrase: clean, apart },
+      ...{ recordings: said, hosted: !apart && !needsProcess(attack), passphrase: clean, apart, receiver },
     };
     const { result, left } = await lane.attack(job, clean);
     const seen = seenOf(result, report, left);
@@ -146,7 +161,13 @@ export class Bench {
     const { report, recordings, left: usual } = this.baseline(command);
     const { result, left } = await lane.attack({
       ...{ command, vm: 'work', service, attack, recordings },
-      ...{ patience: { idle: GENERATED_IDLE }, hosted: true, passphrase: false, apart: false },
+      ...{
+        patience: { idle: GENERATED_IDLE },
+        hosted: true,
+        passphrase: false,
+        apart: false,
+        receiver: undefined,
+      },
     });
     const seen = seenOf(result, report, left);
     return { seen, fault: alwaysWrong(seen) ?? faultOfGenerated(target, seen, heard.shapes, usual) };
@@ -218,7 +239,11 @@ function faultOfGenerated(
 
 export function honestJob(command: CommandName, vm: string): Job {
   const common = { command, vm, service: undefined, attack: HONEST, patience: NO_PATIENCE };
-  return { ...common, recordings: undefined, hosted: true, passphrase: false, apart: false };
+  return {
+    ...common,
+    ...{ recordings: undefined, receiver: undefined },
+    ...{ hosted: true, passphrase: false, apart: false },
+  };
 }
 
 async function baselineOf(lane: Lane, command: CommandName, vm: string): Promise<Baseline> {
@@ -238,7 +263,8 @@ function needsProcess({ turns, status }: Attack): boolean {
 function faultOf(one: Case, seen: Seen, usual: readonly Trace[]): string | undefined {
   const wrong = alwaysWrong(seen);
   if (wrong !== undefined) return wrong;
-  if (!one.expected.includes(seen.outcome as Outcome)) return `not what is written: ${seen.message}`;
+  if (one.expected !== seen.outcome) return `not what is written: ${seen.message}`;
+  if (one.unrun && seen.grown >= UNRUN) return `dom0 grew by ${Math.ceil(seen.grown / 1024)} MiB`;
   const succeeded = ['honest', 'warned', 'claimed'].includes(seen.outcome);
   const allowed = succeeded ? [...usual, ...one.leaves] : one.leaves;
   const extra = seen.left.filter((trace) => !allowed.includes(trace));

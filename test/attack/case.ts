@@ -3,6 +3,7 @@
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { CommandName, Recordings } from './job.ts';
 import type { Act, Turn } from './peer/attack.ts';
+import type { Move } from './peer/receiver.ts';
 
 /**
  * How a command may end: with a typed error; exactly as without the attack; the same with warnings; or with what is the
@@ -10,8 +11,8 @@ import type { Act, Turn } from './peer/attack.ts';
  */
 export type Outcome = ErrorCode | 'honest' | 'warned' | 'claimed';
 
-/** What a command may leave in a home: objects in the store, a published root, a root about to be published, a VM, a file. */
-export type Trace = 'objects' | 'root' | 'pending' | 'vm' | 'output' | 'other';
+/** What a command may leave in a home: objects in the store, a published root, a root about to be published, a VM, a file, files in a VM. */
+export type Trace = 'objects' | 'root' | 'pending' | 'vm' | 'output' | 'incoming' | 'other';
 
 export interface Case {
   readonly id: string;
@@ -21,13 +22,15 @@ export interface Case {
   readonly vm: string;
   readonly service: string;
   readonly turns: readonly Turn[];
+  /** What a hostile receiver of files does instead. */
+  readonly receiver: readonly Move[] | undefined;
   readonly recount: boolean;
   readonly blurt: boolean;
   /** Exit status of the peer after an honest end. */
   readonly status: number;
   /** The store of a storage VM that throws away what it is given. */
   readonly discards: boolean;
-  readonly expected: readonly Outcome[];
+  readonly expected: Outcome;
   /** What may be left when the command fails; nothing unless said. */
   readonly leaves: readonly Trace[];
   /** Milliseconds that count as stuck: idle, owing an answer, for a whole session. */
@@ -38,9 +41,14 @@ export interface Case {
   readonly clean: boolean;
   /** What is said instead of the recorded conversation; null for a real disposable. */
   readonly recordings: Readonly<Record<string, Recordings[string] | null>>;
+  /** Nothing costly may have been run: what dom0 held grew by less than {@link UNRUN}. */
+  readonly unrun: boolean;
   /** What the next command, without any attack, has to end with. */
   readonly next: { readonly command: CommandName; readonly outcome: ErrorCode | 'done' } | undefined;
 }
+
+/** KiB: less than the least that a key derivation takes. */
+export const UNRUN = 48 * 1024;
 
 export interface Patience {
   readonly idle?: number;
@@ -59,8 +67,10 @@ const USUAL = {
   patience: {},
   clean: false,
   apart: false,
+  unrun: false,
   recordings: {},
   next: undefined,
+  receiver: undefined,
 } as const;
 
 export type Sketch = Pick<Case, 'id' | 'attack' | 'command' | 'service' | 'turns' | 'expected'> &

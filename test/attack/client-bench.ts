@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
 import { publish } from '../../storagevm/set-root.ts';
 import { TestRepository, objects } from '../storagevm/fixtures.ts';
+import { faultOfClient } from './client-judge.ts';
 import { HostileClient } from './client.ts';
 import type { Taken } from './client.ts';
+import { generateClient } from './generate-client.ts';
+import type { GeneratedClient } from './generate-client.ts';
 import { changes, putBack, stateOf } from './home-state.ts';
 import type { HomeState } from './home-state.ts';
 import { clientCases } from './list/client.ts';
@@ -26,11 +29,14 @@ export class ClientBench {
   /** Highest resident memory of a service, in KiB. */
   peak = 0;
 
-  private constructor(home: string, template: string, store: Store) {
+  readonly #store: Store;
+
+  private constructor(home: string, template: string, program: string, store: Store) {
     this.#home = home;
     this.#template = template;
     this.#before = stateOf(template);
-    this.#client = new HostileClient(home);
+    this.#store = store;
+    this.#client = new HostileClient(home, program);
     this.cases = clientCases(store);
   }
 
@@ -38,11 +44,28 @@ export class ClientBench {
     const [home, template] = [join(folder, 'home'), join(folder, 'template')];
     for (const path of [home, template]) mkdirSync(join(path, 'storage/main'), { recursive: true });
     const store = await fill(new DirectoryBackEnd(join(template, 'storage/main/qubes-backup')));
-    return new ClientBench(home, template, store);
+    return new ClientBench(home, template, join(folder, 'program'), store);
   }
 
   async close(): Promise<void> {
     await this.#client.stop();
+  }
+
+  generate(seed: number, number: number): GeneratedClient {
+    return generateClient(this.#store, seed, number);
+  }
+
+  /** Tries a generated session, with services that live on. */
+  async tryGenerated(session: GeneratedClient): Promise<{ taken: Taken; fault: string | undefined }> {
+    putBack(this.#home, this.#template, this.#before);
+    const taken = await this.#client.sayToHost(session.service, session.bytes);
+    const fault = faultOfClient(this.#home, this.#before, stateOf(this.#home), session, taken, this.#store);
+    return { taken, fault };
+  }
+
+  /** Weighs the services that live on, after their last session. */
+  weighHosts(): void {
+    this.peak = Math.max(this.peak, this.#client.hostPeak());
   }
 
   /** Tries a case; answers what was seen, and what is wrong with that. */

@@ -42,6 +42,8 @@ const COMMANDS: Readonly<Record<CommandName, (app: App, vm: string, home: string
       intoVm: undefined,
       overwrite: false,
     }),
+  'extract-into': (app, vm) =>
+    extract(app, vm, ['/'], { to: undefined, tar: undefined, intoVm: 'vault', overwrite: false }),
   check: (app) => check(app, 100),
   list: (app) => list(app, undefined),
 };

@@ -126,7 +126,8 @@ const ODD = [
   '7b7fffffffffffffff',
 ];
 
-const edits: fc.Arbitrary<Edit> = fc.oneof(
+/** Edits of an item of CBOR. */
+export const edits: fc.Arbitrary<Edit> = fc.oneof(
   fc.constantFrom(...ODD).map((hex) => ({ how: 'replace' as const, bytes: base64(Buffer.from(hex, 'hex')) })),
   bytes(12).map((some) => ({ how: 'replace' as const, bytes: some })),
   fc.integer({ min: 1, max: 4 }).map((steps) => ({ how: 'lengthen' as const, steps })),

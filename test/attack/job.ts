@@ -3,6 +3,7 @@
 import type { Sandbox } from '../../dom0/config.ts';
 import type { Patience } from './case.ts';
 import type { Attack, Step } from './peer/attack.ts';
+import type { Move } from './peer/receiver.ts';
 
 export type CommandName =
   | 'backup'
@@ -14,6 +15,7 @@ export type CommandName =
   | 'diff'
   | 'diff-snapshots'
   | 'extract'
+  | 'extract-into'
   | 'check'
   | 'list';
 
@@ -42,6 +44,8 @@ export interface Job {
   readonly recordings: Recordings | undefined;
   /** The attacker's process serves many conversations. */
   readonly hosted: boolean;
+  /** What the VM does that receives files, if it is the attacker. */
+  readonly receiver: readonly Move[] | undefined;
   /** Honest services of the storage VM are processes of their own. */
   readonly apart: boolean;
   /** Milliseconds that count as stuck, where the product's own limits would take too long. */

@@ -13,6 +13,8 @@ export interface Seen {
   readonly left: readonly Trace[];
   /** Peak resident memory of dom0 in KiB, and time in milliseconds. */
   readonly peak: number;
+  /** KiB by which dom0 grew. */
+  readonly grown: number;
   readonly milliseconds: number;
   readonly report: Report | undefined;
 }
@@ -28,13 +30,13 @@ const NAMES_ITS_PEER: readonly string[] = [
 ];
 
 export function seenOf(result: Result, honest: Report, left: readonly Trace[]): Seen {
-  const nothing = { left, peak: 0, milliseconds: 0, report: undefined };
+  const nothing = { left, peak: 0, grown: 0, milliseconds: 0, report: undefined };
   if (result.kind === 'hung') return { ...nothing, outcome: 'hung', message: '' };
   if (result.kind === 'crashed') return { ...nothing, outcome: 'crashed', message: result.text };
-  const { report, peak } = result;
+  const { report, peak, grown } = result;
   const { failure, milliseconds } = report;
   const outcome = failure === undefined ? outcomeOf(report, honest) : (failure.code as Outcome);
-  return { outcome, message: failure?.message ?? '', left, peak, milliseconds, report };
+  return { outcome, message: failure?.message ?? '', left, peak, grown, milliseconds, report };
 }
 
 function outcomeOf(report: Report, honest: Report): Outcome {
@@ -62,7 +64,7 @@ export function alwaysWrong(seen: Seen): string | undefined {
   if (odd !== undefined) return `it shows ${JSON.stringify(odd.slice(0, 200))}`;
   if (
     NAMES_ITS_PEER.includes(seen.outcome) &&
-    !/^[A-Za-z][A-Za-z0-9_-]*: qubes\.Backup[A-Za-z]+ /.test(seen.message)
+    !/^[A-Za-z][A-Za-z0-9_-]*: qubes\.(Backup[A-Za-z]+|Filecopy) /.test(seen.message)
   )
     return `the message does not name its peer: ${seen.message}`;
   return undefined;
@@ -84,6 +86,7 @@ function kindOf(path: string, how: 'new' | 'gone' | 'changed'): Trace {
   if (path === `${store}head` || path === 'state/pins/main/pin.json') return 'root';
   if (path === 'state/pins/main/pending-root' && how === 'new') return 'pending';
   if (/^vms\/copy(\/|$)/.test(path) && how === 'new') return 'vm';
+  if (path.startsWith('vms/vault/private/home') && how === 'new') return 'incoming';
   if (path.startsWith('storage/main/discarded') && how === 'new') return 'objects';
   return path === 'out.tar' && how === 'new' ? 'output' : 'other';
 }

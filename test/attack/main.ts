@@ -1,7 +1,7 @@
 /**
  * `npm run attack [-- --short] [--generated N] [--seed S] [--case ID]`: hostile peers against dom0, and hostile clients
- * against a storage VM. The whole written list, then N generated cases (10,000; with --short 2,000). --case runs one:
- * a written one by its id, a generated one by its number with its seed. Exits 0 only if all went as is written.
+ * against a storage VM. The whole written list, then N generated attacks on dom0 (10,000; with --short 2,000) and a fifth as
+ * many on the storage VM. --case runs one: a written one by its id, a generated one by its id and its seed. Exits 0 only if all went as is written.
  */
 
 import { parseArgs } from 'node:util';

@@ -7,8 +7,12 @@ import { exportPaths, prove, restore, scan, verify } from '../../shared/protocol
 import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Assignment } from './peer/main.ts';
+import type { Move } from './peer/receiver.ts';
 
 const PROJECT = join(import.meta.dirname, '..', '..');
+
+/** Of every VM: takes files. */
+export const RECEIVE = 'qubes.Filecopy';
 
 export type Role = 'dvm' | 'storagevm';
 
@@ -42,18 +46,34 @@ export function makeHostileProgram(folder: string): void {
     mkdirSync(folder, { recursive: true });
     symlinkSync(join(PROJECT, part), join(folder, part));
   }
-  for (const role of ['dvm', 'storagevm'] as const) {
-    const services = join(folder, 'services', role);
-    mkdirSync(services, { recursive: true });
-    cpSync(join(import.meta.dirname, 'peer'), join(services, 'peer'), { recursive: true });
-    for (const { service } of PROTOCOLS[role])
-      writeFileSync(join(services, `${service}.ts`), "import './peer/main.ts';\n");
-  }
+  const install = (role: string, services: readonly string[], peer: string) => {
+    const target = join(folder, 'services', role);
+    mkdirSync(target, { recursive: true });
+    cpSync(join(import.meta.dirname, 'peer'), join(target, 'peer'), { recursive: true });
+    for (const service of services)
+      writeFileSync(join(target, `${service}.ts`), `import './peer/${peer}';\n`);
+  };
+  for (const role of ['dvm', 'storagevm'] as const)
+    install(
+      role,
+      PROTOCOLS[role].map(({ service }) => service),
+      'main.ts',
+    );
+  install('vm', [RECEIVE], 'receiver.ts');
+}
+
+/** Says what the VM does that receives files. */
+export function assignReceiver(folder: string, moves: readonly Move[]): void {
+  writeScript(join(folder, 'services', 'vm'), moves);
 }
 
 /** Says what the services of `role` play from now on. */
 export function assign(folder: string, role: Role, assignment: Assignment): void {
-  const file = join(folder, 'services', role, 'script.json');
-  writeFileSync(`${file}.new`, JSON.stringify(assignment));
+  writeScript(join(folder, 'services', role), assignment);
+}
+
+function writeScript(services: string, script: unknown): void {
+  const file = join(services, 'script.json');
+  writeFileSync(`${file}.new`, JSON.stringify(script));
   renameSync(`${file}.new`, file);
 }

@@ -15,7 +15,8 @@ const HEAVY = 160 * 1024;
 
 /** What became of a job. */
 export type Result =
-  | { readonly kind: 'report'; readonly report: Report; readonly peak: number }
+  /** In KiB: highest resident memory, and how much above that at its beginning. */
+  | { readonly kind: 'report'; readonly report: Report; readonly peak: number; readonly grown: number }
   | { readonly kind: 'crashed'; readonly text: string }
   | { readonly kind: 'hung' };
 
@@ -36,7 +37,7 @@ export class Victim {
     if (this.#heavy) await this.stop();
     const child = (this.#child ??= await this.#start());
     const { pid } = child;
-    if (pid !== undefined) resetPeak(pid);
+    const before = pid === undefined ? 0 : resetPeak(pid);
     const answer = await this.#ask(child, { kind: 'job', job });
     if (answer === 'hung' || answer === 'crashed') {
       await this.stop();
@@ -45,7 +46,7 @@ export class Victim {
     const peak = pid === undefined ? 0 : peakOf(pid);
     this.peak = Math.max(this.peak, peak);
     this.#heavy = peak > HEAVY;
-    return { kind: 'report', report: answer as Report, peak };
+    return { kind: 'report', report: answer as Report, peak, grown: peak - before };
   }
 
   async stop(): Promise<void> {
@@ -90,9 +91,10 @@ export class Victim {
   }
 }
 
-/** Makes the kernel count the peak anew (proc(5), clear_refs). */
-function resetPeak(pid: number): void {
+/** Makes the kernel count the peak anew (proc(5), clear_refs). Answers what is resident now. */
+function resetPeak(pid: number): number {
   writeFileSync(`/proc/${pid}/clear_refs`, '5');
+  return peakOf(pid);
 }
 
 /** Peak resident memory of `pid` in KiB. */

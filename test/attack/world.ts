@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { backup } from '../../dom0/commands/backup.ts';
 import { init } from '../../dom0/commands/init.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
-import type { RootBody } from '../../shared/root.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
 import { TestRepository } from '../storagevm/fixtures.ts';
 import { Home } from '../support/home.ts';
@@ -24,8 +23,8 @@ export interface Roots {
   readonly forkedHigher: Uint8Array;
   /** Of another repository. */
   readonly other: Uint8Array;
-  /** Of an attacker's own making, properly signed, with these slots. */
-  readonly slots: (slots: RootBody['slots']) => Uint8Array;
+  /** Of an attacker's own making, properly signed, with these slots, whatever they are. */
+  readonly slots: (slots: readonly unknown[]) => Uint8Array;
   /** The current one. */
   readonly current: Uint8Array;
 }
@@ -74,7 +73,7 @@ export async function makeWorld(folder: string): Promise<World> {
       forkedSame: forked[0] ?? old,
       forkedHigher: forked[1] ?? old,
       other: await rootOf(other),
-      slots: (slots) => attacker.root(undefined, { slots }).bytes,
+      slots: (slots) => attacker.forge({ slots }),
       current,
     },
     otherObject: (await objectsOf(other))[0] ?? current,

@@ -2,12 +2,20 @@
 
 import { randomBytes } from 'node:crypto';
 import { getPublicKey, sign } from '@noble/ed25519';
+import { z } from 'zod';
+import { concat, u32, utf8 } from '../../shared/bytes.ts';
+import { decodeWith, encodeCbor } from '../../shared/cbor.ts';
 import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';
 import type { ObjectId, RepositoryId, RootHash } from '../../shared/ids.ts';
 import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
 import { FORMAT_VERSION, encodeRoot } from '../../shared/root.ts';
 import type { Root, RootBody } from '../../shared/root.ts';
 import { signRotation } from '../../shared/rotation.ts';
+
+/** docs/format.md, section 4. */
+const BODY_AT = 12;
+const SIGNATURE_SIZE = 64;
+const SIGNED = utf8(`qubes-incremental-backup root ${FORMAT_VERSION}\0`);
 
 /** Random bytes under their name. */
 export interface TestObject {
@@ -54,6 +62,15 @@ export class TestRepository {
       ...changes,
     };
     return encodeRoot(body, (message) => sign(message, this.#seed));
+  }
+
+  /** A root of any fields, whatever a schema says of them; properly signed. */
+  forge(fields: Readonly<Record<string, unknown>>): Uint8Array {
+    const { bytes } = this.root();
+    const body = decodeWith(z.record(z.string(), z.unknown()), bytes.subarray(BODY_AT, -SIGNATURE_SIZE));
+    const encoded = encodeCbor({ ...body, ...fields });
+    const signature = sign(concat([SIGNED, encoded]), this.#seed);
+    return concat([bytes.subarray(0, BODY_AT - 4), u32(encoded.length), encoded, signature]);
   }
 
   /** The same repository with a new key, and the root after `before` by which it replaces this one's. */

@@ -83,7 +83,7 @@ export function cborCases(): Case[] {
         attack: `answers with ${attack}`,
         ...{ command, service, leaves },
         turns: [at(frame, act)],
-        expected: ['protocol'],
+        expected: 'protocol',
       }),
     ),
   );
@@ -93,7 +93,7 @@ export function cborCases(): Case[] {
       attack: 'answers with keys out of order',
       ...{ command, service, leaves },
       turns: [at(frame, UNSORTED)],
-      expected: ['protocol'],
+      expected: 'protocol',
     }),
   );
   return [...all, ...unsorted];

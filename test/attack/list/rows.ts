@@ -20,18 +20,13 @@ export type Row = readonly [
   id: string,
   attack: string,
   turns: readonly Turn[],
-  expected: Outcome | readonly Outcome[],
+  expected: Outcome,
   more?: Partial<Sketch>,
 ];
 
 /** The cases of `target`, whose key begins their ids. */
 export function rows({ key, command, service, leaves }: Target, all: readonly Row[]): Case[] {
   return all.map(([id, attack, turns, expected, more]) =>
-    caseOf({
-      id: `${key}-${id}`,
-      ...{ attack, command, service, leaves, turns },
-      expected: typeof expected === 'string' ? [expected] : expected,
-      ...more,
-    }),
+    caseOf({ id: `${key}-${id}`, ...{ attack, command, service, leaves, turns, expected }, ...more }),
   );
 }

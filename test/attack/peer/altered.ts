@@ -55,7 +55,10 @@ export class Altered {
       nth.set(key, this.#seen.get(key) ?? 0);
       this.#seen.set(key, (this.#seen.get(key) ?? 0) + 1);
     }
-    const turn = this.#attack.turns.find(({ type, nth: at }) => nth.get(type) === at);
+    const turn = this.#attack.turns.find(({ type, nth: at, onwards }) => {
+      const place = nth.get(type);
+      return place === at || (onwards === true && place !== undefined && place > at);
+    });
     const held = this.#held;
     this.#held = [];
     if (turn !== undefined) this.astray = true;

@@ -97,6 +97,8 @@ export interface Turn {
   /** The frame: the `nth` (from 0) of `type`, or of all. */
   readonly type?: number;
   readonly nth: number;
+  /** That one and all after it. */
+  readonly onwards?: true;
   readonly act: Act;
   /** Done right after it. */
   readonly then?: Act;
@@ -122,4 +124,6 @@ export interface Script {
   readonly attack: Attack;
   /** The recorded conversation; a storage VM's service without one is the real one, on the store it is given. */
   readonly steps: readonly Step[] | undefined;
+  /** The real service as it is: who calls it is the attacker, and what that says need be no frame. */
+  readonly plain?: true;
 }

@@ -65,7 +65,7 @@ export class Conversation {
   /** dom0 said something. */
   hear(bytes: Uint8Array): void {
     if (this.#live) this.#unread = Buffer.concat([this.#unread, bytes]);
-    for (const frame of this.#heard.take(bytes)) this.#count(frame);
+    if (this.#script.plain !== true) for (const frame of this.#heard.take(bytes)) this.#count(frame);
     this.#wake();
   }
 
@@ -79,6 +79,7 @@ export class Conversation {
   /** Plays to the end. `live` serves a script without a recording. */
   async run(live: Live | undefined): Promise<Ending> {
     try {
+      if (this.#script.plain === true && live !== undefined) return (await live(this.#io())) ? 0 : 1;
       if (this.#script.steps !== undefined) await this.#replay(this.#script.steps);
       else if (live !== undefined) return (await this.#serve(live)) ? this.#script.attack.status : 1;
       await this.#gone.promise;
@@ -108,12 +109,7 @@ export class Conversation {
     const left = Promise.withResolvers<never>();
     left.promise.catch(() => undefined); // Raced below; it may come later.
     const io: ByteIo = {
-      read: async (target) => {
-        await this.#until(() => this.#unread.length > 0, true);
-        const count = this.#unread.copy(target);
-        this.#unread = this.#unread.subarray(count);
-        return count;
-      },
+      ...this.#io(),
       write: async (pieces) => {
         try {
           for (const frame of said.take(Buffer.concat(pieces))) if (!this.#left) await this.#take(frame);
@@ -135,6 +131,19 @@ export class Conversation {
         await Promise.allSettled([serving]);
       }
     }
+  }
+
+  /** What is heard and said, as it is. */
+  #io(): ByteIo {
+    return {
+      read: async (target) => {
+        await this.#until(() => this.#unread.length > 0, true);
+        const count = this.#unread.copy(target);
+        this.#unread = this.#unread.subarray(count);
+        return count;
+      },
+      write: (pieces) => this.#outlet.say(Buffer.concat(pieces)),
+    };
   }
 
   async #take(frame: Frame): Promise<void> {

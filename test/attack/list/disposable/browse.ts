@@ -100,7 +100,7 @@ export function browseCases(bench: Bench): Case[] {
         'not-found',
         'says that the path is not there',
         [at(name('done'), of({ found: false }))],
-        ['unknown-path', 'claimed'],
+        'unknown-path',
       ],
     ]),
     ...rows({ ...BROWSE, key: 'history' }, [

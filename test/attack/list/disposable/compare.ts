@@ -46,22 +46,21 @@ export function compareCases(): Case[] {
       'protocol',
     ],
     [
-      'note-ungranted',
-      'sends more notes than it was granted',
+      'note-flood',
+      'sends 64 MiB of notes, as fast as it is granted',
       [
-        at(
-          DONE,
-          insert(
+        at(DONE, {
+          ...insert(
             frameBytes(
               NOTE,
               encodeCbor({ code: 'unreadable', path: 'x'.repeat(8000), detail: 'x'.repeat(8000) }),
             ),
             4000,
           ),
-        ),
+          granted: true,
+        }),
       ],
-      ['protocol', 'claimed', 'warned'],
-      { blurt: true },
+      'claimed',
     ],
     [
       'left-out',

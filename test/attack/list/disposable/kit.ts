@@ -5,6 +5,7 @@ import { decodeWith } from '../../../../shared/cbor.ts';
 import { MAX_BLOB_NUMBER, MAX_REQUEST } from '../../../../shared/limits.ts';
 import type { Bench } from '../../bench.ts';
 import { at } from '../../case.ts';
+import { CREDIT } from '../../peer/altered.ts';
 import type { Step } from '../../peer/attack.ts';
 import { typeOf } from '../../program.ts';
 import { of } from '../rows.ts';
@@ -29,9 +30,10 @@ export function requests(target: Target): Row[] {
     ],
     [
       'get-endless',
-      'asks for its blobs 5,000 times and takes none',
-      [at(get, { do: 'repeat', times: 5000 })],
-      ['limit', 'protocol', 'refused', 'honest'],
+      'asks for its blobs 5,000 times, and grants nothing to send them by',
+      [at(CREDIT, { do: 'drop' }), at(get, { do: 'repeat', times: 5000 })],
+      'protocol',
+      { blurt: true },
     ],
   ];
 }

@@ -46,13 +46,13 @@ export function restoreCases(bench: Bench): Case[] {
       'note',
       'notes what it could not restore',
       note({ code: 'not-restored', path: 'a', detail: 'b' }),
-      ['claimed', 'warned'],
+      'claimed',
     ],
     [
       'replay-other-vm',
       'says what it said of another VM',
       [],
-      ['refused', 'claimed', 'honest'],
+      'refused',
       {
         recordings: {
           [RESTORE.service]: bench.baseline('restore', 'vault').recordings[RESTORE.service] ?? [],

@@ -44,8 +44,15 @@ export function scanCases(bench: Bench): Case[] {
     [
       'get-content-late',
       'asks for old content after all else',
-      [at(DONE, insert(message(SCAN.service, 'get', { numbers: [0] })))],
-      ['refused', 'protocol'],
+      // And waits: who says that it is done gets nothing, asked for or not.
+      [
+        at(
+          DONE,
+          { do: 'say', bytes: base64(message(SCAN.service, 'get', { numbers: [0] })) },
+          { do: 'stall' },
+        ),
+      ],
+      'refused',
     ],
     [
       'get-own',
@@ -75,7 +82,7 @@ export function scanCases(bench: Bench): Case[] {
       'live-cap',
       'sends a number set as large as may be',
       [at(LIVE, ofBytes(Buffer.alloc(MAX_NUMBER_SET, 1)))],
-      ['refused', 'protocol', 'store-damaged'],
+      'refused',
     ],
     [
       'live-over-cap',
@@ -87,32 +94,27 @@ export function scanCases(bench: Bench): Case[] {
       'live-zero-run',
       'sends a number set with an empty run',
       [at(LIVE, ofBytes(Buffer.of(0, 0)))],
-      ['protocol', 'store-damaged'],
+      'protocol',
     ],
     [
       'live-touching',
       'sends a number set with runs that touch',
       [at(LIVE, ofBytes(Buffer.of(0, 1, 0, 1)))],
-      ['protocol', 'store-damaged'],
+      'protocol',
     ],
     [
       'live-long-varint',
       'sends a number set with a long form',
       [at(LIVE, ofBytes(Buffer.of(0x80, 0x00, 1)))],
-      ['protocol', 'store-damaged'],
+      'protocol',
     ],
     [
       'live-huge',
       'sends a number set beyond all numbers',
       [at(LIVE, ofBytes(Buffer.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 1)))],
-      ['protocol', 'store-damaged'],
+      'protocol',
     ],
-    [
-      'live-half',
-      'sends half a number set',
-      [at(LIVE, ofBytes(Buffer.of(0)))],
-      ['protocol', 'store-damaged'],
-    ],
+    ['live-half', 'sends half a number set', [at(LIVE, ofBytes(Buffer.of(0)))], 'protocol'],
     ['live-none', 'sends no number set', [at(LIVE, { do: 'drop' })], 'protocol'],
     ['live-twice', 'sends two number sets', [at(LIVE, { do: 'repeat', times: 2 })], 'protocol'],
     ['live-late', 'sends its number set after its result', [at(LIVE, { do: 'swap' })], 'protocol'],
@@ -126,13 +128,8 @@ export function scanCases(bench: Bench): Case[] {
       'refused',
     ],
     ['put-missing', 'leaves out a blob that it counts', [at(TREE, { do: 'drop' })], 'refused'],
-    ['put-order', 'exchanges two blobs', [at(CONTENT, { do: 'swap' })], ['claimed', 'honest']],
-    [
-      'put-content',
-      'puts other content than it read',
-      [at(CONTENT, { do: 'flip', at: 0.5 })],
-      ['claimed', 'honest'],
-    ],
+    ['put-order', 'exchanges two blobs', [at(CONTENT, { do: 'swap' })], 'honest'],
+    ['put-content', 'puts other content than it read', [at(CONTENT, { do: 'flip', at: 0.5 })], 'honest'],
     [
       'put-oversized',
       'puts a blob larger than may be',
@@ -142,8 +139,9 @@ export function scanCases(bench: Bench): Case[] {
     [
       'put-ungranted',
       'puts more than it was granted',
-      [at(CONTENT, { do: 'zeros', type: CONTENT, size: 8 * MiB, times: 20 })],
-      ['protocol', 'refused'],
+      // Two of them are more than the first grant: the second would have to wait until the first is stored.
+      [at(CONTENT, { do: 'zeros', type: CONTENT, size: 16 * MiB - 4, times: 20 })],
+      'protocol',
       { blurt: true, apart: true },
     ],
     [
@@ -193,7 +191,7 @@ export function scanCases(bench: Bench): Case[] {
       doneWith({ counts: { ...countsOf(done['counts']), files: Number.MAX_SAFE_INTEGER } }),
       'claimed',
     ],
-    ['digest', 'tells another digest', doneWith({ digest: new Uint8Array(32) }), ['claimed', 'honest']],
+    ['digest', 'tells another digest', doneWith({ digest: new Uint8Array(32) }), 'honest'],
     ['digest-short', 'tells a digest of 31 bytes', doneWith({ digest: new Uint8Array(31) }), 'protocol'],
     ['note-escapes', 'hides terminal escapes in a note', note({ ...NOTE, path: '\u001b[2J' }), 'protocol'],
     [
@@ -213,13 +211,13 @@ export function scanCases(bench: Bench): Case[] {
       'note-flood',
       'sends 20,000 notes',
       [at(DONE, insert(message(SCAN.service, 'note', NOTE), 20_000))],
-      ['claimed', 'warned'],
+      'claimed',
     ],
     [
       'note-silent-flood',
       'sends 20,000 notes of what is left out',
       [at(DONE, insert(message(SCAN.service, 'note', { ...NOTE, code: 'skipped-socket' }), 20_000))],
-      ['claimed', 'honest'],
+      'claimed',
     ],
     [
       'progress-flood',
@@ -257,14 +255,14 @@ export function scanCases(bench: Bench): Case[] {
       'replay-other-vm',
       'says what it said of another VM',
       [],
-      ['refused', 'claimed', 'protocol'],
+      'refused',
       { recordings: { [SCAN.service]: vault } },
     ],
     [
       'replay-earlier-live',
       'claims what an earlier session claimed',
       [at(LIVE, ofBytes(NumberSet.range(0, 3).encode()))],
-      ['refused', 'claimed'],
+      'refused',
     ],
   ]);
 }
