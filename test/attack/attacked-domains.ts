@@ -4,7 +4,14 @@
  */
 
 import { join } from 'node:path';
-import type { Attachment, Disposable, ServiceCall } from '../../dom0/domains/domains.ts';
+import type {
+  Attachment,
+  Disposable,
+  ServiceCall,
+  VolumeMode,
+  VolumeName,
+  VolumeSnapshot,
+} from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
@@ -80,6 +87,14 @@ export class AttackedDomains extends LocalDomains {
     if (job.hosted) return this.#attacked(await this.#converse(script));
     assign(this.#place.alone, 'storagevm', { hosted: false, script });
     return this.#attacked(await super.callStorage(storageVm, service));
+  }
+
+  override async snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
+    const snapshot = await super.snapshotVolume(vm, volume, mode);
+    const { capacity } = this.#needJob();
+    return capacity === undefined
+      ? snapshot
+      : Object.defineProperty(snapshot, 'capacity', { value: capacity });
   }
 
   override async callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {

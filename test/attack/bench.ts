@@ -63,12 +63,12 @@ export class Bench {
     this.#baselines = baselines;
   }
 
-  /** Builds everything in `folder`, for so many attacks at a time. */
-  static async open(folder: string, width: number): Promise<Bench> {
+  /** Builds everything in `folder`, for so many attacks at a time; `limit`: milliseconds after which one counts as hung. */
+  static async open(folder: string, width: number, limit?: number): Promise<Bench> {
     const world = await makeWorld(folder);
     const lanes = Array.from(
       { length: width },
-      (_, i) => new Lane(join(folder, `lane-${i}`), world.home.folder),
+      (_, i) => new Lane(join(folder, `lane-${i}`), world.home.folder, limit),
     );
     const baselines = new Map<string, Baseline>();
     await Promise.all(
@@ -105,8 +105,8 @@ export class Bench {
     );
   }
 
-  /** Tries a written case, and holds what is seen against what the list says. */
-  async try(one: Case, lane: Lane): Promise<Verdict> {
+  /** Tries a written case, and holds what is seen against what the list says. `mutant`: a check that is left out (mutants.ts). */
+  async try(one: Case, lane: Lane, mutant?: string): Promise<Verdict> {
     const {
       command,
       vm,
@@ -129,7 +129,15 @@ export class Bench {
     );
     const job: Job = {
       ...{ command, vm, service, attack, patience },
-      ...{ recordings: said, hosted: !apart && !needsProcess(attack), passphrase: clean, apart, receiver },
+      ...{
+        recordings: said,
+        hosted: !apart && !needsProcess(attack),
+        passphrase: one.passphrase ?? clean,
+        capacity: one.capacity,
+        mutant,
+        apart,
+        receiver,
+      },
     };
     const { result, left } = await lane.attack(job, clean);
     const seen = seenOf(result, report, left);
@@ -167,6 +175,8 @@ export class Bench {
         passphrase: false,
         apart: false,
         receiver: undefined,
+        capacity: undefined,
+        mutant: undefined,
       },
     });
     const seen = seenOf(result, report, left);
@@ -241,7 +251,7 @@ export function honestJob(command: CommandName, vm: string): Job {
   const common = { command, vm, service: undefined, attack: HONEST, patience: NO_PATIENCE };
   return {
     ...common,
-    ...{ recordings: undefined, receiver: undefined },
+    ...{ recordings: undefined, receiver: undefined, capacity: undefined, mutant: undefined },
     ...{ hosted: true, passphrase: false, apart: false },
   };
 }

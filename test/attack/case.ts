@@ -37,8 +37,12 @@ export interface Case {
   readonly patience: Patience;
   /** The other services of the storage VM are processes of their own: where so much is stored that it would count as dom0's. */
   readonly apart: boolean;
-  /** On a machine that has seen no root yet, with a passphrase. */
+  /** On a machine that has seen no root yet. */
   readonly clean: boolean;
+  /** Opened with a passphrase, not with the key file: as `clean` says, unless given. */
+  readonly passphrase: boolean | undefined;
+  /** Bytes that the backed-up volume can hold, if not its own. */
+  readonly capacity: number | undefined;
   /** What is said instead of the recorded conversation; null for a real disposable. */
   readonly recordings: Readonly<Record<string, Recordings[string] | null>>;
   /** Nothing costly may have been run: what dom0 held grew by less than {@link UNRUN}. */
@@ -71,6 +75,8 @@ const USUAL = {
   recordings: {},
   next: undefined,
   receiver: undefined,
+  passphrase: undefined,
+  capacity: undefined,
 } as const;
 
 export type Sketch = Pick<Case, 'id' | 'attack' | 'command' | 'service' | 'turns' | 'expected'> &

@@ -4,6 +4,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
 import { publish } from '../../storagevm/set-root.ts';
+import { setRoot } from '../../shared/protocol/storage.ts';
+import { controlFrame } from '../support/peers.ts';
 import { TestRepository, objects } from '../storagevm/fixtures.ts';
 import { faultOfClient } from './client-judge.ts';
 import { HostileClient } from './client.ts';
@@ -17,6 +19,9 @@ import type { ClientCase, Store } from './list/client.ts';
 
 /** What a service of the storage VM may hold, in MiB. */
 export const MAX_SERVICE_PEAK = 256;
+
+/** What who published a root is told. */
+const DONE = controlFrame(setRoot.toCaller.done.type, {});
 
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
@@ -72,9 +77,13 @@ export class ClientBench {
   async try(one: ClientCase): Promise<{ taken: Taken; fault: string | undefined }> {
     putBack(this.#home, this.#template, this.#before);
     const all = [one.bytes, ...one.rivals].map((bytes) => this.#client.say(one.service, bytes, one.deaf));
-    const [taken] = await Promise.all(all);
+    const everybody = await Promise.all(all);
+    const [taken] = everybody;
     if (taken === undefined) throw new Error('nobody said anything');
     this.peak = Math.max(this.peak, taken.peak);
+    const winners = everybody.filter(({ said }) => said.includes(DONE));
+    if (one.rivals.length > 0 && winners.length !== 1)
+      return { taken, fault: `${winners.length} were told that they had won` };
     return { taken, fault: this.#faultOf(one, taken) };
   }
 

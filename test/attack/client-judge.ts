@@ -4,10 +4,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeWith } from '../../shared/cbor.ts';
+import { isBackupError } from '../../shared/errors.ts';
 import { MAX_OBJECT } from '../../shared/limits.ts';
 import { MIN_OBJECT, put } from '../../shared/protocol/storage.ts';
 import { decodeRoot } from '../../shared/root.ts';
-import { COMMON, MAGIC } from '../../shared/wire/frame.ts';
+import type { Root } from '../../shared/root.ts';
+import { COMMON, MAGIC, creditFor } from '../../shared/wire/frame.ts';
 import type { FrameTable } from '../../shared/wire/frame.ts';
 import { framesOf } from '../support/peers.ts';
 import type { Taken } from './client.ts';
@@ -47,12 +49,12 @@ export function faultOfClient(
   if (!PRINTABLE.test(message)) return `it says ${JSON.stringify(message)}`;
   const left = changes(before, after).filter(({ path }) => !path.startsWith('state/'));
   for (const { path, how } of left) {
-    const problem = problemOfFile(home, path, how, session, last.hash);
+    const problem = problemOfFile(home, path, how, session, last);
     if (problem !== undefined) return problem;
   }
   const rooted = left.filter(({ path }) => path.startsWith(`${STORE}roots/`));
   if (rooted.length > 1) return `it published ${rooted.length} roots`;
-  return problemOfAnswer(session.service, taken.said, after);
+  return problemOfAnswer(session, taken.said, after);
 }
 
 function problemOfFile(
@@ -60,15 +62,15 @@ function problemOfFile(
   path: string,
   how: string,
   { service, bytes }: GeneratedClient,
-  current: string,
+  last: Root,
 ): string | undefined {
   const name = path.startsWith(STORE) ? path.slice(STORE.length) : '';
   if (service === put.service && how === 'new' && /^objects\/[0-9a-f]{2}$/.test(name)) return undefined;
   if (service === put.service && how === 'new' && /^objects\/[0-9a-f]{2}\/[0-9a-f]{64}$/.test(name))
     return problemOfObject(readFileSync(join(home, path)), name.slice(-64), bytes);
   const roots = service.endsWith('SetRoot');
-  if (roots && how === 'new' && name === `roots/${current}`)
-    return problemOfRoot(readFileSync(join(home, path)), current, bytes);
+  if (roots && how === 'new' && name === `roots/${last.hash}`)
+    return problemOfRoot(readFileSync(join(home, path)), last, bytes);
   // A root that was published moves the hint, and its key the pin.
   if (roots && how === 'changed' && (name === 'head' || name === 'key')) return undefined;
   return `${path} is ${how}`;
@@ -81,21 +83,30 @@ function problemOfObject(object: Buffer, name: string, sent: readonly Uint8Array
   return Buffer.concat(sent).includes(object) ? undefined : `nobody sent the object ${name}`;
 }
 
-/** A root is whole, signed, follows the current one, and is what was sent. */
-function problemOfRoot(bytes: Buffer, current: string, sent: readonly Uint8Array[]): string | undefined {
+/** A root is whole, signed, newer than the one before, and what was sent. */
+function problemOfRoot(bytes: Buffer, last: Root, sent: readonly Uint8Array[]): string | undefined {
   const { body } = decodeRoot(bytes);
-  if (body.previous !== current || body.counter <= 3) return `root ${body.counter} does not follow`;
+  const { counter, repository } = last.body;
+  if (body.repository !== repository || body.counter <= counter)
+    return `root ${body.counter} is no newer one`;
   return Buffer.concat(sent).includes(bytes) ? undefined : 'nobody sent that root';
 }
 
 /** Every frame is one that this service has; what it acknowledges and delivers is there. */
-function problemOfAnswer(service: string, said: Buffer, after: HomeState): string | undefined {
+function problemOfAnswer(
+  { service, bytes }: GeneratedClient,
+  said: Buffer,
+  after: HomeState,
+): string | undefined {
+  let granted = creditIn(Buffer.concat(bytes));
   if (!said.subarray(0, MAGIC.length).equals(MAGIC.subarray(0, said.length))) return 'it says no magic';
   const table: FrameTable = { ...COMMON, ...protocolOf(service).toCaller };
   for (const { type, payload } of framesOf(said)) {
     const spec = Object.values(table).find((one) => one.type === type);
     if (spec === undefined || payload.length > spec.max) return `it says a frame of type ${type}`;
     if (spec.form !== 'bulk') decodeWith(spec.schema, payload);
+    else granted -= creditFor(payload.length);
+    if (granted < 0) return 'it says more than it was granted';
     if (spec === put.toCaller.ack) {
       const { objects } = decodeWith(put.toCaller.ack.schema, payload);
       const lost = objects.find(({ id }) => !after.has(`${STORE}objects/${id.slice(0, 2)}/${id}`));
@@ -109,4 +120,19 @@ function problemOfAnswer(service: string, said: Buffer, after: HomeState): strin
 
 function hashOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** What a client granted, as far as it was understood. */
+function creditIn(bytes: Buffer): number {
+  let sum = 0;
+  for (const { type, payload } of framesOf(bytes)) {
+    if (type !== COMMON.credit.type) continue;
+    try {
+      sum += decodeWith(COMMON.credit.schema, payload).bytes;
+    } catch (error) {
+      if (isBackupError(error, 'protocol')) return sum; // Altered: the service hears nothing after it.
+      throw error;
+    }
+  }
+  return sum;
 }

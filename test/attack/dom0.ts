@@ -60,6 +60,7 @@ async function run(job: Job, { home, sandbox }: Place, attacked: AttackedDomains
   const app = new App({ config, domains: attacked, output, secrets, trust });
   const started = performance.now();
   let failure: Report['failure'];
+  Object.assign(globalThis, { mutant: job.mutant });
   attacked.begin(job);
   try {
     await COMMANDS[job.command](app, job.vm, home);

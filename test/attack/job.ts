@@ -52,6 +52,10 @@ export interface Job {
   readonly patience: Patience;
   /** Open with a passphrase instead of the key file. */
   readonly passphrase: boolean;
+  /** Bytes that the volume is said to hold, if not its own. */
+  readonly capacity: number | undefined;
+  /** The check that is left out, in a copy of the program that was prepared for that (mutants.ts). */
+  readonly mutant: string | undefined;
 }
 
 export interface Report {

@@ -20,7 +20,7 @@ export class Lane {
   readonly #before: HomeState;
 
   /** `folder`, which this makes, gets a copy of the home `template`. */
-  constructor(folder: string, template: string) {
+  constructor(folder: string, template: string, limit?: number) {
     this.#template = template;
     this.#before = stateOf(template);
     const place = (name: string) => join(folder, name);
@@ -36,7 +36,7 @@ export class Lane {
     execFileSync('cp', ['-a', `${template}/.`, place('home')]); // Node's own copy loses nanoseconds.
     for (const program of [this.#place.alone, this.#place.hosted]) makeHostileProgram(program);
     for (const role of ['dvm', 'storagevm'] as const) assign(this.#place.hosted, role, { hosted: true });
-    this.victim = new Victim(this.#place);
+    this.victim = new Victim(this.#place, limit);
   }
 
   /** Does `job` on a fresh home; `clean`: on one that has seen no root of the store. */

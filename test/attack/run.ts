@@ -15,8 +15,8 @@ export interface Options {
   /** How many cases to generate, and the number that decides which. */
   readonly generated: number;
   readonly seed: number;
-  /** The id of the case to run, or what the ids of several begin with. */
-  readonly only: string | undefined;
+  /** Ids of the cases to run, or what the ids of several begin with; undefined for all. */
+  readonly only: readonly string[] | undefined;
   readonly print: (line: string) => void;
 }
 
@@ -38,57 +38,66 @@ export const CLIENT_SHARE = 5;
 export const MAX_PEAK = 256;
 
 export async function attackAll(options: Options): Promise<Totals> {
-  const bench = await Bench.open(options.folder, Math.min(4, availableParallelism()));
-  try {
-    return await new Run(bench, options).all();
-  } finally {
-    await bench.close();
-  }
+  return new Run(options).all();
 }
 
 class Run {
-  readonly #bench: Bench;
   readonly #options: Options;
   #written = 0;
   #generated = 0;
   #faults = 0;
   #longest = 0;
+  /** In KiB: of a dom0, and of a storage VM's service. */
+  #peak = 0;
   #servicePeak = 0;
   /** The case during which a dom0 held the most, in KiB. */
   #heaviest = { id: 'none', peak: 0 };
 
-  constructor(bench: Bench, options: Options) {
-    this.#bench = bench;
+  constructor(options: Options) {
     this.#options = options;
   }
 
   async all(): Promise<Totals> {
     const { print, only } = this.#options;
-    const heard = await this.#bench.listen();
     print(row('case', 'expected', 'seen', 'what the peer does'));
-    const list = writtenList(this.#bench).filter(({ id }) => isChosen(id, only));
-    await this.#bench.each(list, async (one, lane) => {
-      const { seen, fault } = await this.#bench.try(one, lane);
-      this.#weigh(one.id, seen.peak);
-      this.#tell(one, seen, fault);
-    });
-    await this.#attackStorage();
-    await this.#generate(heard);
-    const peak = Math.ceil(this.#bench.peak / 1024);
+    const isReverse = (id: string) => `${id}-`.startsWith('client-');
+    if (only?.every(isReverse) !== true) await this.#attackDom0();
+    if (only?.some(isReverse) !== false) await this.#attackStorage();
     const totals = {
       written: this.#written,
       generated: this.#generated,
       faults: this.#faults,
-      peak,
+      peak: Math.ceil(this.#peak / 1024),
       servicePeak: Math.ceil(this.#servicePeak / 1024),
       longest: Math.ceil(this.#longest / 1000),
     };
     print(
       `${totals.written} written and ${totals.generated} generated cases, ${totals.faults} not as expected; ` +
-        `dom0 held at most ${peak} MiB (${MAX_PEAK} allowed; in ${this.#heaviest.id}), a service of the storage VM ${totals.servicePeak} MiB; ` +
+        `dom0 held at most ${totals.peak} MiB (${MAX_PEAK} allowed; in ${this.#heaviest.id}), a service of the storage VM ${totals.servicePeak} MiB; ` +
         `no case took more than ${totals.longest} s`,
     );
     return totals;
+  }
+
+  /** Hostile storage VMs, disposables and receivers of files. */
+  async #attackDom0(): Promise<void> {
+    const { folder, only, generated } = this.#options;
+    const bench = await Bench.open(folder, Math.min(4, availableParallelism()));
+    try {
+      await bench.each(
+        writtenList(bench).filter(({ id }) => isChosen(id, only)),
+        async (one, lane) => {
+          const { seen, fault } = await bench.try(one, lane);
+          this.#weigh(one.id, seen.peak);
+          this.#tell(one, seen, fault);
+        },
+      );
+      const numbers = this.#numbers('generated-', generated);
+      if (numbers.length > 0) await this.#generate(bench, await bench.listen(), numbers);
+    } finally {
+      this.#peak = bench.peak;
+      await bench.close();
+    }
   }
 
   /** The reverse: hostile clients against a storage VM's services. */
@@ -128,9 +137,10 @@ class Run {
   /** Which of so many generated cases are to be tried whose ids begin so. */
   #numbers(prefix: string, count: number): readonly number[] {
     const { only } = this.#options;
-    if (only === undefined) return Array.from({ length: count }, (_, i) => i);
-    const chosen = only.startsWith(prefix) ? only.slice(prefix.length) : '';
-    return /^\d+$/.test(chosen) ? [Number(chosen)] : [];
+    const all = Array.from({ length: count }, (_, i) => i);
+    if (only === undefined || only.includes(prefix.slice(0, -1))) return all;
+    const ids = only.filter((id) => id.startsWith(prefix)).map((id) => id.slice(prefix.length));
+    return ids.filter((id) => /^\d+$/.test(id)).map(Number);
   }
 
   #count(
@@ -154,13 +164,12 @@ class Run {
       this.#options.print(row(what, expected, outcome, `${count} times`));
   }
 
-  async #generate(heard: Heard): Promise<void> {
-    const { seed, generated, print } = this.#options;
-    const numbers = this.#numbers('generated-', generated);
+  async #generate(bench: Bench, heard: Heard, numbers: readonly number[]): Promise<void> {
+    const { seed, print } = this.#options;
     const outcomes = new Map<string, number>();
-    await this.#bench.each(numbers, async (number, lane) => {
+    await bench.each(numbers, async (number, lane) => {
       const one = generate(heard.sessions, seed, number);
-      const { seen, fault } = await this.#bench.tryGenerated(one, heard, lane);
+      const { seen, fault } = await bench.tryGenerated(one, heard, lane);
       this.#count(seen, outcomes);
       this.#weigh(one.id, seen.peak);
       if (fault === undefined && numbers.length > 1) return;
@@ -191,8 +200,8 @@ class Run {
 }
 
 /** With `only`: the case of that id, or those whose ids begin so. */
-function isChosen(id: string, only: string | undefined): boolean {
-  return only === undefined || id === only || id.startsWith(`${only}-`);
+function isChosen(id: string, only: Options['only']): boolean {
+  return only?.some((chosen) => id === chosen || id.startsWith(`${chosen}-`)) ?? true;
 }
 
 function row(id: string, expected: string, seen: string, attack: string): string {

@@ -22,6 +22,7 @@ export type Result =
 
 export class Victim {
   readonly #place: Place;
+  readonly #limit: number;
   #child: ChildProcess | undefined;
   #stderr = '';
   /** A run of its own would begin with less memory than this one has kept. */
@@ -29,8 +30,9 @@ export class Victim {
   /** Highest resident memory of any dom0 so far, in KiB. */
   peak = 0;
 
-  constructor(place: Place) {
+  constructor(place: Place, limit = LIMIT) {
     this.#place = place;
+    this.#limit = limit;
   }
 
   async do(job: Job): Promise<Result> {
@@ -76,7 +78,7 @@ export class Victim {
 
   #ask(child: ChildProcess, message: Message): Promise<unknown> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => settle('hung'), LIMIT);
+      const timer = setTimeout(() => settle('hung'), this.#limit);
       const crashed = () => settle('crashed');
       const settle = (answer: unknown) => {
         clearTimeout(timer);

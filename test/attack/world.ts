@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { backup } from '../../dom0/commands/backup.ts';
 import { init } from '../../dom0/commands/init.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
+import { objectIdOf } from '../../shared/ids.ts';
+import { decodeRoot } from '../../shared/root.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
-import { TestRepository } from '../storagevm/fixtures.ts';
+import { TestRepository, rootFields } from '../storagevm/fixtures.ts';
 import { Home } from '../support/home.ts';
 import { runInProcess } from '../support/in-process.ts';
 
@@ -25,6 +27,10 @@ export interface Roots {
   readonly other: Uint8Array;
   /** Of an attacker's own making, properly signed, with these slots, whatever they are. */
   readonly slots: (slots: readonly unknown[]) => Uint8Array;
+  /** The current one's successor as far as anybody can tell, but signed by a key of the attacker's own. */
+  readonly rekeyed: Uint8Array;
+  /** The same, with a forged entry by which the right key seems to hand over. */
+  readonly handedOver: Uint8Array;
   /** The current one. */
   readonly current: Uint8Array;
 }
@@ -32,6 +38,8 @@ export interface Roots {
 export interface World {
   readonly home: Home;
   readonly roots: Roots;
+  /** The catalog of the root before, sealed as the present one is. */
+  readonly olderCatalog: Uint8Array;
   /** The bytes of an object of another store. */
   readonly otherObject: Uint8Array;
   /** The largest object of the store itself, and the smallest. */
@@ -66,6 +74,8 @@ export async function makeWorld(folder: string): Promise<World> {
   other.write('work', 'file-0', contentOf('work 0', 40));
   await run(other, 'work');
   const attacker = new TestRepository();
+  const objects = await objectsOf(home);
+  const older = decodeRoot(old).body.catalog;
   return {
     home,
     roots: {
@@ -73,11 +83,27 @@ export async function makeWorld(folder: string): Promise<World> {
       forkedSame: forked[0] ?? old,
       forkedHigher: forked[1] ?? old,
       other: await rootOf(other),
+      ...rekeyed(attacker, current),
       slots: (slots) => attacker.forge({ slots }),
       current,
     },
     otherObject: (await objectsOf(other))[0] ?? current,
-    objects: await objectsOf(home),
+    olderCatalog: objects.find((bytes) => objectIdOf(bytes) === older) ?? current,
+    objects,
+  };
+}
+
+/** What `attacker` makes of the root `current`: everything in it is public but the key that signs. */
+function rekeyed(attacker: TestRepository, current: Uint8Array): Pick<Roots, 'rekeyed' | 'handedOver'> {
+  const fields = rootFields(current);
+  const { body, hash } = decodeRoot(current);
+  const counter = body.counter + 1;
+  const changed = { ...fields, counter, publicKey: attacker.publicKey };
+  const previous = Buffer.from(hash, 'hex');
+  const entry = { counter, previous, publicKey: body.publicKey, signature: new Uint8Array(64) };
+  return {
+    rekeyed: attacker.forge(changed),
+    handedOver: attacker.forge({ ...changed, previous, rotations: [entry] }),
   };
 }
 

@@ -67,8 +67,7 @@ export class TestRepository {
   /** A root of any fields, whatever a schema says of them; properly signed. */
   forge(fields: Readonly<Record<string, unknown>>): Uint8Array {
     const { bytes } = this.root();
-    const body = decodeWith(z.record(z.string(), z.unknown()), bytes.subarray(BODY_AT, -SIGNATURE_SIZE));
-    const encoded = encodeCbor({ ...body, ...fields });
+    const encoded = encodeCbor({ ...rootFields(bytes), ...fields });
     const signature = sign(concat([SIGNED, encoded]), this.#seed);
     return concat([bytes.subarray(0, BODY_AT - 4), u32(encoded.length), encoded, signature]);
   }
@@ -91,6 +90,11 @@ export class TestRepository {
     for (let i = 0; i < count; i++) roots.push(this.root(roots.at(-1)));
     return roots;
   }
+}
+
+/** The fields of a root as they are encoded, unchecked. */
+export function rootFields(root: Uint8Array): Readonly<Record<string, unknown>> {
+  return decodeWith(z.record(z.string(), z.unknown()), root.subarray(BODY_AT, -SIGNATURE_SIZE));
 }
 
 /** The place of `root` in the chain. */

@@ -247,6 +247,9 @@ function setRootCases({ repository, roots }: Store): ClientCase[] {
   const flipped = (root: Root, at: number) =>
     root.bytes.map((byte, index) => (index === at ? byte ^ 1 : byte));
   const other = new TestRepository();
+  const { next: heir, root: handed } = repository.replaceKey(last);
+  const rotations = handed.body.rotations.map((entry) => ({ ...entry, signature: new Uint8Array(64) }));
+  const forged = heir.root(last, { rotations }).bytes;
   return rows(setRoot.service, [
     [
       'unsigned',
@@ -258,6 +261,12 @@ function setRootCases({ repository, roots }: Store): ClientCase[] {
       'body',
       'publishes a root that was changed after it was signed',
       sent(flipped(next, 60)),
+      'store-damaged',
+    ],
+    [
+      'forged-rotation',
+      'publishes a root of another key, with a forged signature by which the right one hands over',
+      sent(forged),
       'store-damaged',
     ],
     ['foreign', 'publishes a root of another key', sent(other.root(last).bytes), 'store-replaced'],

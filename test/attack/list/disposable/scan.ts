@@ -152,6 +152,20 @@ export function scanCases(bench: Bench): Case[] {
       { apart: true },
     ],
     [
+      'put-quota',
+      'puts 280 MiB of blobs as it is granted, though its volume holds 1 MiB',
+      [at(LIVE, { do: 'zeros', type: CONTENT, size: 4 * MiB, times: 70, granted: true })],
+      'limit',
+      { apart: true, capacity: MiB },
+    ],
+    [
+      'put-tiny-granted',
+      'puts 60,000 blobs of no byte, which the first grant allows',
+      [at(CONTENT, insert(frameBytes(CONTENT, Buffer.alloc(0)), 60_000))],
+      'protocol',
+      { blurt: true, apart: true },
+    ],
+    [
       'put-tiny-flood',
       'puts 200,000 blobs of no byte without a grant',
       [at(CONTENT, insert(frameBytes(CONTENT, Buffer.alloc(0)), 200_000))],

@@ -45,6 +45,12 @@ export function listCases(bench: Bench): Case[] {
       [at(PAGE, { do: 'list-many', rows: 4_000_000 })],
       'store-damaged',
     ],
+    [
+      'over',
+      'lists 4,300,000: more than dom0 can hold',
+      [at(PAGE, { do: 'list-many', rows: 4_300_000 })],
+      'limit',
+    ],
   ]);
 }
 

@@ -14,7 +14,7 @@ const ROOT = typeOf(GET.service, 'root');
 const MISSING = typeOf(GET.service, 'missing');
 const OBJECT = GET.frame;
 
-export function objectCases({ world: { roots, otherObject, objects } }: Bench): Case[] {
+export function objectCases({ world: { roots, otherObject, objects, olderCatalog } }: Bench): Case[] {
   const object = (bytes: Uint8Array) => [at(OBJECT, ofBytes(bytes))];
   const [smallest = otherObject] = objects;
   const largest = objects.at(-1) ?? otherObject;
@@ -39,6 +39,12 @@ export function objectCases({ world: { roots, otherObject, objects } }: Bench): 
       'object-other',
       'serves another object of the store: right hash, wrong number',
       object(largest),
+      'store-damaged',
+    ],
+    [
+      'object-older',
+      'serves an older catalog, sealed for the same place',
+      object(olderCatalog),
       'store-damaged',
     ],
     ['object-other-store', 'serves an object of another store', object(otherObject), 'store-damaged'],

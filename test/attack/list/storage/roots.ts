@@ -55,6 +55,26 @@ export function rootCases({ world: { roots } }: Bench): Case[] {
       'wrong-secret',
       clean,
     ],
+    ['root-key', 'offers a newer root of its own making', root(roots.rekeyed), 'store-replaced'],
+    [
+      'root-key-clean',
+      'offers one to a clean machine with all that leads to the right keys',
+      root(roots.rekeyed),
+      'store-damaged',
+      { clean: true, passphrase: false },
+    ],
+    [
+      'root-handed-over',
+      'offers one that the right key seems to hand over to',
+      root(roots.handedOver),
+      'store-damaged',
+    ],
+    [
+      'root-padded',
+      'hides bytes between a root and its signature',
+      root(Buffer.concat([roots.current.subarray(0, -64), Buffer.alloc(9), roots.current.subarray(-64)])),
+      'store-damaged',
+    ],
     ['root-empty', 'offers a root of no byte', root(Buffer.alloc(0)), 'store-damaged'],
     ['root-half', 'offers half a root', root(roots.current.subarray(0, 100)), 'store-damaged'],
     [
