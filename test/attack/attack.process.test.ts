@@ -1,9 +1,12 @@
 /** R02 R03 R05 R06 R35 R41 R56: the attacks of `npm run attack`, all of the written ones and 2,000 generated. */
 
+import { stripTypeScriptTypes } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { tempFolder } from '../support/temp.ts';
 import { generate } from './generate.ts';
 import { SCAN } from './list/sessions.ts';
+import { MUTANTS } from './mutants.ts';
+import { instrumentedFiles } from './mutate.ts';
 import { MAGIC, PING } from './peer/altered.ts';
 import { MAGIC_TYPE } from './peer/attack.ts';
 import { CLIENT_SHARE, MAX_PEAK, attackAll } from './run.ts';
@@ -37,6 +40,13 @@ describe('hostile peers', () => {
     },
     TIMEOUT,
   );
+
+  test('what --mutants leaves out is there, once each, and can be left out', () => {
+    for (const source of instrumentedFiles().values())
+      expect(() => stripTypeScriptTypes(source)).not.toThrow();
+    expect(new Set(MUTANTS.map(({ id }) => id)).size).toBe(MUTANTS.length);
+    expect(MUTANTS.length).toBeGreaterThanOrEqual(90);
+  });
 
   test('a seed and a number decide a generated case, and neither alone', () => {
     const ping = { type: PING, payload: Buffer.of(0xa0) };

@@ -56,12 +56,7 @@ const ROOTS: readonly Mutant[] = [
     ],
     ['root-length', 'length !== untrusted.length - overhead', 'false', ['get-root-padded']],
     ['root-magic', '!equalBytes(magic, ROOT_MAGIC)', 'false', ['get-root-newer', 'get-root-older']],
-    [
-      'root-size',
-      'untrusted.length > MAX_ROOT || untrusted.length < overhead',
-      'false',
-      ['get-root-empty', 'get-root-half'],
-    ],
+    ['root-size', 'untrusted.length > MAX_ROOT || untrusted.length < overhead', 'false', ['get-root-magic']],
   ]),
 ];
 
@@ -145,7 +140,7 @@ const OBJECTS: readonly Mutant[] = [
 /** The session below all services. */
 const WIRE: readonly Mutant[] = [
   ...of('shared/wire/frame.ts', [
-    ['magic', 'Buffer.compare(magic, MAGIC) === 0', 'true', ['scan-frame-newer', 'scan-frame-banner']],
+    ['magic', 'magic.equals(MAGIC)', 'true', ['scan-frame-newer', 'scan-frame-banner']],
     ['frame-cap', 'untrustedLength > spec.max', 'false', ['scan-frame-length']],
   ]),
   ...of('shared/wire/session.ts', [
@@ -166,21 +161,34 @@ const WIRE: readonly Mutant[] = [
     ['silence', 'now >= this.#heard + idleTimeout', 'false', ['scan-frame-silence']],
     ['answer-time', 'now >= deadline', 'false', ['get-frame-ping-only']],
   ]),
-  ...of('dom0/call.ts', [['exit-status', 'code !== 0', 'false', ['scan-frame-status']]]),
+  ...of('dom0/call.ts', [['exit-status', 'exit.code !== 0', 'false', ['scan-frame-status']]]),
 ];
 
 /** Strict CBOR. */
 const CBOR: readonly Mutant[] = of('shared/cbor.ts', [
   ['cbor-end', 'end !== bytes.length', 'false', ['scan-cbor-trailing', 'scan-cbor-second', 'setRoot-cbor']],
   ['cbor-depth', 'depth > MAX_CBOR_DEPTH', 'false', ['scan-cbor-deeper', 'scan-cbor-deep-maps']],
-  ['cbor-tag', 'major === 1 || major === 6', 'false', ['scan-cbor-tag', 'scan-cbor-negative']],
+  [
+    'cbor-tag',
+    'major === 1 || major === 6',
+    'false',
+    ['scan-cbor-tag', 'scan-cbor-negative'],
+    'to the rest of the scan a tag is an item, and one too many; no schema takes a negative number',
+  ],
   [
     'cbor-simple',
     'info < 20 || info > 22',
     'false',
-    ['scan-cbor-simple', 'scan-cbor-float', 'scan-cbor-break', 'scan-cbor-nan'],
+    ['scan-cbor-simple', 'scan-cbor-float', 'scan-cbor-break', 'scan-cbor-nan', 'scan-cbor-undefined'],
+    'what follows such a head is to the rest of the scan one item too many; no schema takes undefined',
   ],
-  ['cbor-indefinite', 'info > 27', 'false', ['scan-cbor-indefinite', 'scan-cbor-reserved']],
+  [
+    'cbor-indefinite',
+    'info > 27',
+    'false',
+    ['scan-cbor-indefinite', 'scan-cbor-reserved'],
+    'the number of such a head would have 16 bytes or more, and so is too large or not minimal',
+  ],
   [
     'cbor-minimal',
     'value < smallest',
@@ -204,7 +212,8 @@ const CBOR: readonly Mutant[] = of('shared/cbor.ts', [
     'cbor-identifier',
     '!KEY.test(utf8Decoder.decode(bytes.subarray(next, end)))',
     'false',
-    ['scan-cbor-proto', 'scan-cbor-bom'],
+    ['scan-cbor-proto', 'scan-cbor-bom', 'scan-cbor-unknown'],
+    'no schema takes a key that it does not name',
   ],
   [
     'cbor-text-key',
@@ -312,7 +321,7 @@ const DISPOSABLE: readonly Mutant[] = [
 /** The answer of a VM that takes files. */
 const RECEIVER: readonly Mutant[] = of('dom0/session/file-copy.ts', [
   ['copy-crc', 'Number(answer.readBigUInt64LE(8)) !== crc', 'false', ['filecopy-crc', 'filecopy-zeros']],
-  ['copy-status', 'code !== 0', 'false', ['filecopy-status', 'filecopy-dies-after']],
+  ['copy-status', 'exit.code !== 0', 'false', ['filecopy-status', 'filecopy-dies-after']],
   ['copy-size', 'length === untrusted.length', 'false', ['filecopy-huge', 'filecopy-name-over']],
   [
     'copy-form',
@@ -329,7 +338,7 @@ const RECEIVER: readonly Mutant[] = of('dom0/session/file-copy.ts', [
   ],
 ]);
 
-/** The storage VM's own checks. */
+/** The storage VM's own checks. Who wins between two that publish at one instant is not among them: storagevm/set-root steps through that. */
 const STORAGE: readonly Mutant[] = [
   ...of('storagevm/put.ts', [
     ['put-smallest', 'bytes.length < MIN_OBJECT', 'false', ['client-put-tiny', 'client-put-empty']],
@@ -349,12 +358,6 @@ const STORAGE: readonly Mutant[] = [
     ],
     ['set-counter', 'counter <= before', 'false', ['client-setroot-older', 'client-setroot-same-number']],
     ['set-step', 'counter - before > MAX_COUNTER_STEP', 'false', ['client-setroot-skip']],
-    [
-      'set-exclusive',
-      'await backEnd.addRoot(expected, root.bytes)',
-      'await backEnd.addRoot(expected, root.bytes) || true',
-      ['client-setroot-race'],
-    ],
   ]),
   ...of('shared/root.ts', [
     [
@@ -374,12 +377,13 @@ const STORAGE: readonly Mutant[] = [
       'bytes.length === length,',
       '@ || bytes.length === length,',
       ['client-get-short', 'client-get-path'],
+      'the text that it becomes is held to its length as well',
     ],
   ]),
   ...of('shared/wire/session.ts', [
     ['service-credit', 'creditFor(length) > this.#peerMaySend', 'false', ['client-put-flood']],
     ['service-messages', 'this.#controlQueued > MAX_CONTROL_QUEUED', 'false', ['client-get-flood']],
-    ['service-spends', 'this.#credit >= cost || this.#peerEnded', 'true', ['client-generated']],
+    ['service-spends', 'this.#credit < cost', 'false', ['client-generated']],
   ]),
 ];
 

@@ -54,15 +54,20 @@ export function runInCopy(folder: string, args: readonly string[]): number {
 function prepare(folder: string): void {
   for (const part of COPIED) cpSync(join(PROJECT, part), join(folder, part), { recursive: true });
   symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
-  const files = Map.groupBy(MUTANTS, ({ file }) => file);
-  for (const [file, mutants] of files) {
-    const path = join(folder, file);
-    writeFileSync(path, instrumented(file, readFileSync(path, 'utf8'), mutants));
-  }
+  for (const [file, source] of instrumentedFiles()) writeFileSync(join(folder, file), source);
   writeFileSync(join(folder, SWITCH), SOURCE);
 }
 
-/** `source` in which each check of `mutants` can be left out. Throws if one of them is not there, or more than once. */
+/** Each file that has checks to leave out, as it is in the copy. Throws if a check is not there, or more than once. */
+export function instrumentedFiles(): Map<string, string> {
+  const all = Map.groupBy(MUTANTS, ({ file }) => file);
+  const sources = [...all].map(([file, mutants]): [string, string] => {
+    return [file, instrumented(file, readFileSync(join(PROJECT, file), 'utf8'), mutants)];
+  });
+  return new Map(sources);
+}
+
+/** `source` in which each check of `mutants` can be left out. */
 function instrumented(file: string, source: string, mutants: readonly Mutant[]): string {
   const places = Map.groupBy(mutants, ({ id, text }) => {
     const at = source.indexOf(text);

@@ -41,6 +41,8 @@ export class Altered {
   /** Frames that wait for the one after them. */
   #held: Frame[] = [];
   #said = { frames: 0, bytes: 0 };
+  /** Bytes of the magic, or of what is said for it, that are to come. */
+  #unsaidMagic = MAGIC.length;
   /** True once the peer left the honest conversation. */
   astray = false;
 
@@ -152,7 +154,10 @@ export class Altered {
   }
 
   #say(bytes: Buffer, times = 1, granted = false): Doing[] {
-    for (let at = 0; at + HEADER <= bytes.length && !bytes.equals(MAGIC);) {
+    // What stands where the magic belongs is no frame.
+    const start = Math.min(this.#unsaidMagic, bytes.length);
+    this.#unsaidMagic -= start;
+    for (let at = start; at + HEADER <= bytes.length;) {
       const size = HEADER + bytes.readUInt32BE(at + 1);
       this.#said.frames += times;
       this.#said.bytes += size * times;

@@ -76,6 +76,12 @@ export function rootCases({ world: { roots } }: Bench): Case[] {
       'store-damaged',
     ],
     ['root-empty', 'offers a root of no byte', root(Buffer.alloc(0)), 'store-damaged'],
+    [
+      'root-magic',
+      'offers the magic of a root and nothing else',
+      root(roots.current.subarray(0, 8)),
+      'store-damaged',
+    ],
     ['root-half', 'offers half a root', root(roots.current.subarray(0, 100)), 'store-damaged'],
     [
       'root-longer',
