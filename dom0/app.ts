@@ -16,7 +16,11 @@ import type { Listener, Note } from './session/report.ts';
 import { makePrivateFolder } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 import { PinFile } from './state/pin.ts';
-import { Storage } from './storage/storage.ts';
+import { PrimaryFile } from './state/primary.ts';
+import { StorePinFile } from './state/store-pin.ts';
+import { configuredStores } from './storage/configured-stores.ts';
+import { lackingStores } from './storage/quorum.ts';
+import { Stores } from './storage/stores.ts';
 import { fingerprint } from './words.ts';
 
 export interface AppOptions {
@@ -32,12 +36,14 @@ export class App {
   readonly config: Config;
   readonly domains: Domains;
   readonly output: Output;
-  readonly storage: Storage;
+  readonly storage: Stores;
   readonly pin: PinFile;
+  readonly primary: PrimaryFile;
   /** Warnings so far: with any, the run ends with status 3. */
   warnings = 0;
   /** True if `verify` found differences: then the run ends with status 4. */
   differs = false;
+  #publishes = false;
   readonly #options: AppOptions;
   readonly #undo: (() => Promise<void> | void)[] = [];
 
@@ -47,15 +53,23 @@ export class App {
     this.domains = options.domains;
     this.output = options.output;
     makePrivateFolder(options.config.stateFolder);
-    this.storage = new Storage(options.domains, options.config.storageVm);
-    this.pin = new PinFile(options.config.stateFolder, options.config.storageVm);
+    const { stateFolder, stores } = options.config;
+    this.pin = new PinFile(stateFolder);
+    this.primary = new PrimaryFile(stateFolder);
+    const all = configuredStores(options.domains, stores, (name) => new StorePinFile(stateFolder, name));
+    const listener = {
+      warn: (text: string) => this.warn(text),
+      warnOnly: (text: string) => this.warnOnly(text),
+      note: (text: string) => this.output.note(text),
+    };
+    this.storage = new Stores(all, listener, this.primary.read());
   }
 
   /** What opening and creating a repository needs. */
   get repositoryOptions() {
-    const { storage, pin } = this;
+    const { storage, pin, primary } = this;
     const { stateFolder, cacheSize } = this.config;
-    return { storage, pin, stateFolder, cacheSize };
+    return { storage, pin, primary, stateFolder, cacheSize };
   }
 
   /** Opens the repository; the storage VM starts while the person types. */
@@ -67,7 +81,12 @@ export class App {
   async openWithSlot(secret = () => this.#firstSecret()): Promise<Opened> {
     this.storage.warmUp();
     const trust = { ...this.#options.trust, firstUse: (root: Root) => this.#sayFirstUse(root) };
-    const opened = await openRepository({ ...this.repositoryOptions, secret, trust });
+    const opened = await openRepository({
+      ...this.repositoryOptions,
+      secret,
+      trust,
+      publishes: this.#publishes,
+    });
     this.defer(() => {
       opened.repository.store.trimCache();
       opened.repository.keyring.close();
@@ -87,9 +106,11 @@ export class App {
     return first;
   }
 
-  #sayFirstUse({ hash, body: { counter, time } }: Root): void {
+  #sayFirstUse(root: Root): void {
+    const { hash, body } = root;
+    const { counter, time } = body;
     this.output.note(
-      `this machine has not used this repository before: the newest that ${this.storage.vm} offers is root ${counter} of ${formatTime(time)}, ${fingerprint(hash)}. ` +
+      `this machine has not used this repository before: the newest that ${this.storage.offering(root)} offers is root ${counter} of ${formatTime(time)}, ${fingerprint(hash)}. ` +
         'If you noted a later one, backups are missing (--expect-root refuses that).',
     );
     this.output.event('first-use', {
@@ -103,6 +124,12 @@ export class App {
   async lock(): Promise<void> {
     this.defer(await lockFolder(this.config.stateFolder));
     for (const line of await this.domains.cleanUp()) this.warnOnly(`left by a run that died: ${line}`);
+  }
+
+  /** {@link lock}, for a run that is to publish something: open() then demands the primary store. */
+  async lockToPublish(): Promise<void> {
+    this.#publishes = true;
+    await this.lock();
   }
 
   /** Has `undo` run when the command ends, however it ends: last in, first out. */
@@ -173,10 +200,14 @@ export class App {
   }
 
   /**
-   * Ends the storage sessions in order. By now everything was acknowledged or verified, so a peer that garbles its
-   * goodbye deserves a warning, not a failed run.
+   * Ends the storage sessions in order, and says whether enough stores have what was published. By now everything was
+   * acknowledged or verified, so a peer that garbles its goodbye deserves a warning, not a failed run.
    */
   async closeStorage(): Promise<void> {
+    if (this.storage.published) {
+      const lacking = lackingStores(this.storage.all, this.config.quorum);
+      if (lacking !== undefined) this.warn(lacking);
+    }
     try {
       await this.storage.close();
     } catch (error) {

@@ -12,6 +12,8 @@ import type { ExcludeRules } from '../shared/protocol/disposable.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 import { VOLUME_MODES, VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
+import { quorumSchema, storageSchema, storeConfig } from './storage-config.ts';
+import type { LimitOptions, StoreConfig } from './storage-config.ts';
 
 const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
@@ -91,11 +93,8 @@ const schema = z.strictObject({
   driver: z.literal('local'),
   home: z.string().min(1),
   sandbox: sandbox.default('auto'),
-  /** Storage VMs by name; this version writes to one. */
-  storage: z
-    .array(z.strictObject({ vm: z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,30}$/) }))
-    .length(1)
-    .default([{ vm: 'main' }]),
+  storage: storageSchema,
+  quorum: quorumSchema,
   /** MiB of sealed records and trees kept in dom0. */
   cache_mib: z
     .int()
@@ -138,7 +137,10 @@ export interface Configured {
 export interface Config {
   readonly home: string;
   readonly sandbox: Sandbox;
-  readonly storageVm: string;
+  /** At least one. The first is the primary one, as long as no other was chosen. */
+  readonly stores: readonly StoreConfig[];
+  /** Stores that must have a backup, so that it counts as complete. */
+  readonly quorum: number | 'all';
   /** dom0's own folder. */
   readonly stateFolder: string;
   /** Bytes. */
@@ -148,12 +150,16 @@ export interface Config {
   volumes(vm: Configured): VolumePlan[];
 }
 
+/** What the command line says of the configuration. */
+export interface ConfigOptions {
+  readonly file: string | undefined;
+  readonly localHome: string | undefined;
+  readonly sandbox: Sandbox | undefined;
+  readonly limits?: LimitOptions;
+}
+
 /** The configuration of `file`, or with `localHome` the defaults there (and of `HOME/config.toml` if it exists). */
-export function loadConfig(options: {
-  file: string | undefined;
-  localHome: string | undefined;
-  sandbox: Sandbox | undefined;
-}): Config {
+export function loadConfig(options: ConfigOptions): Config {
   const { file, localHome } = options;
   if (localHome !== undefined) {
     const defaults = { driver: 'local', home: resolve(localHome) };
@@ -161,19 +167,24 @@ export function loadConfig(options: {
     return describe(
       { ...defaults, ...own, home: defaults.home },
       file ?? join(localHome, 'config.toml'),
-      options.sandbox,
+      options,
     );
   }
-  return describe(readToml(file ?? DEFAULT_CONFIG, true), file ?? DEFAULT_CONFIG, options.sandbox);
+  return describe(readToml(file ?? DEFAULT_CONFIG, true), file ?? DEFAULT_CONFIG, options);
 }
 
-function describe(raw: Record<string, unknown>, file: string, sandboxOption: Sandbox | undefined): Config {
+function describe(raw: Record<string, unknown>, file: string, options: ConfigOptions): Config {
   const result = schema.safeParse(raw);
   if (!result.success) {
     const issues = result.error.issues.map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`);
     throw new BackupError('usage', `the configuration ${file} is wrong: ${issues.join('; ')}`);
   }
   const config = result.data;
+  if (config.quorum !== 'all' && config.quorum > config.storage.length)
+    throw new BackupError(
+      'usage',
+      `the configuration ${file} is wrong: quorum = ${config.quorum}, but there are ${config.storage.length} stores`,
+    );
   const home = resolve(config.home);
   const levelsOf = ({ name, template }: Configured): readonly Level[] => [
     { source: `[vm.${name}]`, settings: own(config.vm, name) },
@@ -182,8 +193,9 @@ function describe(raw: Record<string, unknown>, file: string, sandboxOption: San
   ];
   return {
     home,
-    sandbox: sandboxOption ?? config.sandbox,
-    storageVm: config.storage[0]?.vm ?? 'main',
+    sandbox: options.sandbox ?? config.sandbox,
+    stores: config.storage.map((table) => storeConfig(table, options.limits ?? {})),
+    quorum: config.quorum,
     stateFolder: join(home, 'state'),
     cacheSize: config.cache_mib * MiB,
     backup(vm) {

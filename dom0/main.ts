@@ -24,6 +24,7 @@ import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
 import { STATUS, run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
+import { addStorageCommands } from './storage-commands.ts';
 import { parseFingerprint } from './words.ts';
 
 // The launcher forbids to compile text as code; so zod need not try.
@@ -62,6 +63,12 @@ const program = new Command('qubes-backup')
     'refuse a root that does not come after the one of this fingerprint',
     parseRoot,
   )
+  .option(
+    '--limit-upload <kib>',
+    'KiB a second to each store, whatever is configured; 0 is no limit',
+    parseKib,
+  )
+  .option('--limit-download <kib>', 'KiB a second from each store', parseKib)
   .addOption(
     new Option('--sandbox <kind>', 'how services are confined').choices([
       'auto',
@@ -75,7 +82,7 @@ const program = new Command('qubes-backup')
 
 program
   .command('init')
-  .description('create a repository in the empty storage VM')
+  .description('create a repository in the empty stores')
   .addHelpText('after', INIT_HELP)
   .option('--own-passphrase', 'choose the passphrase instead of having one generated', false)
   .action(({ ownPassphrase }: { ownPassphrase: boolean }) =>
@@ -168,9 +175,16 @@ program
   );
 program
   .command('check')
-  .description('verify the store')
+  .description('verify the stores, each by itself')
   .option('--read-data <percent>', 'also read and verify this share of the data', parsePercent, 0)
-  .action(({ readData }: { readData: number }) => run((app) => check(app, readData)));
+  .option(
+    '--repair',
+    'put again what one store lost and another has, and bring up to date what is behind',
+    false,
+  )
+  .action(({ readData, repair }: { readData: number; repair: boolean }) =>
+    run((app) => check(app, readData, repair)),
+  );
 
 program
   .command('root')
@@ -180,6 +194,7 @@ program
   .action(() => run(rootFingerprint));
 
 addKeyCommands(program, run);
+addStorageCommands(program, run);
 
 /** Which volume a command looks at. */
 function volumeOption(): Option {
@@ -201,6 +216,11 @@ function parsePercent(text: string): number {
   const percent = Number(text.replace(/%$/, ''));
   if (!(percent >= 0 && percent <= 100)) throw new InvalidArgumentError('give a percentage from 0 to 100');
   return percent;
+}
+
+function parseKib(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('give whole KiB a second');
 }
 
 function parseRoot(text: string): string {

@@ -24,6 +24,9 @@ export interface GlobalOptions {
   readonly sandbox?: Sandbox;
   readonly acceptRoot?: string;
   readonly expectRoot?: string;
+  /** KiB per second, for all stores instead of their own. */
+  readonly limitUpload?: number;
+  readonly limitDownload?: number;
 }
 
 /** What a command of the command line does. */
@@ -55,7 +58,12 @@ export async function run(options: GlobalOptions, command: Work): Promise<void> 
 }
 
 function createApp(options: GlobalOptions, output: Output): App {
-  const config = loadConfig({ file: options.config, localHome: options.local, sandbox: options.sandbox });
+  const config = loadConfig({
+    file: options.config,
+    localHome: options.local,
+    sandbox: options.sandbox,
+    limits: { upload: options.limitUpload, download: options.limitDownload },
+  });
   const domains = new LocalDomains({
     home: config.home,
     sandbox: config.sandbox,

@@ -20,6 +20,7 @@ import { recheckStart } from '../session/recheck-start.ts';
 import { ScanSession } from '../session/scan-session.ts';
 import type { Scanned } from '../session/scan-session.ts';
 import { auditVolume } from './audit.ts';
+import { catchUp } from './sync-stores.ts';
 
 export interface BackupOptions {
   /** Every VM that is included in backups. */
@@ -34,7 +35,7 @@ export interface BackupOptions {
 export async function backup(app: App, names: readonly string[], options: BackupOptions = {}): Promise<void> {
   const { all = false } = options;
   requireUsage(all !== names.length > 0, 'name the VMs to back up, or give --all');
-  await app.lock();
+  await app.lockToPublish();
   const vms = chooseVms(await app.domains.list(), names, all);
   if (vms.length === 0) app.warn('no VM is included in backups: nothing was backed up');
   app.defer(() => app.storage.abort());
@@ -53,6 +54,7 @@ export async function backup(app: App, names: readonly string[], options: Backup
       await app.storage.abort(); // Sessions may be half-way; the next VM gets fresh ones.
     }
   }
+  await catchUp(app, repository);
   await app.closeStorage();
   const [first] = failures;
   if (first !== undefined) {

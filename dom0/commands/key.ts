@@ -44,7 +44,7 @@ export async function keyAdd(
   label: string | undefined,
   make: () => Promise<Secret>,
 ): Promise<void> {
-  await app.lock();
+  await app.lockToPublish();
   app.defer(() => app.storage.abort());
   const { repository } = await app.openWithSlot();
   const { slots } = repository.root.body;
@@ -56,7 +56,7 @@ export async function keyAdd(
 
 /** Replaces the passphrase that opened the repository by the one that `make` answers. */
 export async function keyChange(app: App, make: () => Promise<Secret>): Promise<void> {
-  await app.lock();
+  await app.lockToPublish();
   app.defer(() => app.storage.abort());
   const { repository, slot: old } = await app.openWithSlot();
   requireUsage(
@@ -76,7 +76,7 @@ export async function keyRemove(
   number: number,
   confirm: (question: string) => Promise<void>,
 ): Promise<void> {
-  await app.lock();
+  await app.lockToPublish();
   app.defer(() => app.storage.abort());
   const { repository, slot: opened } = await app.openWithSlot();
   const { slots } = repository.root.body;

@@ -30,7 +30,7 @@ export async function keyRotate(app: App, drop: boolean): Promise<void> {
 
 /** Opens the repository, with all secrets that were presented. They are zeroed when the command ends, and so is what joins them. */
 export async function openForRotation(app: App): Promise<{ repository: Repository; secrets: Secret[] }> {
-  await app.lock();
+  await app.lockToPublish();
   app.defer(() => app.storage.abort());
   const secrets = [...(await app.secrets())];
   app.deferWipe(secrets);

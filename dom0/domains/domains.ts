@@ -106,6 +106,11 @@ export interface Domains {
   prepareStorage(storageVm: string): Promise<void>;
   /** Calls a service of a storage VM. Throws `store-missing` if there is no such VM. */
   callStorage(storageVm: string, service: string): Promise<ServiceCall>;
+  /**
+   * Runs a service of a storage VM in dom0 itself, as a child that sees nothing of the machine but `folder`, and keeps its data
+   * there. Not a call of another VM: no policy is asked. `name` is for messages. Throws `store-missing` if there is no such folder.
+   */
+  callFolder(name: string, folder: string, service: string): Promise<ServiceCall>;
   /** Calls a service of a VM of the user's, which is started if need be. Throws `unknown-vm`. */
   callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall>;
   /**

@@ -20,8 +20,20 @@ async function* liveObjects(
   }
 }
 
+/** All objects that the current root needs, with what it names itself. Each once, as far as records may be shared. */
+export async function* neededObjects(repository: Repository): AsyncGenerator<ObjectId> {
+  const { catalog, live } = repository.root.body;
+  yield catalog;
+  yield* live ?? [];
+  yield* liveObjects(repository, repository.catalog);
+}
+
 async function* objectsOfVm(history: VmHistory): AsyncGenerator<ObjectId> {
-  for await (const { id } of history.recordObjects()) yield id;
+  const records = new Set<ObjectId>(); // Snapshots share their configuration.
+  for await (const { id } of history.recordObjects()) {
+    if (!records.has(id)) yield id;
+    records.add(id);
+  }
   let needed = NumberSet.empty;
   for await (const { live } of history.snapshotsWithLive()) needed = needed.union(live);
   for (const number of needed) yield (await history.rowOf(number)).id;

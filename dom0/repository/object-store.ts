@@ -9,7 +9,7 @@ import type { ObjectId } from '../../shared/ids.ts';
 import { KIND, open, seal } from '../seal/object.ts';
 import type { Kind, Place, SealedObject } from '../seal/object.ts';
 import type { ObjectCache } from '../state/cache.ts';
-import type { Storage } from '../storage/storage.ts';
+import type { Stores } from '../storage/stores.ts';
 
 /** A key and what it seals. */
 export interface Sealer {
@@ -28,7 +28,7 @@ export interface StoredObject {
 const SAMPLE_SIZE = 256;
 
 export class ObjectStore {
-  readonly storage: Storage;
+  readonly storage: Stores;
   readonly #cache: ObjectCache;
   /** Bytes of objects stored, and how many, since this was made. */
   readonly stored = { objects: 0, bytes: 0, contentObjects: 0 };
@@ -36,7 +36,7 @@ export class ObjectStore {
   #sample: StoredObject[] = [];
   #sampledFrom = 0;
 
-  constructor(storage: Storage, cache: ObjectCache) {
+  constructor(storage: Stores, cache: ObjectCache) {
     this.storage = storage;
     this.#cache = cache;
   }
@@ -76,10 +76,26 @@ export class ObjectStore {
   /** Like get(), never from the cache. */
   async getFromStorage({ key, place }: Sealer, id: ObjectId, what: string): Promise<Uint8Array> {
     const untrusted = await this.storage.get(id);
+    return this.#openUntrusted({ key, place }, id, what, this.storage.name, untrusted);
+  }
+
+  /** Like getFromStorage(), of one store alone, whichever: what it lost, or altered, no other makes good. */
+  async getFromOneStore(sealer: Sealer, id: ObjectId, what: string): Promise<Uint8Array> {
+    const { store, bytes } = await this.storage.getFromOne(id);
+    return this.#openUntrusted(sealer, id, what, store, bytes);
+  }
+
+  #openUntrusted(
+    { key, place }: Sealer,
+    id: ObjectId,
+    what: string,
+    store: string,
+    untrusted: Uint8Array | undefined,
+  ): Uint8Array {
     if (untrusted === undefined) {
       throw new BackupError(
         'store-missing',
-        `${this.storage.vm} lost object ${id.slice(0, 16)}… (${what}): the store is damaged`,
+        `${store} lost object ${id.slice(0, 16)}… (${what}): the store is damaged`,
       );
     }
     const payload = annotate(what, () => open(key, place, id, untrusted));

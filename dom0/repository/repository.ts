@@ -208,15 +208,15 @@ export class Repository {
 
   /** The store's current root, signed by this repository's key. */
   async #readVerifiedRoot(): Promise<Root> {
-    const { vm } = this.store.storage;
+    const { name } = this.store.storage.primary;
     const untrusted = await this.store.storage.root();
-    if (untrusted === undefined) throw new BackupError('store-missing', `${vm} no longer has a root`);
+    if (untrusted === undefined) throw new BackupError('store-missing', `${name} no longer has a root`);
     const root = decodeRoot(untrusted);
     const { repository, publicKey } = this.#keyring;
     if (root.body.repository === repository && equalBytes(root.body.publicKey, publicKey)) return root;
     if (root.body.repository === repository && descendsFromKey(root.body, publicKey, this.#root.body.counter))
-      throw new BackupError('store-conflict', `the keys of ${vm} were rotated meanwhile: start again`);
-    throw new BackupError('store-replaced', `${vm} now serves another repository`);
+      throw new BackupError('store-conflict', `the keys of ${name} were rotated meanwhile: start again`);
+    throw new BackupError('store-replaced', `${name} now serves another repository`);
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * The spot check of a backup (R58): random objects of the VM are fetched from the storage VM, never from the cache, and
- * verified. A storage VM that acknowledges and discards is so found out by the run itself, not by a restore years later.
+ * verified. A storage VM that acknowledges and discards is so found out by the run itself, not by a restore years later. Of several
+ * stores each object is asked of one, whichever.
  */
 
 import { randomInt } from 'node:crypto';
@@ -23,7 +24,7 @@ export interface SpotChecked {
 }
 
 /** The part of a store that is asked. */
-type Checked = Pick<ObjectStore, 'getFromStorage' | 'takeSample'>;
+type Checked = Pick<ObjectStore, 'getFromOneStore' | 'takeSample'>;
 
 export class SpotCheck {
   readonly result: SpotChecked = { objects: 0, bytes: 0, faults: [] };
@@ -80,7 +81,7 @@ export class SpotCheck {
       const target = await find();
       if (target === undefined) return 0;
       const { sealer, id, what } = target;
-      const { length } = await this.#store.getFromStorage(sealer, id, what);
+      const { length } = await this.#store.getFromOneStore(sealer, id, what);
       this.result.objects += 1;
       this.result.bytes += length;
       return length;

@@ -18,6 +18,7 @@ import { scan } from '../../shared/protocol/disposable.ts';
 import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
 import { creditFor } from '../../shared/wire/frame.ts';
 import type { ValueOf } from '../../shared/wire/frame.ts';
+import { ByteBudget } from '../byte-budget.ts';
 import { Call } from '../call.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
@@ -69,9 +70,8 @@ export class ScanSession {
   readonly #listener: Listener;
   readonly #server: BlobServer;
   readonly #storing = new Set<Promise<void>>();
-  /** Bytes of objects that are not acknowledged yet, and the next time that some are. */
-  #unstored = 0;
-  #room = Promise.withResolvers<undefined>();
+  /** Bytes of objects that are not acknowledged yet. */
+  readonly #unstored = new ByteBudget(DOM0_UPLOAD_SHARE);
   readonly #storedBefore: number;
   #quota: number;
   #live: NumberSet | undefined;
@@ -199,21 +199,16 @@ export class ScanSession {
     if (this.#quota < 0) throw new BackupError('limit', 'sends more than its volume can hold');
     // Credit counts what was received. A tiny blob becomes an object of MIN_PADDED: what is sealed is bounded as well.
     const size = Math.max(blob.length, MIN_PADDED) + FRAME_COST;
-    while (this.#unstored > 0 && this.#unstored + size > DOM0_UPLOAD_SHARE) await this.#room.promise;
+    await this.#unstored.take(size);
     const { failure } = this.#call.session;
     if (failure !== undefined) throw failure; // Nothing more is stored of what is lost anyway.
-    this.#unstored += size;
     const { durable } = await this.#writer.append(kind, blob);
     const stored = durable
       .then(
         () => this.#call.session.grant(creditFor(blob.length)),
         (error: unknown) => this.#fail(error),
       )
-      .then(() => {
-        this.#unstored -= size;
-        this.#room.resolve(undefined);
-        this.#room = Promise.withResolvers();
-      });
+      .then(() => this.#unstored.give(size));
     this.#storing.add(stored);
     void stored.finally(() => this.#storing.delete(stored));
   }

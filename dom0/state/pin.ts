@@ -1,5 +1,5 @@
 /**
- * What this machine remembers of a store: the last root it accepted, and the root it is about to publish. An older
+ * What this machine remembers of a repository: the last root it accepted, and the root it is about to publish. An older
  * or forked root offered later is noticed by it (R06), and no counter is signed twice.
  */
 
@@ -13,7 +13,7 @@ import type { Root } from '../../shared/root.ts';
 import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from './files.ts';
 
 /** Lower-case hex digits. */
-const hexText = <T extends string>(digits: number) =>
+export const hexText = <T extends string>(digits: number) =>
   z.custom<T>((value) => typeof value === 'string' && value.length === digits && /^[0-9a-f]*$/.test(value));
 
 const pinSchema = z.strictObject({
@@ -31,13 +31,13 @@ const pinSchema = z.strictObject({
 export type Pin = z.output<typeof pinSchema>;
 export type PinnedVm = Pin['vms'][number];
 
-/** The pin of one storage VM below dom0's state folder. */
+/** The pin below dom0's state folder: one for all stores, which hold the same repository. */
 export class PinFile {
   readonly #pin: string;
   readonly #pending: string;
 
-  constructor(stateFolder: string, storageVm: string) {
-    const folder = join(stateFolder, 'pins', storageVm);
+  constructor(stateFolder: string) {
+    const folder = join(stateFolder, 'pins');
     makePrivateFolder(folder);
     this.#pin = join(folder, 'pin.json');
     this.#pending = join(folder, 'pending-root');
@@ -81,6 +81,17 @@ export class PinFile {
   /** Keeps `root` before it is sent, so that after a crash the same bytes are sent again. */
   writePending(root: Root): void {
     replaceFile(this.#pending, root.bytes);
+  }
+
+  /** Gives up the root that was about to be published. Its counter is never used again. */
+  dropPending(): void {
+    const [pin, pending] = [this.read(), this.pending()];
+    if (pending === undefined) return;
+    if (pin !== undefined) {
+      const highestCounter = Math.max(pin.highestCounter, pending.body.counter);
+      replaceFile(this.#pin, utf8(`${JSON.stringify({ ...pin, highestCounter })}\n`));
+    }
+    removeFile(this.#pending);
   }
 
   /** The root that was about to be published when a run died, if any. */

@@ -18,15 +18,16 @@ const FIELDS = 3;
 export class Listing {
   readonly #blocks: Uint32Array[] = [];
   #count = 0;
+  #bytes = 0;
 
   /** All that `storage` lists. Throws `limit` if that is more than dom0 can hold, and as its listPages() does. */
-  static async of(storage: Pick<Storage, 'vm' | 'listPages'>): Promise<Listing> {
+  static async of(storage: Pick<Storage, 'name' | 'listPages'>): Promise<Listing> {
     const listing = new Listing();
     for await (const page of storage.listPages()) {
       if (listing.size + page.length / LIST_ROW > MAX_LISTED)
         throw new BackupError(
           'limit',
-          `${storage.vm} lists more than ${MAX_LISTED} objects, which is more than dom0 can hold: is it the right storage VM?`,
+          `${storage.name} lists more than ${MAX_LISTED} objects, which is more than dom0 can hold: is it the right storage VM?`,
         );
       listing.#add(page);
     }
@@ -36,6 +37,11 @@ export class Listing {
   /** Number of objects. */
   get size(): number {
     return this.#count;
+  }
+
+  /** Bytes of all objects, as the storage VM claims. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** The size in bytes that the storage VM claims of `id`; undefined if it does not list it. */
@@ -59,6 +65,7 @@ export class Listing {
       if (index === 0) this.#blocks.push(new Uint32Array(FIELDS * BLOCK));
       const block = this.#blocks.at(-1);
       block?.set([readU32(page, at), readU32(page, at + 4), readU32(page, at + 32)], FIELDS * index);
+      this.#bytes += readU32(page, at + 32);
       this.#count += 1;
     }
   }

@@ -2,7 +2,7 @@
 
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
-import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
+import { ANSWER_TIMEOUT } from '../../shared/limits.ts';
 import { get } from '../../shared/protocol/storage.ts';
 import { Call } from '../call.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -11,8 +11,9 @@ export class ObjectReader {
   readonly #call: Call<typeof get.toService, typeof get.toCaller>;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(call: ServiceCall) {
-    this.#call = new Call(call, get, { window: DOM0_DOWNLOAD_SHARE, answerTimeout: ANSWER_TIMEOUT });
+  /** `window`: bytes that may come before they are taken, at least one object. */
+  constructor(call: ServiceCall, window: number) {
+    this.#call = new Call(call, get, { window, answerTimeout: ANSWER_TIMEOUT });
   }
 
   /** The untrusted bytes the storage VM has under `id`, or undefined if it has none. Calls may overlap. */

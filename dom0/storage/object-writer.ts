@@ -1,5 +1,9 @@
-/** One qubes.BackupPut session: objects out, acknowledgements in. What is acknowledged survives a power cut. */
+/**
+ * One qubes.BackupPut session: objects out, acknowledgements in. What is acknowledged survives a power cut. Of the objects that
+ * wait, any is sent next: their order tells storage nothing of the order in which they were made (R07).
+ */
 
+import { randomInt } from 'node:crypto';
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { ANSWER_TIMEOUT } from '../../shared/limits.ts';
@@ -15,24 +19,30 @@ interface Waiting {
 
 export class ObjectWriter {
   readonly #call: Call<typeof put.toService, typeof put.toCaller>;
-  readonly #waiting = new Map<ObjectId, Waiting>();
+  /** A number from 0 to `count` - 1. */
+  readonly #pick: (count: number) => number;
+  /** Not sent yet. */
+  readonly #unsent: (Waiting & { readonly object: SealedObject })[] = [];
+  /** Sent, in that order, which is the order of acknowledgements. */
+  readonly #sent: (Waiting & { readonly id: ObjectId })[] = [];
+  #sending: Promise<void> | undefined;
   #listening = false;
 
-  constructor(call: ServiceCall) {
+  constructor(call: ServiceCall, pick: (count: number) => number = (count) => randomInt(count)) {
     this.#call = new Call(call, put, { window: 0, answerTimeout: ANSWER_TIMEOUT });
+    this.#pick = pick;
   }
 
   /** Resolves when the storage VM acknowledged `object`. Flow control is the caller's: bound what is unacknowledged. */
   put(object: SealedObject): Promise<void> {
-    const acknowledged = new Promise<void>((resolve, reject) =>
-      this.#waiting.set(object.id, { resolve, reject }),
-    );
-    this.#call.session.send('object', object.pieces).catch((error: unknown) => this.#failAll(error));
-    if (!this.#listening) void this.#listen();
-    return acknowledged;
+    return new Promise<void>((resolve, reject) => {
+      this.#unsent.push({ object, resolve, reject });
+      this.#sending ??= this.#sendAll();
+    });
   }
 
   async finish(): Promise<void> {
+    await this.#sending;
     await this.#call.finish();
   }
 
@@ -40,26 +50,42 @@ export class ObjectWriter {
     this.#call.abort();
   }
 
+  /** Sends until nothing waits; never rejects. */
+  async #sendAll(): Promise<void> {
+    try {
+      await Promise.resolve(); // What is put in the same moment waits together.
+      for (let next = this.#takeAny(); next !== undefined; next = this.#takeAny()) {
+        const { object, resolve, reject } = next;
+        this.#sent.push({ id: object.id, resolve, reject });
+        const written = this.#call.session.send('object', object.pieces);
+        if (!this.#listening) void this.#listen();
+        await written;
+      }
+    } catch (error) {
+      this.#failAll(error);
+    } finally {
+      this.#sending = undefined;
+    }
+  }
+
+  #takeAny() {
+    if (this.#unsent.length === 0) return undefined;
+    const at = this.#pick(this.#unsent.length);
+    const chosen = this.#unsent[at];
+    const last = this.#unsent.pop();
+    if (last !== undefined && at < this.#unsent.length) this.#unsent[at] = last;
+    return chosen;
+  }
+
   /** Takes acknowledgements while any is owed: silence is only a fault of a peer that owes an answer. */
   async #listen(): Promise<void> {
     this.#listening = true;
     try {
-      while (this.#waiting.size > 0) {
+      while (this.#sent.length > 0) {
         const message = await this.#call.session.receive();
         if (message === undefined)
           throw this.#call.session.fail(new BackupError('protocol', 'ended with objects unacknowledged'));
-        for (const { id } of message.value.objects) {
-          const [oldest] = this.#waiting.keys(); // A map keeps the order in which they were sent.
-          const waiting = this.#waiting.get(id);
-          if (waiting === undefined)
-            throw this.#call.session.fail(
-              new BackupError('protocol', 'acknowledged an object it was not sent'),
-            );
-          if (id !== oldest)
-            throw this.#call.session.fail(new BackupError('protocol', 'acknowledged objects out of order'));
-          this.#waiting.delete(id);
-          waiting.resolve();
-        }
+        for (const { id } of message.value.objects) this.#acknowledge(id);
       }
     } catch (error) {
       this.#failAll(error);
@@ -68,10 +94,22 @@ export class ObjectWriter {
     }
   }
 
+  #acknowledge(id: ObjectId): void {
+    const [oldest] = this.#sent;
+    if (oldest?.id === id) {
+      this.#sent.shift();
+      oldest.resolve();
+      return;
+    }
+    const what = this.#sent.some((sent) => sent.id === id)
+      ? 'acknowledged objects out of order'
+      : 'acknowledged an object it was not sent';
+    throw this.#call.session.fail(new BackupError('protocol', what));
+  }
+
   #failAll(cause: unknown): void {
-    if (this.#waiting.size === 0) return;
-    const waiting = [...this.#waiting.values()];
-    this.#waiting.clear();
+    const waiting = [...this.#sent.splice(0), ...this.#unsent.splice(0)];
+    if (waiting.length === 0) return;
     void this.#call.explain(cause).then((error) => {
       for (const { reject } of waiting) reject(error);
     });

@@ -16,14 +16,17 @@ import { ObjectReader } from './object-reader.ts';
 import { ObjectWriter } from './object-writer.ts';
 
 export class Storage {
-  readonly vm: string;
+  readonly name: string;
   readonly #domains: Pick<Domains, 'callStorage'>;
+  readonly #share: number;
   #reader: Promise<ObjectReader> | undefined;
   #writer: Promise<ObjectWriter> | undefined;
 
-  constructor(domains: Pick<Domains, 'callStorage'>, vm: string) {
+  /** `share`: bytes that it may send ahead, in each session. */
+  constructor(domains: Pick<Domains, 'callStorage'>, name: string, share = DOM0_DOWNLOAD_SHARE) {
     this.#domains = domains;
-    this.vm = vm;
+    this.name = name;
+    this.#share = share;
   }
 
   /** Starts the reading service, so that it is ready when it is needed. */
@@ -41,13 +44,13 @@ export class Storage {
 
   /** Resolves when `object` is durable in the storage VM. */
   async put(object: SealedObject): Promise<void> {
-    this.#writer ??= this.#domains.callStorage(this.vm, put.service).then((call) => new ObjectWriter(call));
+    this.#writer ??= this.#domains.callStorage(this.name, put.service).then((call) => new ObjectWriter(call));
     await (await this.#writer).put(object);
   }
 
   /** Publishes `root` if `current` is the store's root. Throws `store-conflict` if it is not. */
   async setRoot(root: Root, current: RootHash): Promise<void> {
-    const call = new Call(await this.#domains.callStorage(this.vm, setRoot.service), setRoot, {
+    const call = new Call(await this.#domains.callStorage(this.name, setRoot.service), setRoot, {
       window: 0,
       answerTimeout: ANSWER_TIMEOUT,
     });
@@ -60,7 +63,7 @@ export class Storage {
       if (answer.name === 'conflict') {
         throw new BackupError(
           'store-conflict',
-          `another root was published in ${this.vm} meanwhile: nothing was overwritten`,
+          `another root was published in ${this.name} meanwhile: nothing was overwritten`,
         );
       }
     } catch (error) {
@@ -74,8 +77,8 @@ export class Storage {
    * name over all pages. Throws `protocol` on anything else.
    */
   async *listPages(): AsyncGenerator<Uint8Array> {
-    const call = new Call(await this.#domains.callStorage(this.vm, list.service), list, {
-      window: DOM0_DOWNLOAD_SHARE,
+    const call = new Call(await this.#domains.callStorage(this.name, list.service), list, {
+      window: this.#share,
       answerTimeout: ANSWER_TIMEOUT,
     });
     try {
@@ -115,7 +118,9 @@ export class Storage {
   }
 
   #openReader(): Promise<ObjectReader> {
-    this.#reader ??= this.#domains.callStorage(this.vm, get.service).then((call) => new ObjectReader(call));
+    this.#reader ??= this.#domains
+      .callStorage(this.name, get.service)
+      .then((call) => new ObjectReader(call, this.#share));
     return this.#reader;
   }
 }

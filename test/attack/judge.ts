@@ -72,7 +72,7 @@ export function alwaysWrong(seen: Seen): string | undefined {
 
 /** What kinds of things changed in a home. */
 export function traceOf(before: HomeState, after: HomeState): Trace[] {
-  const empty = ['state/pins', 'state/pins/main'];
+  const empty = ['state/pins', 'state/pins/stores'];
   const found = changes(before, after).filter(({ path }) => !empty.includes(path));
   return [...new Set(found.map(({ path, how }) => kindOf(path, how)))].sort();
 }
@@ -83,8 +83,9 @@ function kindOf(path: string, how: 'new' | 'gone' | 'changed'): Trace {
   if (/^(objects|tmp)\//.test(path.slice(store.length)) && path.startsWith(store) && how === 'new')
     return 'objects';
   if (path.startsWith(`${store}roots/`) && how === 'new') return 'root';
-  if (path === `${store}head` || path === 'state/pins/main/pin.json') return 'root';
-  if (path === 'state/pins/main/pending-root' && how === 'new') return 'pending';
+  if (path === `${store}head` || /^state\/pins\/(pin\.json|primary|stores\/main\.json)$/.test(path))
+    return 'root';
+  if (path === 'state/pins/pending-root' && how === 'new') return 'pending';
   if (/^vms\/copy(\/|$)/.test(path) && how === 'new') return 'vm';
   if (path.startsWith('vms/vault/private/home') && how === 'new') return 'incoming';
   if (path.startsWith('storage/main/discarded') && how === 'new') return 'objects';

@@ -30,6 +30,55 @@ test('R58: how much is checked is set for all VMs, for a template, for a VM', ()
   expect(failure(() => configure('[backup]', 'spot_check_mib = -1')).code).toBe('usage');
 });
 
+describe('R44: stores', () => {
+  const storesOf = (...lines: readonly string[]) => configure(...lines).stores;
+
+  test('are one storage VM unless more are named, without limits', () => {
+    const limits = { upload: undefined, download: undefined };
+    expect(storesOf()).toEqual([{ name: 'main', folder: undefined, removable: false, limits }]);
+    expect(configure().quorum).toBe('all');
+  });
+
+  test('are storage VMs and folders of dom0, each with its own limits', () => {
+    const lines = [
+      ...['quorum = 2', '[[storage]]', 'vm = "main"', 'limit_upload = 100'],
+      ...['[[storage]]', 'name = "usb"', 'folder = "/media/usb/backup"', 'removable = true'],
+    ];
+    expect(configure(...lines).quorum).toBe(2);
+    expect(storesOf(...lines)).toMatchObject([
+      { name: 'main', folder: undefined, limits: { upload: 102_400, download: undefined } },
+      { name: 'usb', folder: '/media/usb/backup', removable: true, limits: { upload: undefined } },
+    ]);
+  });
+
+  test('have the limits of the command line instead, where it names some', () => {
+    const folder = tempFolder();
+    writeFileSync(
+      join(folder, 'config.toml'),
+      '[[storage]]\nvm = "main"\nlimit_upload = 100\nlimit_download = 7\n',
+    );
+    const limits = { upload: 0, download: undefined };
+    const config = loadConfig({ file: undefined, localHome: folder, sandbox: undefined, limits });
+    expect(config.stores[0]?.limits).toEqual({ upload: undefined, download: 7168 });
+  });
+
+  test.each([
+    ['two of one name', ['[[storage]]', 'vm = "a"', '[[storage]]', 'name = "a"', 'folder = "/b"']],
+    ['a folder without a name', ['[[storage]]', 'folder = "/b"']],
+    ['a name without a folder', ['[[storage]]', 'name = "b"']],
+    ['a storage VM with a folder', ['[[storage]]', 'vm = "a"', 'name = "a"', 'folder = "/b"']],
+    ['a relative folder', ['[[storage]]', 'name = "a"', 'folder = "b"']],
+    ['a name that leads elsewhere', ['[[storage]]', 'name = "../a"', 'folder = "/b"']],
+    ['none', ['storage = []']],
+    ['nine', Array.from({ length: 9 }, (_, index) => `[[storage]]\nvm = "a${index}"`)],
+    ['a quorum above their number', ['quorum = 2', '[[storage]]', 'vm = "a"']],
+    ['a quorum of none', ['quorum = 0']],
+    ['a negative limit', ['[[storage]]', 'vm = "a"', 'limit_upload = -1']],
+  ])('are refused: %s', (_title, lines) => {
+    expect(failure(() => configure(...lines)).code).toBe('usage');
+  });
+});
+
 describe('what is left out', () => {
   test('R23: the built-in excludes are patterns, and come first', () => {
     for (const pattern of DEFAULT_EXCLUDES)

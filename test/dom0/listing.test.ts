@@ -11,7 +11,7 @@ async function listingOf(pages: Iterable<Uint8Array>): Promise<Listing> {
   const listPages = async function* () {
     for (const page of pages) yield await Promise.resolve(page);
   };
-  return Listing.of({ vm: 'vault', listPages });
+  return Listing.of({ name: 'vault', listPages });
 }
 
 const prefixOf = (number: bigint) => number.toString(16).padStart(16, '0');

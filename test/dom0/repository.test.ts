@@ -309,7 +309,7 @@ describe('the pin', () => {
     const state = tempFolder();
     const machine = new Machine(storeFolder(), state);
     await machine.create();
-    writeFileSync(join(state, 'pins/vault/pin.json'), '{}');
+    writeFileSync(join(state, 'pins/pin.json'), '{}');
     expect((await rejection(machine.open())).code).toBe('io');
   });
 });

@@ -128,7 +128,7 @@ describe('R58: the spot check of a backup', () => {
     const fetched = new Map<number, number>();
     for (let round = 0; round < 60; round++) {
       const check = new SpotCheck({
-        getFromStorage: ({ place }) => {
+        getFromOneStore: ({ place }) => {
           if (place.kind === KIND.content) fetched.set(place.number, (fetched.get(place.number) ?? 0) + 1);
           return Promise.resolve(new Uint8Array(1000));
         },

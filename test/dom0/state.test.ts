@@ -80,7 +80,7 @@ describe('the cache', () => {
 describe('the pin', () => {
   it('of a root whose catalog is not known yet lists no VMs, and keeps those that it knew', () => {
     const root = new TestRepository().root();
-    const pin = new PinFile(tempFolder(), 'vault');
+    const pin = new PinFile(tempFolder());
     pin.write(root);
     expect(pin.read()).toMatchObject({ hash: root.hash, vms: [] });
     const vms = [{ id: newVmId(), name: 'work' }];

@@ -45,8 +45,12 @@ describe('objects in', () => {
   it('are durable once each is acknowledged', async () => {
     const [a, b] = [object(), object()];
     const storage = played(put, async (session) => {
-      for (let i = 0; i < 2; i++) await session.receive();
-      await session.send('ack', { objects: [a, b].map(({ id }) => ({ id, stored: true })) });
+      const objects = [];
+      for (let i = 0; i < 2; i++) {
+        const id = objectIdOf((await session.receive())!.value);
+        objects.push({ id, stored: true });
+      }
+      await session.send('ack', { objects });
       await session.receive();
     });
     await Promise.all([storage.put(a), storage.put(b)]);

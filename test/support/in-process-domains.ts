@@ -66,4 +66,8 @@ export class InProcessDomains extends LocalDomains {
     const folder = join(this.#home, 'storage', storageVm, 'qubes-backup');
     return Promise.resolve(callStorageHere(service, this.store ?? folder));
   }
+
+  override callFolder(_name: string, folder: string, service: string): Promise<ServiceCall> {
+    return Promise.resolve(callStorageHere(service, join(folder, 'qubes-backup')));
+  }
 }

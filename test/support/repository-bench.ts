@@ -1,11 +1,13 @@
 /** A repository in the test's own process: dom0's real code against the storage VM's real code, over in-memory pipes. */
 
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
 import { createSlot } from '../../dom0/keys/slots.ts';
 import { createRepository, openRepository } from '../../dom0/repository/open.ts';
-import type { Trust } from '../../dom0/repository/open.ts';
+import type { StoreOptions, Trust } from '../../dom0/repository/open.ts';
 import type { Repository } from '../../dom0/repository/repository.ts';
 import { VmHistory } from '../../dom0/repository/vm-history.ts';
 import { VmWriter, newVmRecord } from '../../dom0/repository/vm-writer.ts';
@@ -13,8 +15,13 @@ import type { Plan } from '../../dom0/repository/vm-writer.ts';
 import type { Snapshot, SnapshotVolume } from '../../dom0/repository/records.ts';
 import { KIND } from '../../dom0/seal/object.ts';
 import { PinFile } from '../../dom0/state/pin.ts';
+import { PrimaryFile } from '../../dom0/state/primary.ts';
+import { StorePinFile } from '../../dom0/state/store-pin.ts';
 import { Storage } from '../../dom0/storage/storage.ts';
+import { Store } from '../../dom0/storage/store.ts';
+import { Stores } from '../../dom0/storage/stores.ts';
 import { utf8 } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
 import { newRepositoryId, parseVmName } from '../../shared/ids.ts';
 import type { RootHash } from '../../shared/ids.ts';
 import { NumberSet } from '../../shared/numbers.ts';
@@ -23,22 +30,52 @@ import { tempFolder } from './temp.ts';
 
 const keyFile = (): Secret => ({ kind: 'keyFile', bytes: new Uint8Array(32).fill(7) });
 
-/** One machine (a state folder) that uses the store in `storeFolder`. */
+/** Alters the calls of one store. */
+export type WrapStore = (call: ServiceCall, store: string, service: string) => ServiceCall;
+
+/** One machine (a state folder) that uses the store in `storeFolder`, or several of those: `vault`, `vault2`, and so on. */
 export class Machine {
   readonly pin: PinFile;
+  /** The first store. */
   readonly storage: Storage;
+  readonly stores: Stores;
+  /** What was said of the stores. */
+  readonly said: string[] = [];
   /** Roots that nothing vouched for. */
   readonly firstUses: RootHash[] = [];
   /** What opens the repository. A fresh copy each time: who is given it zeroes it. */
   secret = keyFile;
-  readonly #options: { storage: Storage; pin: PinFile; stateFolder: string; cacheSize: number };
+  /** The next repository that is opened is to be written to. */
+  publishes = false;
+  wrap: WrapStore = (call) => call;
+  readonly #options: StoreOptions;
 
-  constructor(storeFolder: string, stateFolder = tempFolder()) {
-    const callStorage = (_vm: string, service: string) =>
-      Promise.resolve(callStorageHere(service, storeFolder));
-    this.storage = new Storage({ callStorage }, 'vault');
-    this.pin = new PinFile(stateFolder, 'vault');
-    this.#options = { storage: this.storage, pin: this.pin, stateFolder, cacheSize: 2 ** 26 };
+  constructor(
+    storeFolder: string | readonly string[],
+    stateFolder = tempFolder(),
+    removable: readonly string[] = [],
+  ) {
+    const folders = typeof storeFolder === 'string' ? [storeFolder] : storeFolder;
+    const all = folders.map((folder, index) => {
+      const name = index === 0 ? 'vault' : `vault${index + 1}`;
+      const callStorage = (_vm: string, service: string) => {
+        const isThere = existsSync(dirname(folder));
+        if (!isThere) return Promise.reject(new BackupError('store-missing', `there is no ${folder}`));
+        return Promise.resolve(this.wrap(callStorageHere(service, folder), name, service));
+      };
+      const client = new Storage({ callStorage }, name);
+      return new Store(client, new StorePinFile(stateFolder, name), removable.includes(name));
+    });
+    const primary = new PrimaryFile(stateFolder);
+    const listener = {
+      warn: (text: string) => void this.said.push(`warning: ${text}`),
+      warnOnly: (text: string) => void this.said.push(`remark: ${text}`),
+      note: (text: string) => void this.said.push(`note: ${text}`),
+    };
+    this.stores = new Stores(all, listener, primary.read());
+    this.storage = this.stores.all[0]!.client;
+    this.pin = new PinFile(stateFolder);
+    this.#options = { storage: this.stores, pin: this.pin, primary, stateFolder, cacheSize: 2 ** 26 };
   }
 
   create(): Promise<Repository> {
@@ -54,6 +91,7 @@ export class Machine {
       ...this.#options,
       secret: () => Promise.resolve(this.secret()),
       trust,
+      publishes: this.publishes,
     });
     return opened.repository;
   }

@@ -38,6 +38,10 @@ export class WrappedDomains implements Domains {
     return this.#wrap(await this.#inner.callStorage(storageVm, service), service);
   }
 
+  async callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {
+    return this.#wrap(await this.#inner.callFolder(name, folder, service), service);
+  }
+
   async callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {
     return this.#wrap(await this.#inner.callVm(vm, service, argument), service);
   }

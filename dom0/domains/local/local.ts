@@ -141,22 +141,15 @@ export class LocalDomains implements Domains {
 
   async callStorage(storageVm: string, service: string): Promise<ServiceCall> {
     const home = this.#storageFolder(storageVm);
-    if ((await statOf(home))?.isDirectory() !== true) {
-      throw new BackupError(
-        'store-missing',
-        `there is no storage VM ${storageVm}: the folder ${home} is missing (not mounted?)`,
-      );
-    }
-    const target: CallTarget = {
-      name: storageVm,
-      role: 'storagevm',
-      policy: { klass: 'AppVM', tags: ['qubes-backup-storage'] },
-      binds: [],
-      home,
-      image: undefined,
-      capabilities: [],
-    };
-    return this.#qrexec.call(target, service);
+    await requireFolder(home, `there is no storage VM ${storageVm}`);
+    const policy = { klass: 'AppVM', tags: ['qubes-backup-storage'] };
+    return this.#qrexec.call(storageTarget(storageVm, policy, home), service);
+  }
+
+  async callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {
+    await requireFolder(folder, `the store ${name} is not there`);
+    const policy = { klass: 'AdminVM', tags: [] };
+    return this.#qrexec.run(storageTarget(name, policy, await realpath(folder)), service);
   }
 
   /** Its sandbox sees the VM's volume, writable, and that is where its home is. */
@@ -263,6 +256,16 @@ export class LocalDomains implements Domains {
     await mkdir(path, { recursive: true, mode: 0o700 });
     return path;
   }
+}
+
+/** What runs the services of a storage VM, with its home in `home`. */
+function storageTarget(name: string, policy: CallTarget['policy'], home: string): CallTarget {
+  return { name, role: 'storagevm', policy, binds: [], home, image: undefined, capabilities: [] };
+}
+
+async function requireFolder(folder: string, what: string): Promise<void> {
+  if ((await statOf(folder))?.isDirectory() === true) return;
+  throw new BackupError('store-missing', `${what}: the folder ${folder} is missing (not mounted?)`);
 }
 
 function isWritable(attachment: Attachment): boolean {

@@ -1,0 +1,58 @@
+/**
+ * What this machine remembers of each store by itself, beside the newest root of all (pin.ts): the last root that it was seen
+ * with. A store that is put back, or replaced, is so told from one that only missed roots (R44).
+ */
+
+import { statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { utf8 } from '../../shared/bytes.ts';
+import { BackupError, systemCode } from '../../shared/errors.ts';
+import type { RepositoryId, RootHash } from '../../shared/ids.ts';
+import type { Root } from '../../shared/root.ts';
+import { makePrivateFolder, readFileIfAny, replaceFile } from './files.ts';
+import { hexText } from './pin.ts';
+
+const storePinSchema = z.strictObject({
+  repository: hexText<RepositoryId>(32),
+  counter: z.int().min(1),
+  hash: hexText<RootHash>(64),
+});
+
+export type StorePin = z.output<typeof storePinSchema>;
+
+export class StorePinFile {
+  readonly #file: string;
+
+  constructor(stateFolder: string, store: string) {
+    const folder = join(stateFolder, 'pins', 'stores');
+    makePrivateFolder(folder);
+    this.#file = join(folder, `${store}.json`);
+  }
+
+  read(): StorePin | undefined {
+    const bytes = readFileIfAny(this.#file);
+    if (bytes === undefined) return undefined;
+    try {
+      return storePinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    } catch (cause) {
+      throw new BackupError(
+        'io',
+        `${this.#file} is damaged (${systemCode(cause) ?? 'not a pin'}): move it away to trust that store anew`,
+        { cause },
+      );
+    }
+  }
+
+  /** Remembers that the store has `root` now. */
+  write({ hash, body: { repository, counter } }: Root): void {
+    const now = new Date();
+    if (this.read()?.hash === hash) utimesSync(this.#file, now, now);
+    else replaceFile(this.#file, utf8(`${JSON.stringify({ repository, counter, hash })}\n`));
+  }
+
+  /** When write() was last called, in milliseconds since 1970; undefined if never. */
+  seen(): number | undefined {
+    return statSync(this.#file, { throwIfNoEntry: false })?.mtimeMs;
+  }
+}
