@@ -76,10 +76,12 @@ class Copy {
     let total = 0;
     for await (const id of neededObjects(this.#repository)) if (this.#lacks(id)) total += 1;
     this.#synced = { ...this.#synced, total };
-    if (total > 0) {
-      for await (const id of neededObjects(this.#repository)) if (this.#lacks(id)) await this.#start(id);
+    try {
+      if (total > 0)
+        for await (const id of neededObjects(this.#repository)) if (this.#lacks(id)) await this.#start(id);
+    } finally {
+      await Promise.all(this.#copying); // Nothing of this outlives it; a failure was kept.
     }
-    await Promise.all(this.#copying);
     if (this.#failure !== undefined) throw this.#failure.error;
     return this.#synced;
   }
@@ -108,6 +110,7 @@ class Copy {
         this.#listener.lost(id);
         return;
       }
+      if (this.#failure !== undefined) return;
       const size = bytes.length + FRAME_COST;
       this.#budget.give(held - size);
       held = size;
