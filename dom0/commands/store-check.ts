@@ -9,7 +9,6 @@ import type { App } from '../app.ts';
 import type { Sealer } from '../repository/object-store.ts';
 import type { CatalogEntry, Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
-import { isListed } from '../repository/sync.ts';
 import { VmHistory } from '../repository/vm-history.ts';
 import { open } from '../seal/object.ts';
 import type { Listing } from '../storage/listing.ts';
@@ -109,8 +108,8 @@ export class StoreCheck {
 
   /** What this store has wrong of an object. Throws `store-damaged` on what no store can have right. */
   async #problemOf(id: ObjectId, sealer: Sealer | undefined): Promise<string | undefined> {
-    if (!isListed(this.#present, id))
-      return this.#present.sizeOf(id) === undefined ? 'is missing' : 'has an impossible size';
+    const problem = this.#present.problemOf(id);
+    if (problem !== undefined) return problem;
     if (randomInt(100_000) >= this.#options.share * 1000) return undefined;
     const bytes = await this.#store.client.get(id);
     if (bytes === undefined) return 'is missing, though it is listed';

@@ -8,7 +8,6 @@ import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { NO_ROOT, objectIdOf } from '../../shared/ids.ts';
 import { DOM0_UPLOAD_SHARE, FRAME_COST, MAX_OBJECT } from '../../shared/limits.ts';
-import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
 import { ByteBudget } from '../byte-budget.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
@@ -49,12 +48,6 @@ export async function syncStore(
   return synced;
 }
 
-/** True if `present` lists `id` with a size that an object can have. */
-export function isListed(present: Listing, id: ObjectId): boolean {
-  const size = present.sizeOf(id);
-  return size !== undefined && size >= MIN_OBJECT && size <= MAX_OBJECT;
-}
-
 class Copy {
   readonly #repository: Repository;
   readonly #store: Store;
@@ -87,7 +80,7 @@ class Copy {
   }
 
   #lacks(id: ObjectId): boolean {
-    return !isListed(this.#present, id);
+    return this.#present.problemOf(id) !== undefined;
   }
 
   /** Resolves as soon as there is room for the next. */

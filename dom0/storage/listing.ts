@@ -6,8 +6,8 @@
 import { readU32 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
-import { MAX_LISTED } from '../../shared/limits.ts';
-import { LIST_ROW } from '../../shared/protocol/storage.ts';
+import { MAX_LISTED, MAX_OBJECT } from '../../shared/limits.ts';
+import { LIST_ROW, MIN_OBJECT } from '../../shared/protocol/storage.ts';
 import type { Storage } from './storage.ts';
 
 /** Objects in one block of memory. */
@@ -56,6 +56,14 @@ export class Listing {
       if (order < 0) from = middle + 1;
       else to = middle;
     }
+    return undefined;
+  }
+
+  /** What is wrong with what is listed of `id`, for people; undefined if it may be there. */
+  problemOf(id: ObjectId): string | undefined {
+    const size = this.sizeOf(id);
+    if (size === undefined) return 'is missing';
+    if (size < MIN_OBJECT || size > MAX_OBJECT) return 'has an impossible size';
     return undefined;
   }
 

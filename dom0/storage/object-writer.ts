@@ -83,8 +83,7 @@ export class ObjectWriter {
     try {
       while (this.#sent.length > 0) {
         const message = await this.#call.session.receive();
-        if (message === undefined)
-          throw this.#call.session.fail(new BackupError('protocol', 'ended with objects unacknowledged'));
+        if (message === undefined) throw this.#broken('ended with objects unacknowledged');
         for (const { id } of message.value.objects) this.#acknowledge(id);
       }
     } catch (error) {
@@ -95,16 +94,15 @@ export class ObjectWriter {
   }
 
   #acknowledge(id: ObjectId): void {
-    const [oldest] = this.#sent;
-    if (oldest?.id === id) {
-      this.#sent.shift();
-      oldest.resolve();
-      return;
-    }
-    const what = this.#sent.some((sent) => sent.id === id)
-      ? 'acknowledged objects out of order'
-      : 'acknowledged an object it was not sent';
-    throw this.#call.session.fail(new BackupError('protocol', what));
+    const at = this.#sent.findIndex((sent) => sent.id === id);
+    if (at < 0) throw this.#broken('acknowledged an object it was not sent');
+    if (at > 0) throw this.#broken('acknowledged objects out of order');
+    const [sent] = this.#sent.splice(at, 1);
+    sent?.resolve();
+  }
+
+  #broken(what: string): BackupError {
+    return this.#call.session.fail(new BackupError('protocol', what));
   }
 
   #failAll(cause: unknown): void {

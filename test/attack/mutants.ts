@@ -26,8 +26,8 @@ function of(file: string, rows: readonly Row[]): Mutant[] {
 
 /** The place of a root. */
 const ROOTS: readonly Mutant[] = [
-  ...of('dom0/repository/open.ts', [
-    ['pinned-repository', 'repository !== pinned.repository', 'false', ['get-root-other']],
+  ...of('dom0/repository/standings.ts', [
+    ['pinned-repository', 'repository !== own', 'false', ['get-root-other']],
     ['pinned-counter', 'counter < pinned.counter', 'false', ['get-root-old']],
     [
       'pinned-key',
@@ -42,6 +42,8 @@ const ROOTS: readonly Mutant[] = [
       ['get-root-forked'],
       'the descent of any root that is not the pinned one is looked at as well',
     ],
+  ]),
+  ...of('dom0/repository/open.ts', [
     ['descent', '!isDescendant(root, samePlace, pinned.hash)', 'false', ['get-root-forked-higher']],
   ]),
   ...of('dom0/keys/keyring.ts', [
@@ -93,14 +95,8 @@ const OBJECTS: readonly Mutant[] = [
     ],
   ]),
   ...of('dom0/storage/object-writer.ts', [
-    ['ack-order', 'id !== oldest', 'false', ['put-ack-swapped']],
-    [
-      'ack-unknown',
-      'waiting === undefined',
-      'false',
-      ['put-ack-unknown', 'put-ack-bit'],
-      'what was not sent is not the oldest either',
-    ],
+    ['ack-order', 'at > 0', 'false', ['put-ack-swapped']],
+    ['ack-unknown', 'at < 0', 'false', ['put-ack-unknown', 'put-ack-bit']],
   ]),
   ...of('dom0/storage/object-reader.ts', [
     ['missing-id', 'message.value.id === id', 'true', ['get-missing']],
@@ -130,8 +126,6 @@ const OBJECTS: readonly Mutant[] = [
   ]),
   ...of('dom0/storage/listing.ts', [
     ['list-cap', 'listing.size + page.length / LIST_ROW > MAX_LISTED', 'false', ['list-over']],
-  ]),
-  ...of('dom0/commands/check.ts', [
     ['check-missing', 'size === undefined', 'false', ['list-left-out']],
     ['check-size', 'size < MIN_OBJECT || size > MAX_OBJECT', 'false', ['list-size']],
   ]),

@@ -129,7 +129,7 @@ describe('a root that a dead run was about to publish', () => {
     machine.storage.setRoot = () => Promise.reject(new Error('the power went'));
     await expect(backUp(repository)).rejects.toThrow('the power went');
     machine.storage.setRoot = setRoot;
-    rmSync(join(state, 'pins/vault/pin.json'));
+    rmSync(join(state, 'pins/pin.json'));
     expect((await machine.open()).root.body.counter).toBe(1);
     expect(machine.firstUses).toHaveLength(1);
     // Its counter is not signed twice all the same.
