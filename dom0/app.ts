@@ -204,15 +204,18 @@ export class App {
    * acknowledged or verified, so a peer that garbles its goodbye deserves a warning, not a failed run.
    */
   async closeStorage(): Promise<void> {
-    if (this.storage.published) {
-      const lacking = lackingStores(this.storage.all, this.config.quorum);
-      if (lacking !== undefined) this.warn(lacking);
-    }
+    if (this.storage.published) this.warnOfLacking();
     try {
       await this.storage.close();
     } catch (error) {
       this.warn(messageOf(error));
     }
+  }
+
+  /** Warns if fewer stores are in step than are wanted. */
+  warnOfLacking(): void {
+    const lacking = lackingStores(this.storage.all, this.config.quorum);
+    if (lacking !== undefined) this.warn(lacking);
   }
 
   /** Ends all that runs in other VMs; the command then fails on it and tidies up. */

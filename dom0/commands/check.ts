@@ -45,7 +45,9 @@ async function checkStore(
 ): Promise<number> {
   const { name } = store;
   if (!store.inStep) {
-    app.output.line(`${name}: not checked: it ${store.describe()}`);
+    const text = `store ${name} was not checked: it ${store.describe()}`;
+    if (store.isAway) app.output.note(text);
+    else app.warn(text);
     app.output.event('unchecked', { store: name, state: store.standing.is });
     return 0;
   }

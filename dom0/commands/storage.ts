@@ -81,6 +81,7 @@ export async function storageSync(app: App, name: string | undefined, refill: bo
     requireFillable(named, refill);
     await syncStores(app, repository, [named]);
   }
+  app.warnOfLacking();
   await app.closeStorage();
 }
 

@@ -3,6 +3,7 @@
  * that run the main job hundreds of times. Folders only; no sandbox, no policy.
  */
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type {
   Attachment,
@@ -13,6 +14,7 @@ import type {
   VolumeSnapshot,
 } from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
+import { BackupError } from '../../shared/errors.ts';
 import type { VmName } from '../../shared/ids.ts';
 import type { BackEnd } from '../../storagevm/back-end.ts';
 import type { Service } from '../attack/peer/storage-services.ts';
@@ -63,11 +65,13 @@ export class InProcessDomains extends LocalDomains {
   }
 
   override callStorage(storageVm: string, service: string): Promise<ServiceCall> {
-    const folder = join(this.#home, 'storage', storageVm, 'qubes-backup');
-    return Promise.resolve(callStorageHere(service, this.store ?? folder));
+    const { store } = this;
+    if (store !== undefined) return Promise.resolve(callStorageHere(service, store));
+    return this.callFolder(storageVm, join(this.#home, 'storage', storageVm), service);
   }
 
-  override callFolder(_name: string, folder: string, service: string): Promise<ServiceCall> {
-    return Promise.resolve(callStorageHere(service, join(folder, 'qubes-backup')));
+  override callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {
+    if (existsSync(folder)) return Promise.resolve(callStorageHere(service, join(folder, 'qubes-backup')));
+    return Promise.reject(new BackupError('store-missing', `${name}: the folder ${folder} is missing`));
   }
 }

@@ -36,6 +36,10 @@ export class QuietOutput extends Output {
     if (this.#left >= 0) this.events.push({ event, ...fields });
   }
 
+  override note(text: string): void {
+    this.#keep(`note: ${text}`);
+  }
+
   override warn(text: string): void {
     this.#keep(`warning: ${text}`);
   }
