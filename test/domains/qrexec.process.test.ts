@@ -1,6 +1,6 @@
 /** Calls as the local driver makes them: names, policy, look-up, environment, stdio, end. */
 
-import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { LocalDomains } from '../../dom0/domains/local/local.ts';
@@ -215,6 +215,18 @@ describe('a call that must not be', () => {
     await domains.prepareStorage('other');
     expect(await readAll(await domains.callStorage('other', 'test.Flood'))).toBe('answer');
   });
+});
+
+test('a folder of dom0 as a store is no call of a VM: no policy is asked, but it has to be there', async () => {
+  const { home, domains } = setUp('none', '* * * * deny\n');
+  const folder = join(home, 'disk');
+  await expect(domains.callFolder('usb', folder, 'test.Flood')).rejects.toMatchObject({
+    code: 'store-missing',
+    message: expect.stringContaining(folder) as string,
+  });
+  mkdirSync(folder);
+  expect(await readAll(await domains.callFolder('usb', folder, 'test.Flood'))).toBe('answer');
+  await expect(domains.callStorage('main', 'test.Flood')).rejects.toMatchObject({ code: 'policy-denied' });
 });
 
 describe.each(['none', SANDBOX] as const)('the end of a call, sandbox %s', (sandbox) => {

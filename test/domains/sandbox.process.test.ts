@@ -196,6 +196,21 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
     expect(answers.hostname).toBe('main');
   });
 
+  isolated('gives a folder of dom0 that is a store nothing but that folder', async () => {
+    const { home, domains } = makeDomains();
+    const folder = join(home, 'disk', 'store');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(home, 'disk', 'other'), 'not to be seen');
+    const answers = await askProbe(await domains.callFolder('usb', folder, 'test.Probe'), {
+      read: [join(home, 'disk', 'other'), join(home, 'state', 'key'), folder, '/home/user/../other', '/mnt'],
+      write: ['/home/user/object'],
+    });
+    expect(answers.status['CapEff']).toBe(capabilitySet());
+    expect(Object.values(answers.read)).toEqual(['ENOENT', 'ENOENT', 'ENOENT', 'ENOENT', 'ENOENT']);
+    expect(readFileSync(join(folder, 'object'), 'utf8')).toBe('written');
+    expect(answers.interfaces.filter((name) => name !== 'lo')).toEqual([]);
+  });
+
   testNeeding(missing, root)(
     'R20: run by root it sees foreign owners, has no group, and reads every file',
     async () => {
