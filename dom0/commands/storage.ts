@@ -4,7 +4,6 @@ import { BackupError, isBackupError } from '../../shared/errors.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import { formatBytes, formatCount, formatTable, formatTime } from '../format.ts';
-import { requireSyncable } from '../repository/sync.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
 import { syncStores } from './sync-stores.ts';
@@ -87,15 +86,15 @@ export async function storageSync(app: App, name: string | undefined, refill: bo
 
 /** Throws unless a person said enough for `store` to be written to. */
 function requireFillable(store: Store, refill: boolean): void {
-  const { standing, name, root, client } = store;
-  const isEmptied = 'error' in standing && root === undefined && standing.error.code === 'store-missing';
-  if (refill && isEmptied) return;
-  if (standing.is === 'emptied')
-    throw new BackupError(
-      'store-missing',
-      `${client.name} is empty, and this machine knows that it was not: is its disk mounted? If it is a new one, "qubes-backup storage sync ${name} --refill" fills it`,
-    );
-  requireSyncable(store);
+  const { standing, name, root } = store;
+  if (!('error' in standing) || standing.is === 'rolled-back') return;
+  const { code } = standing.error;
+  const isEmptied = root === undefined && code === 'store-missing';
+  if (isEmptied && refill) return;
+  const hint = isEmptied
+    ? `. If it is a new one, "qubes-backup storage sync ${name} --refill" fills it`
+    : ': it is not written to';
+  throw new BackupError(code, `store ${name} ${store.describe()}${hint}`, { cause: standing.error });
 }
 
 /** Makes the store of that name the primary one. It must have all that was published. */

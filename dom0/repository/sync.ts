@@ -4,7 +4,6 @@
  * What an interrupted run copied is listed by the next.
  */
 
-import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { NO_ROOT, objectIdOf } from '../../shared/ids.ts';
 import { DOM0_UPLOAD_SHARE, FRAME_COST, MAX_OBJECT } from '../../shared/limits.ts';
@@ -115,12 +114,4 @@ class Copy {
       this.#budget.give(held);
     }
   }
-}
-
-/** Throws unless {@link syncStore} may be used on `store`. */
-export function requireSyncable(store: Store): void {
-  const { standing, name } = store;
-  if (['behind', 'empty', 'rolled-back', 'emptied'].includes(standing.is)) return;
-  const error = 'error' in standing ? standing.error : undefined;
-  throw new BackupError(error?.code ?? 'internal', `store ${name} ${store.describe()}`, { cause: error });
 }

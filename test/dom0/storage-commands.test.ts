@@ -9,10 +9,12 @@ import { check } from '../../dom0/commands/check.ts';
 import { init } from '../../dom0/commands/init.ts';
 import { keyList } from '../../dom0/commands/key.ts';
 import { storageList, storagePrimary, storageSync } from '../../dom0/commands/storage.ts';
-import type { Domains } from '../../dom0/domains/domains.ts';
+import { restore } from '../../dom0/commands/restore.ts';
+import type { Domains, ServiceCall } from '../../dom0/domains/domains.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { put } from '../../shared/protocol/storage.ts';
+import { compareTrees } from '../support/checker.ts';
 import { rejection } from '../support/failure.ts';
 import { Home } from '../support/home.ts';
 import { InProcessDomains } from '../support/in-process-domains.ts';
@@ -176,6 +178,25 @@ describe('R44: backup', () => {
   });
 });
 
+/** Its store `second` acknowledges everything, and keeps nothing. */
+class DiscardingDomains extends InProcessDomains {
+  readonly discard: () => void;
+
+  constructor(home: string, discard: () => void) {
+    super(home, () => Date.now() + 60_000);
+    this.discard = discard;
+  }
+
+  override async callStorage(vm: string, service: string): Promise<ServiceCall> {
+    const call = await super.callStorage(vm, service);
+    if (vm !== 'second' || service !== put.service) return call;
+    return tampered(call, () => {
+      this.discard(); // At each acknowledgement.
+      return undefined;
+    });
+  }
+}
+
 describe('R44: storage', () => {
   it('sync fills a new store, which is all it takes to add one', async () => {
     const bench = await Bench.make();
@@ -269,6 +290,26 @@ describe('R44: storage', () => {
   });
 });
 
+it('R58: a store among three that acknowledges and discards is found out by the run itself, and costs nothing', async () => {
+  const bench = await Bench.make();
+  for (let i = 0; i < 6; i++) await bench.change();
+  bench.home.configure(
+    readFileSync(join(bench.home.folder, 'config.toml'), 'utf8').replace(
+      'spot_check_mib = 0',
+      'spot_check_mib = 32',
+    ),
+  );
+  const discard = () => bench.objects('second').forEach((file) => rmSync(file));
+  const { lines, warnings } = await bench.run(backUp, new DiscardingDomains(bench.home.folder, discard));
+  expect(warnings).toBeGreaterThan(0);
+  expect(lines.find((line) => line.includes('spot check'))).toMatch(
+    /^warning: work: spot check: second lost object/,
+  );
+  rmSync(join(bench.home.state, 'cache'), { recursive: true });
+  await bench.run((app) => restore(app, 'work', 'copy'));
+  expect(compareTrees(bench.home.volume('work'), bench.home.volume('copy'))).toEqual([]);
+});
+
 describe('R44: check', () => {
   const damage = (file: string) => {
     const bytes = readFileSync(file);
@@ -300,14 +341,7 @@ describe('R44: check', () => {
     const bench = await Bench.make();
     const discard = () => bench.objects('second').forEach((file) => rmSync(file));
     discard();
-    const discarding = new WrappedDomains(bench.domains, (call, service) =>
-      service !== put.service
-        ? call
-        : tampered(call, () => {
-            discard(); // At each acknowledgement.
-            return undefined;
-          }),
-    );
+    const discarding = new DiscardingDomains(bench.home.folder, discard);
     const { message } = await bench.failure((app) => check(app, 100, true), discarding);
     expect(message).toMatch(/^\d+ faults found that could not be repaired$/);
     for (const store of ['main', 'disk']) bench.objects(store).forEach(damage);

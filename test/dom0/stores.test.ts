@@ -8,12 +8,13 @@ import type { Repository } from '../../dom0/repository/repository.ts';
 import { syncStore } from '../../dom0/repository/sync.ts';
 import type { Synced } from '../../dom0/repository/sync.ts';
 import { lackingStores } from '../../dom0/storage/quorum.ts';
+import { fingerprint } from '../../dom0/words.ts';
 import { BackupError } from '../../shared/errors.ts';
-import { objectIdOf } from '../../shared/ids.ts';
+import { NO_ROOT, objectIdOf } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import { decodeRoot } from '../../shared/root.ts';
-import { fingerprint } from '../../dom0/words.ts';
+import { TestRepository } from '../storagevm/fixtures.ts';
 import { rejection } from '../support/failure.ts';
 import { callStorageHere } from '../support/here.ts';
 import {
@@ -314,6 +315,31 @@ describe('R44: what is wrong with a store is named, and the others go on', () =>
     rmSync(join(bench.state, 'pins'), { recursive: true });
     await bench.fresh().open();
     expect(bench.standings()).toEqual(['in-step', 'replaced', 'in-step']);
+  });
+
+  it('a newer root of its own making, on a machine that knows nothing yet: the next newest opens', async () => {
+    const { bench, repository } = await Bench.make();
+    await bench.machine.stores.close();
+    rmSync(bench.folder(2), { recursive: true });
+    const forged = new TestRepository(repository.root.body.repository).root(undefined, { counter: 50 });
+    await new Machine(bench.folder(2)).storage.setRoot(forged, NO_ROOT);
+    rmSync(join(bench.state, 'pins'), { recursive: true });
+    const again = await bench.fresh().open();
+    expect(again.root.hash).toBe(repository.root.hash);
+    expect(bench.standings()).toEqual(['in-step', 'in-step', 'forked']);
+    expect(bench.machine.firstUses).toEqual([repository.root.hash]);
+    // Where nothing else is offered, it is the secret that does not fit.
+    const alone = await rejection(new Machine(bench.folder(2)).open());
+    expect(alone.code).toBe('wrong-secret');
+  });
+
+  it('is not forgotten because its pin is damaged', async () => {
+    const { bench } = await Bench.make();
+    await bench.machine.stores.close();
+    const pin = join(bench.state, 'pins/stores/vault2.json');
+    writeFileSync(pin, '{}');
+    const { code, message } = await rejection(bench.fresh().open());
+    expect([code, message]).toEqual(['io', expect.stringContaining(`${pin} is damaged`)]);
   });
 
   it('with a damaged root, absent, or empty though it was not', async () => {
