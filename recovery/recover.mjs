@@ -386,7 +386,7 @@ class Store {
     const missing = ['objects', 'roots'].find((name) => !fs.existsSync(join(folder, name)));
     if (missing !== undefined) throw new Refusal(`${folder} is no store: it has no folder "${missing}". Was all of it copied?`);
     const format = readFile(join(folder, 'format'), KiB)?.toString('latin1') ?? '';
-    if (!['qubes-incremental-backup store 1\n', ''].includes(format)) throw new Refusal('the store has another layout than this script reads');
+    if (!['qubes-incremental-backup store 2\n', ''].includes(format)) throw new Refusal('the store has another layout than this script reads');
   }
   object(name) {
     const digits = name.toString('hex');
@@ -395,17 +395,18 @@ class Store {
   }
   /** The newest root, or the one named. Does not guess: which is the newest may be all that an enemy can lie about. */
   root(wanted) {
-    const roots = new Map(), damaged = new Map(); // By the hash of the root before it in this store: the name of the file.
-    for (const file of fs.readdirSync(join(this.folder, 'roots')).filter((name) => /^[0-9a-f]{64}$/.test(name)))
+    const roots = [], damaged = new Map(); // In the order in which the store got them, which is that of their numbers.
+    const files = fs.readdirSync(join(this.folder, 'roots')).filter((name) => /^\d{12}$/.test(name)).sort();
+    for (const file of files)
       attempt(() => {
         const root = decodeRoot(readFile(join(this.folder, 'roots', file), 64 * KiB));
-        roots.set(file, Object.assign(root, { file }));
+        roots.push(Object.assign(root, { file }));
       }, ({ message }) => damaged.set(file, message));
-    const after = ({ hash }) => hash.toString('hex'), all = [...roots.values()].sort((a, b) => b.counter - a.counter);
-    for (const root of all.filter((root) => roots.has(after(root))))
-      if (!mayFollow(root, roots.get(after(root)))) damaged.set(after(root), 'it may not follow the root before it');
+    for (const [at, root] of roots.entries())
+      if (at > 0 && !mayFollow(roots[at - 1], root)) damaged.set(root.file, 'it may not follow the root before it');
     for (const [file, why] of damaged) warn(`roots/${file} is not used: ${why}`);
-    const isEnd = (root) => !roots.has(after(root)) && !damaged.has(after(root)) && !damaged.has(root.file);
+    const isEnd = (root) => root.file === files.at(-1) && !damaged.has(root.file);
+    const all = roots.toSorted((a, b) => b.counter - a.counter);
     const words = wanted?.trim().split(/[\s-]+/).join('-');
     const isNamed = ({ hash }) => words.length >= 8 && (hash.toString('hex').startsWith(words) || fingerprint(hash) === words);
     const [found, ...others] = all.filter(wanted === undefined ? isEnd : isNamed);

@@ -8,7 +8,7 @@ import { isBackupError } from '../shared/errors.ts';
 import type { ObjectId } from '../shared/ids.ts';
 import type { get } from '../shared/protocol/storage.ts';
 import type { ServiceSession } from '../shared/service.ts';
-import type { BackEnd } from './back-end.ts';
+import type { Store } from './store.ts';
 import { note } from './note.ts';
 
 /** Objects read ahead of the one being sent: bounds memory to so many times MAX_OBJECT. */
@@ -17,7 +17,10 @@ const READ_AHEAD = 4;
 /** Sends one answer. */
 type Answer = () => Promise<void>;
 
-export async function serveGet(session: ServiceSession<typeof get>, backEnd: BackEnd): Promise<void> {
+export async function serveGet(
+  session: ServiceSession<typeof get>,
+  store: Pick<Store, 'read' | 'currentRoot'>,
+): Promise<void> {
   const ahead: Promise<Answer>[] = [];
   const sendUntil = async (left: number) => {
     while (ahead.length > left) {
@@ -34,18 +37,18 @@ export async function serveGet(session: ServiceSession<typeof get>, backEnd: Bac
     while (ahead.length > 0 && !session.pending) await sendUntil(ahead.length - 1);
     const message = await session.receive();
     if (message === undefined) break;
-    if (message.name === 'wantRoot') await start(rootAnswer(session, backEnd));
-    else for (const id of message.value.ids) await start(objectAnswer(session, backEnd, id));
+    if (message.name === 'wantRoot') await start(rootAnswer(session, store));
+    else for (const id of message.value.ids) await start(objectAnswer(session, store, id));
   }
   await sendUntil(0);
 }
 
 async function objectAnswer(
   session: ServiceSession<typeof get>,
-  backEnd: BackEnd,
+  store: Pick<Store, 'read' | 'currentRoot'>,
   id: ObjectId,
 ): Promise<Answer> {
-  const bytes = await backEnd.read(id).catch((error: unknown) => {
+  const bytes = await store.read(id).catch((error: unknown) => {
     if (!isBackupError(error, 'io')) throw error;
     note(error);
     return undefined;
@@ -53,7 +56,10 @@ async function objectAnswer(
   return () => (bytes === undefined ? session.send('missing', { id }) : session.send('object', bytes));
 }
 
-async function rootAnswer(session: ServiceSession<typeof get>, backEnd: BackEnd): Promise<Answer> {
-  const root = await backEnd.currentRoot();
+async function rootAnswer(
+  session: ServiceSession<typeof get>,
+  store: Pick<Store, 'read' | 'currentRoot'>,
+): Promise<Answer> {
+  const root = await store.currentRoot();
   return () => (root === undefined ? session.send('noRoot', {}) : session.send('root', root));
 }

@@ -10,7 +10,10 @@ import { MAX_REQUEST, SERVICE_WINDOW } from '../shared/limits.ts';
 import { MIN_OBJECT } from '../shared/protocol/storage.ts';
 import type { put } from '../shared/protocol/storage.ts';
 import type { ServiceSession } from '../shared/service.ts';
-import type { BackEnd } from './back-end.ts';
+import type { PutSession } from './put-session.ts';
+
+/** What a session needs of the store. */
+type Puts = Pick<PutSession, 'write' | 'sync' | 'close'>;
 
 /** An object that is on its way to the store. */
 interface Arrived {
@@ -22,21 +25,22 @@ interface Arrived {
   settled: boolean;
 }
 
-export async function servePut(session: ServiceSession<typeof put>, backEnd: BackEnd): Promise<void> {
+export async function servePut(
+  session: ServiceSession<typeof put>,
+  store: { openPuts(): Puts },
+): Promise<void> {
   const queue = new Queue();
+  const puts = store.openPuts();
   // Together, because either may fail while the other waits; what the other then says is not news.
   try {
-    await Promise.all([takeObjects(session, backEnd, queue), acknowledge(session, backEnd, queue)]);
+    await Promise.all([takeObjects(session, puts, queue), acknowledge(session, puts, queue)]);
   } finally {
     queue.stop();
+    await puts.close();
   }
 }
 
-async function takeObjects(
-  session: ServiceSession<typeof put>,
-  backEnd: BackEnd,
-  queue: Queue,
-): Promise<void> {
+async function takeObjects(session: ServiceSession<typeof put>, puts: Puts, queue: Queue): Promise<void> {
   for (let message = await session.receive(); message !== undefined; message = await session.receive()) {
     const bytes = message.value;
     if (bytes.length < MIN_OBJECT) {
@@ -47,17 +51,13 @@ async function takeObjects(
     }
     if (!(await queue.room(bytes.length))) return;
     const id = objectIdOf(bytes);
-    queue.add(id, bytes.length, backEnd.write(id, bytes));
+    queue.add(id, bytes.length, puts.write(id, bytes));
   }
   queue.end();
 }
 
 /** Acknowledges until the queue ends. When a write failed, those before it are still acknowledged first. */
-async function acknowledge(
-  session: ServiceSession<typeof put>,
-  backEnd: BackEnd,
-  queue: Queue,
-): Promise<void> {
+async function acknowledge(session: ServiceSession<typeof put>, puts: Puts, queue: Queue): Promise<void> {
   for (let group = await queue.group(); group.length > 0; group = await queue.group()) {
     const results = await Promise.allSettled(group.map(({ written }) => written));
     const objects: { id: ObjectId; stored: boolean }[] = [];
@@ -67,7 +67,7 @@ async function acknowledge(
       objects.push({ id, stored: result.value });
     }
     if (objects.length > 0) {
-      await backEnd.sync(objects.map(({ id }) => id));
+      await puts.sync(objects.map(({ id }) => id));
       await session.send('ack', { objects });
     }
     const failed = results[objects.length];

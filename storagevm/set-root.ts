@@ -1,10 +1,7 @@
 /**
  * qubes.BackupSetRoot: compare-and-set of the signed root (R41). What a signature alone cannot show is checked
- * here: that it is by the pinned key or one that descends from it, and that dom0 knows the root that it replaces. The back end's
- * addRoot() then decides between concurrent callers.
- *
- * A root need not be the very next one: a store that was away missed some (R44). That the replaced root is an ancestor of the new
- * one is proven to dom0 by the catalog, which a storage VM cannot open.
+ * here: that it is by the pinned key or one that replaced it, that its counter grows, and that the current root is the one it is
+ * meant to replace. The ledger's lock decides between concurrent callers, and create() of the back end between storage VMs.
  */
 
 import { equalBytes } from '../shared/bytes.ts';
@@ -17,60 +14,74 @@ import type { Root } from '../shared/root.ts';
 import { descendsFromKey } from '../shared/rotation.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
-import type { BackEnd } from './back-end.ts';
+import { SHARDS } from './back-end.ts';
+import { listShard } from './listing.ts';
+import { LiveNames } from './live-names.ts';
+import { note } from './note.ts';
+import type { Store } from './store.ts';
 
-/** A larger step of the counter could exhaust it; dom0's steps are 1, or as many as roots that this store missed. */
+/** A larger step of the counter could exhaust it; dom0's steps are 1, or a few after lost races. */
 const MAX_COUNTER_STEP = 2 ** 16;
+/** Milliseconds that a call goes on with the sweep after its answer, so that each backup drives it a bit further. */
+const SWEEP_TIME = 10_000;
 
-export async function serveSetRoot(session: ServiceSession<typeof setRoot>, backEnd: BackEnd): Promise<void> {
+export async function serveSetRoot(session: ServiceSession<typeof setRoot>, store: Store): Promise<void> {
   const expected = expect(await session.receive(), 'expect').value.current;
   const root = decodeRoot(expect(await session.receive(), 'root').value);
-  const current = await publish(backEnd, root, expected);
-  if (current === root.hash) await session.send('done', {});
-  else await session.send('conflict', { current });
+  const current = await publish(store, root, expected);
+  if (current !== root.hash) return session.send('conflict', { current });
+  await session.send('done', {});
+  await store.sweepABit(SWEEP_TIME).catch(note); // The root is published: what is dead can wait.
 }
 
 /**
- * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards.
+ * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards. A store without a root takes
+ * any as its first, and one that missed some takes the next: that it descends from the one that is expected is dom0's to show.
  * Throws `store-replaced` for a root of another repository or key, also one that was replaced, `store-rolled-back` for a counter that does
- * not grow, `refused` for one whose counter skips too far, `store-damaged` if the current root cannot be read.
+ * not grow, `refused` for one that grows too far or whose live list names what is absent, `store-damaged` if the current
+ * root cannot be read.
  */
-export async function publish(backEnd: BackEnd, root: Root, expected: RootHash): Promise<RootHash> {
-  const current = await readCurrent(backEnd);
+export async function publish(store: Store, root: Root, expected: RootHash): Promise<RootHash> {
+  if (expected !== NO_ROOT && !(await store.exists())) return NO_ROOT;
+  await store.prepare();
+  return store.ledger.locked(() => publishAlone(store, root, expected));
+}
+
+async function publishAlone(store: Store, root: Root, expected: RootHash): Promise<RootHash> {
+  const newest = await store.roots.newest();
+  const current = newest && decodeRoot(newest.bytes);
   if (current?.hash === root.hash) return root.hash; // Sent again after a crash.
   if (current !== undefined && !isOfOwner(root, current)) throw replaced();
   if ((current?.hash ?? NO_ROOT) !== expected) return current?.hash ?? NO_ROOT;
-  if (current !== undefined && !maySign(root, current)) throw replaced();
-  if (current !== undefined) checkCounter(root, current);
-  await settlePin(backEnd, current ?? root);
-  if (!(await backEnd.addRoot(expected, root.bytes))) return (await readCurrent(backEnd))?.hash ?? NO_ROOT;
-  await settlePin(backEnd, root);
+  if (current !== undefined) checkSuccessor(root, current);
+  await settlePin(store, current ?? root);
+  await checkLiveList(store, root);
+  const number = (newest?.number ?? 0) + 1;
+  const at = await store.ledger.clock.advance();
+  await store.ledger.rootAges.record(number, { at, hasList: root.body.live !== null });
+  if (!(await store.roots.add(number, root.bytes)))
+    throw new BackupError('store-replaced', 'another storage VM writes roots to the same place');
+  await settlePin(store, root);
   return root.hash;
 }
 
-async function readCurrent(backEnd: BackEnd): Promise<Root | undefined> {
-  const bytes = await backEnd.currentRoot();
-  return bytes === undefined ? undefined : decodeRoot(bytes);
+/** True if `root` is of the repository of `current`, as far as keys tell: it may be that of a run that lost a race. */
+function isOfOwner({ body: root }: Root, { body: current }: Root): boolean {
+  if (root.repository !== current.repository) return false;
+  return descendsFromKey(root, current.publicKey, 0) || descendsFromKey(current, root.publicKey, 0);
 }
 
-/** True if `root` is of the repository of `current`, by its key, one before it, or one that may follow: a run that lost a race. */
-function isOfOwner(root: Root, current: Root): boolean {
-  if (root.body.repository !== current.body.repository) return false;
-  const [its, own] = [root.body.publicKey, current.body.publicKey];
-  return descendsFromKey(root.body, own, 0) || descendsFromKey(current.body, its, 0);
-}
-
-/** True if `root` is signed by the key of `current`, or by one that was put in its place since. */
+/** True if `root` is signed by the key of `current`, or by one that replaced it since. */
 function maySign({ body }: Root, { body: { publicKey, counter } }: Root): boolean {
   return descendsFromKey(body, publicKey, counter);
 }
 
 /** Makes the key of `root`, which is or becomes current, the pinned one: the first is pinned, one before it is replaced. */
-async function settlePin(backEnd: BackEnd, { body: { publicKey, rotations } }: Root): Promise<void> {
-  const pinned = await backEnd.pinKey(publicKey);
+async function settlePin(store: Store, { body: { publicKey, rotations } }: Root): Promise<void> {
+  const pinned = await store.pinKey(publicKey);
   if (equalBytes(pinned, publicKey)) return;
   const isBefore = rotations.some((entry) => equalBytes(entry.publicKey, pinned));
-  if (!isBefore || !equalBytes(await backEnd.pinKey(publicKey, pinned), publicKey)) throw replaced();
+  if (!isBefore || !equalBytes(await store.pinKey(publicKey, pinned), publicKey)) throw replaced();
 }
 
 function replaced(): BackupError {
@@ -80,7 +91,8 @@ function replaced(): BackupError {
   );
 }
 
-function checkCounter(root: Root, current: Root): void {
+function checkSuccessor(root: Root, current: Root): void {
+  if (!maySign(root, current)) throw replaced();
   const before = current.body.counter;
   const { counter } = root.body;
   if (counter <= before) {
@@ -95,4 +107,20 @@ function checkCounter(root: Root, current: Root): void {
       `the root skips from number ${before} to ${counter}, further than a store accepts`,
     );
   }
+}
+
+/** Everything that the list says to keep must be here: else the store would let go of what it still needs elsewhere. */
+async function checkLiveList({ backEnd }: Store, { body: { live, catalog } }: Root): Promise<void> {
+  if (live === null) return;
+  const names = new LiveNames(backEnd, live, [catalog]);
+  let absent = 0;
+  for (const shard of SHARDS) {
+    const found = (await listShard(backEnd, shard)).map(({ id }) => id);
+    absent += (await names.shard(shard)).absent(found);
+  }
+  if (absent > 0)
+    throw new BackupError(
+      'refused',
+      `the live list of the root names ${absent} objects that are not in the store`,
+    );
 }

@@ -11,6 +11,7 @@ import { decodeRoot } from '../../shared/root.ts';
 import type { Root } from '../../shared/root.ts';
 import { COMMON, MAGIC, creditFor } from '../../shared/wire/frame.ts';
 import type { FrameTable } from '../../shared/wire/frame.ts';
+import { rootName } from '../../storagevm/back-end.ts';
 import { framesOf } from '../support/peers.ts';
 import type { Taken } from './client.ts';
 import type { GeneratedClient } from './generate-client.ts';
@@ -20,6 +21,8 @@ import type { Store } from './list/client.ts';
 import { protocolOf } from './program.ts';
 
 const STORE = 'storage/main/qubes-backup/';
+/** Roots that the store has before. */
+const ROOTS = 3;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 /** How a session may end. `service-failed`: the client itself reported an error. */
 const OUTCOMES: readonly string[] = [
@@ -68,11 +71,14 @@ function problemOfFile(
   if (service === put.service && how === 'new' && /^objects\/[0-9a-f]{2}$/.test(name)) return undefined;
   if (service === put.service && how === 'new' && /^objects\/[0-9a-f]{2}\/[0-9a-f]{64}$/.test(name))
     return problemOfObject(readFileSync(join(home, path)), name.slice(-64), bytes);
+  // Before an object comes, the ledger has its row.
+  if (service === put.service && how === 'new' && /^ledger\/puts(\/[0-9a-f]{16})?$/.test(name))
+    return undefined;
   const roots = service.endsWith('SetRoot');
-  if (roots && how === 'new' && name === `roots/${last.hash}`)
+  if (roots && how === 'new' && name === rootName(ROOTS + 1))
     return problemOfRoot(readFileSync(join(home, path)), last, bytes);
-  // A root that was published moves the hint, and its key the pin.
-  if (roots && how === 'changed' && (name === 'head' || name === 'key')) return undefined;
+  // A root that was published has its row in the ledger, and its key is the pinned one.
+  if (roots && how === 'changed' && (name.startsWith('ledger/') || name === 'key')) return undefined;
   return `${path} is ${how}`;
 }
 

@@ -82,8 +82,12 @@ function kindOf(path: string, how: 'new' | 'gone' | 'changed'): Trace {
   // A service that was killed leaves files in tmp/, and nothing else.
   if (/^(objects|tmp)\//.test(path.slice(store.length)) && path.startsWith(store) && how === 'new')
     return 'objects';
+  if (path.startsWith(`${store}ledger/puts`)) return 'objects';
   if (path.startsWith(`${store}roots/`) && how === 'new') return 'root';
-  if (path === `${store}head` || /^state\/pins\/(pin\.json|primary|stores\/main\.json)$/.test(path))
+  if (
+    path.startsWith(`${store}ledger/`) ||
+    /^state\/pins\/(pin\.json|primary|stores\/main\.json)$/.test(path)
+  )
     return 'root';
   if (path === 'state/pins/pending-root' && how === 'new') return 'pending';
   if (/^vms\/copy(\/|$)/.test(path) && how === 'new') return 'vm';

@@ -11,7 +11,7 @@ import { init } from '../../dom0/commands/init.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
 import { objectIdOf } from '../../shared/ids.ts';
 import { decodeRoot } from '../../shared/root.ts';
-import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { namesOf, storeIn } from '../storagevm/stores.ts';
 import { TestRepository, rootFields } from '../storagevm/fixtures.ts';
 import { Home } from '../support/home.ts';
 import { runInProcess } from '../support/in-process.ts';
@@ -124,15 +124,14 @@ async function run(home: Home, vm: string): Promise<void> {
 }
 
 async function rootOf(home: Home): Promise<Uint8Array> {
-  const root = await new DirectoryBackEnd(home.store).currentRoot();
+  const root = await storeIn(home.store).currentRoot();
   if (root === undefined) throw new Error('a store without a root');
   return root;
 }
 
 async function objectsOf(home: Home): Promise<Uint8Array[]> {
-  const objects: Uint8Array[] = [];
-  for await (const batch of new DirectoryBackEnd(home.store).list())
-    for (const { id } of batch) objects.push(readFileSync(join(home.store, 'objects', id.slice(0, 2), id)));
+  const names = await namesOf(storeIn(home.store));
+  const objects = names.map((id) => readFileSync(join(home.store, 'objects', id.slice(0, 2), id)));
   return objects.sort((a, b) => a.length - b.length);
 }
 

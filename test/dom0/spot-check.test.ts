@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { KIND } from '../../dom0/seal/object.ts';
 import { SpotCheck } from '../../dom0/repository/spot-check.ts';
-import type { ObjectId } from '../../shared/ids.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { get } from '../../shared/protocol/storage.ts';
+import type { StoreName } from '../../storagevm/back-end.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { storeIn } from '../storagevm/stores.ts';
 import { onType } from '../support/lies.ts';
 import { Machine, appendBlob, commitVolume, storeFolder, writerFor } from '../support/repository-bench.ts';
 import { tampered } from '../support/tamper.ts';
@@ -18,24 +19,24 @@ import { BackupBench } from './backup-bench.ts';
 
 /** Says of what it stores that it is stored, and keeps nothing of it but what `keeps` says. */
 class Discarding extends DirectoryBackEnd {
-  readonly #discarded = new Set<ObjectId>();
+  readonly #discarded = new Set<StoreName>();
   keeps: (size: number) => boolean = () => true;
 
-  override write(id: ObjectId, bytes: Uint8Array): Promise<boolean> {
-    if (this.keeps(bytes.length)) return super.write(id, bytes);
-    this.#discarded.add(id);
+  override write(name: StoreName, bytes: Uint8Array): Promise<boolean> {
+    if (this.keeps(bytes.length)) return super.write(name, bytes);
+    this.#discarded.add(name);
     return Promise.resolve(true);
   }
 
-  override sync(ids: readonly ObjectId[]): Promise<void> {
-    return super.sync(ids.filter((id) => !this.#discarded.has(id)));
+  override sync(names: readonly StoreName[]): Promise<void> {
+    return super.sync(names.filter((name) => !this.#discarded.has(name)));
   }
 }
 
 async function discardingBench(): Promise<{ bench: BackupBench; store: Discarding }> {
   const bench = await BackupBench.make();
   const store = new Discarding(bench.home.store);
-  bench.domains.store = store;
+  bench.domains.store = storeIn(bench.home.store, { backEnd: store });
   return { bench, store };
 }
 

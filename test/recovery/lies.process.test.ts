@@ -5,6 +5,7 @@ import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { NumberSet } from '../../shared/numbers.ts';
+import { rootName } from '../../storagevm/back-end.ts';
 import { decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { RootBody } from '../../shared/root.ts';
 import { contentDigestCodec } from '../../shared/ids.ts';
@@ -76,7 +77,7 @@ test('a digest that is another makes a tar of another name, and is said', async 
 /** A store whose one root is what `change` makes of the genuine one, signed by a key of somebody else. */
 async function storeOfForger(change: Partial<RootBody>): Promise<string> {
   const store = await storeWith({});
-  const file = join(store, 'roots', '0'.repeat(64));
+  const file = join(store, rootName(1));
   const { body } = decodeRoot(readFileSync(file));
   const seed = new Uint8Array(32).fill(9);
   const forged = { ...body, publicKey: getPublicKey(seed), ...change };

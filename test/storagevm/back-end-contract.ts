@@ -4,60 +4,67 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { equalBytes } from '../../shared/bytes.ts';
-import { NO_ROOT } from '../../shared/ids.ts';
-import type { ObjectId } from '../../shared/ids.ts';
 import { MAX_OBJECT, MAX_ROOT } from '../../shared/limits.ts';
 import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
-import type { BackEnd, StoredObject } from '../../storagevm/back-end.ts';
+import { objectName, rootName } from '../../storagevm/back-end.ts';
+import type { BackEnd, Listed, StoreName, StoredFile } from '../../storagevm/back-end.ts';
 import { rejection } from '../support/failure.ts';
-import { TestRepository, object, objects } from './fixtures.ts';
+import { object, objects } from './fixtures.ts';
 
 /** One store, empty at first, gone after the test. */
 export interface TestStore {
   /** A new back end on this store, as another process would open it. */
   open(): BackEnd;
-  /** Puts other bytes in the place of a stored object, behind the back end's back. */
-  damage(id: ObjectId, bytes: Uint8Array): Promise<void>;
+  /** Puts other bytes in the place of a stored file, behind the back end's back. */
+  damage(name: StoreName, bytes: Uint8Array): Promise<void>;
 }
 
-export async function listed(backEnd: BackEnd): Promise<StoredObject[]> {
-  const objects: StoredObject[] = [];
-  for await (const batch of backEnd.list()) objects.push(...batch);
-  return objects;
+export async function listed(backEnd: BackEnd, what: Listed = 'objects'): Promise<StoredFile[]> {
+  const files: StoredFile[] = [];
+  for await (const batch of backEnd.list(what)) files.push(...batch);
+  return files;
 }
 
-export function backEndContract(name: string, newStore: () => TestStore): void {
-  describe(`${name} keeps the contract of back ends`, () => {
+/** Random bytes under the name of an object of theirs. */
+function file(size?: number): { readonly name: StoreName; readonly bytes: Uint8Array } {
+  const { id, bytes } = object(size);
+  return { name: objectName(id), bytes };
+}
+
+export function backEndContract(kind: string, newStore: () => TestStore): void {
+  describe(`${kind} keeps the contract of back ends`, () => {
     test('a store that is not there answers that there is nothing', async () => {
       const backEnd = newStore().open();
-      expect(await backEnd.read(object().id)).toBeUndefined();
-      expect(await backEnd.currentRoot()).toBeUndefined();
-      expect(await listed(backEnd)).toEqual([]);
+      for (const name of [file().name, rootName(1), 'format', 'key'] as const)
+        expect(await backEnd.read(name, MAX_OBJECT)).toBeUndefined();
+      for (const what of ['objects', 'objects/ab', 'roots'] as const)
+        expect(await listed(backEnd, what)).toEqual([]);
+      await backEnd.remove([file().name]);
     });
 
     test.each([0, 1, MIN_OBJECT, MIN_OBJECT + 1, 1 << 20, MAX_OBJECT])(
-      'an object of %i bytes comes back',
+      'a file of %i bytes comes back',
       async (size) => {
         const store = newStore();
-        const { id, bytes } = object(size);
+        const { name, bytes } = file(size);
         const backEnd = store.open();
-        expect(await backEnd.write(id, bytes)).toBe(true);
-        await backEnd.sync([id]);
+        expect(await backEnd.write(name, bytes)).toBe(true);
+        await backEnd.sync([name]);
         for (const reader of [backEnd, store.open()]) {
-          const found = await reader.read(id);
+          const found = await reader.read(name, MAX_OBJECT);
           expect(found !== undefined && equalBytes(found, bytes)).toBe(true);
         }
-        expect(await listed(store.open())).toEqual([{ id, size }]);
+        expect(await listed(store.open())).toEqual([{ name, size }]);
       },
     );
 
-    test('an object that is there is not stored twice', async () => {
+    test('a file that is there is not stored twice', async () => {
       const store = newStore();
-      const { id, bytes } = object();
-      expect(await store.open().write(id, bytes)).toBe(true);
-      for (const writer of [store.open(), store.open()]) expect(await writer.write(id, bytes)).toBe(false);
-      await store.open().sync([id]);
-      expect(await store.open().read(id)).toEqual(bytes);
+      const { name, bytes } = file();
+      expect(await store.open().write(name, bytes)).toBe(true);
+      for (const writer of [store.open(), store.open()]) expect(await writer.write(name, bytes)).toBe(false);
+      await store.open().sync([name]);
+      expect(await store.open().read(name, MAX_OBJECT)).toEqual(bytes);
     });
 
     test.each([
@@ -69,57 +76,62 @@ export function backEndContract(name: string, newStore: () => TestStore): void {
       ],
       ['overgrown', (bytes: Uint8Array) => Buffer.concat([bytes, Buffer.alloc(1)])],
       ['grown past the largest object', () => Buffer.alloc(MAX_OBJECT + 1)],
-    ])('an object that was %s is healed by storing it again', async (_how, harm) => {
+    ])('a file that was %s is healed by storing it again', async (_how, harm) => {
       const store = newStore();
-      const { id, bytes } = object();
-      await store.open().write(id, bytes);
-      await store.damage(id, harm(bytes));
+      const { name, bytes } = file();
+      await store.open().write(name, bytes);
+      await store.damage(name, harm(bytes));
       const backEnd = store.open();
-      expect(await backEnd.write(id, bytes)).toBe(true);
-      await backEnd.sync([id]);
-      expect(await store.open().read(id)).toEqual(bytes);
-      expect(await backEnd.write(id, bytes)).toBe(false);
+      expect(await backEnd.write(name, bytes)).toBe(true);
+      await backEnd.sync([name]);
+      expect(await store.open().read(name, MAX_OBJECT)).toEqual(bytes);
+      expect(await backEnd.write(name, bytes)).toBe(false);
     });
 
     test('damaged bytes are delivered as they are, and too many are refused', async () => {
       const store = newStore();
-      const { id, bytes } = object();
-      await store.open().write(id, bytes);
+      const { name, bytes } = file();
+      await store.open().write(name, bytes);
       const other = randomBytes(100);
-      await store.damage(id, other);
-      expect(await store.open().read(id)).toEqual(other);
-      await store.damage(id, Buffer.alloc(MAX_OBJECT + 1));
-      expect((await rejection(store.open().read(id))).code).toBe('io');
+      await store.damage(name, other);
+      expect(await store.open().read(name, MAX_OBJECT)).toEqual(other);
+      expect(await store.open().read(name, 100)).toEqual(other);
+      expect((await rejection(store.open().read(name, 99))).code).toBe('io');
+      await store.damage(name, Buffer.alloc(MAX_OBJECT + 1));
+      expect((await rejection(store.open().read(name, MAX_OBJECT))).code).toBe('io');
     });
 
-    test('writers of the same object at once do not disturb each other', async () => {
+    test('writers of the same file at once do not disturb each other', async () => {
       const store = newStore();
-      const { id, bytes } = object(1 << 20);
+      const { name, bytes } = file(1 << 20);
       const writers = Array.from({ length: 8 }, () => store.open());
-      const stored = await Promise.all(writers.map((writer) => writer.write(id, bytes)));
+      const stored = await Promise.all(writers.map((writer) => writer.write(name, bytes)));
       expect(stored).toContain(true);
-      await Promise.all(writers.map((writer) => writer.sync([id])));
-      expect(await store.open().read(id)).toEqual(bytes);
-      expect(await listed(store.open())).toEqual([{ id, size: bytes.length }]);
+      await Promise.all(writers.map((writer) => writer.sync([name])));
+      expect(await store.open().read(name, MAX_OBJECT)).toEqual(bytes);
+      expect(await listed(store.open())).toEqual([{ name, size: bytes.length }]);
     });
 
     test('a listing is complete and sorted, and reading finds what was written and nothing else', async () => {
       await fc.assert(
-        fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 40 }), async (contents) => {
+        fc.asyncProperty(fc.array(fc.nat({ max: 40 }), { maxLength: 40 }), async (sizes) => {
           const store = newStore();
           const backEnd = store.open();
-          const expected = new Map<ObjectId, Uint8Array>();
-          for (const content of contents) {
-            const { id, bytes } = object(content.length + 1);
-            expected.set(id, bytes);
-            await backEnd.write(id, bytes);
+          const expected = new Map<StoreName, Uint8Array>();
+          for (const size of sizes) {
+            const { name, bytes } = file(size + 1);
+            expected.set(name, bytes);
+            await backEnd.write(name, bytes);
           }
           await backEnd.sync([...expected.keys()]);
-          const names = [...expected.keys()].sort();
-          expect(await listed(store.open())).toEqual(
-            names.map((id) => ({ id, size: expected.get(id)?.length })),
-          );
-          expect(await store.open().read(object().id)).toBeUndefined();
+          const rows = [...expected].map(([name, { length: size }]) => ({ name, size }));
+          rows.sort((a, b) => (a.name < b.name ? -1 : 1));
+          expect(await listed(store.open())).toEqual(rows);
+          for (const shard of ['00', '7f', ...rows.slice(0, 3).map(({ name }) => name.slice(8, 10))])
+            expect(await listed(store.open(), `objects/${shard}`)).toEqual(
+              rows.filter(({ name }) => name.startsWith(`objects/${shard}/`)),
+            );
+          expect(await store.open().read(file().name, MAX_OBJECT)).toBeUndefined();
         }),
         { numRuns: 5 },
       );
@@ -127,84 +139,91 @@ export function backEndContract(name: string, newStore: () => TestStore): void {
 
     test('a listing is sorted also where many names start alike', async () => {
       const store = newStore();
-      const names = Array.from({ length: 30 }, (_, index) => {
-        return `ab${'0'.repeat(60)}${(index * 7).toString(16).padStart(2, '0')}` as ObjectId;
+      const names = Array.from({ length: 30 }, (_, index): StoreName => {
+        return `objects/ab/ab${'0'.repeat(60)}${(index * 7).toString(16).padStart(2, '0')}`;
       });
-      await Promise.all(names.map((id) => store.open().write(id, randomBytes(10))));
-      const found = (await listed(store.open())).map(({ id }) => id);
+      await Promise.all(names.map((name) => store.open().write(name, randomBytes(10))));
+      const found = (await listed(store.open())).map(({ name }) => name);
       expect(found).toEqual([...names].sort());
     });
 
-    test('what is read or listed belongs to the caller', async () => {
+    test('what is read belongs to the caller', async () => {
       const backEnd = newStore().open();
-      const [first, second] = objects(2);
-      await backEnd.write(first!.id, first!.bytes);
-      await backEnd.write(second!.id, second!.bytes);
-      const read = await backEnd.read(first!.id);
-      await backEnd.read(second!.id);
-      expect(read).toEqual(first!.bytes);
+      const [first, second] = [file(), file()];
+      await backEnd.write(first.name, first.bytes);
+      await backEnd.write(second.name, second.bytes);
+      const read = await backEnd.read(first.name, MAX_OBJECT);
+      await backEnd.read(second.name, MAX_OBJECT);
+      expect(read).toEqual(first.bytes);
     });
 
-    test('R41: roots form one chain, of which the newest is current', async () => {
+    test('roots are listed apart from objects, by their numbers', async () => {
       const store = newStore();
-      for (const root of new TestRepository().chain(12)) {
-        expect(await store.open().addRoot(root.body.previous, root.bytes)).toBe(true);
-        expect(await store.open().currentRoot()).toEqual(root.bytes);
-      }
-    });
-
-    test('R41: a root has one successor, ever', async () => {
-      const store = newStore();
-      const repository = new TestRepository();
-      const [first, second] = repository.chain(2);
-      await store.open().addRoot(NO_ROOT, first!.bytes);
-      expect(await store.open().addRoot(NO_ROOT, repository.root().bytes)).toBe(false);
-      await store.open().addRoot(first!.hash, second!.bytes);
-      expect(await store.open().addRoot(first!.hash, repository.root(first).bytes)).toBe(false);
-      expect(await store.open().addRoot(first!.hash, second!.bytes)).toBe(false);
-      expect(await store.open().currentRoot()).toEqual(second!.bytes);
-    });
-
-    test('R41: of many who add a successor at once, one succeeds', async () => {
-      const store = newStore();
-      const repository = new TestRepository();
-      let current = undefined as ReturnType<TestRepository['root']> | undefined;
-      for (let round = 0; round < 5; round++) {
-        const rivals = Array.from({ length: 8 }, () => repository.root(current));
-        const won = await Promise.all(
-          rivals.map((root) => store.open().addRoot(current?.hash ?? NO_ROOT, root.bytes)),
-        );
-        expect(won.filter(Boolean)).toHaveLength(1);
-        current = rivals[won.indexOf(true)];
-        expect(await store.open().currentRoot()).toEqual(current!.bytes);
-      }
-    });
-
-    test('a root of the largest size comes back', async () => {
-      const backEnd = newStore().open();
       const bytes = randomBytes(MAX_ROOT);
-      await backEnd.addRoot(NO_ROOT, bytes);
-      expect(await backEnd.currentRoot()).toEqual(bytes);
+      for (const number of [1, 2, 9, 10, 999_999]) await store.open().create(rootName(number), bytes);
+      await store.open().write(file().name, bytes);
+      expect(await listed(store.open(), 'roots')).toEqual(
+        [1, 2, 9, 10, 999_999].map((number) => ({ name: rootName(number), size: MAX_ROOT })),
+      );
+      expect(await store.open().read(rootName(9), MAX_ROOT)).toEqual(bytes);
     });
 
-    test('a pinned key gives way only to the one that replaces it', async () => {
+    test('R41: a name is created once', async () => {
       const store = newStore();
-      const [first, second, third] = [randomBytes(32), randomBytes(32), randomBytes(32)];
-      expect(await store.open().pinKey(second, first)).toEqual(second); // Nothing is pinned: there is nothing to replace.
-      expect(await store.open().pinKey(third, first)).toEqual(second);
-      expect(await store.open().pinKey(third)).toEqual(second);
-      expect(await store.open().pinKey(third, second)).toEqual(third);
-      expect(await store.open().pinKey(first, second)).toEqual(third);
+      const [first, second] = [randomBytes(100), randomBytes(100)];
+      expect(await store.open().create(rootName(1), first)).toBe(true);
+      expect(await store.open().create(rootName(1), second)).toBe(false);
+      expect(await store.open().create(rootName(1), first)).toBe(false);
+      expect(await store.open().read(rootName(1), MAX_ROOT)).toEqual(first);
     });
 
-    test('R41: the first key that is pinned stays', async () => {
+    test('R41: of many who create a name at once, one succeeds', async () => {
       const store = newStore();
-      const keys = Array.from({ length: 8 }, () => randomBytes(32));
-      const pinned = await Promise.all(keys.map((key) => store.open().pinKey(key)));
-      expect(new Set(pinned.map((key) => Buffer.from(key).toString('hex'))).size).toBe(1);
-      expect(keys.some((key) => key.equals(pinned[0]!))).toBe(true);
-      expect(await store.open().pinKey(randomBytes(32))).toEqual(pinned[0]);
-      expect(await store.open().currentRoot()).toBeUndefined();
+      for (let round = 1; round <= 5; round++) {
+        const rivals = Array.from({ length: 8 }, () => randomBytes(50));
+        const won = await Promise.all(rivals.map((bytes) => store.open().create(rootName(round), bytes)));
+        expect(won.filter(Boolean)).toHaveLength(1);
+        expect(await store.open().read(rootName(round), MAX_ROOT)).toEqual(rivals[won.indexOf(true)]);
+      }
+    });
+
+    test('what was created can be replaced by a write', async () => {
+      const store = newStore();
+      const [first, second] = [randomBytes(64), randomBytes(64)];
+      await store.open().create('key', first);
+      expect(await store.open().write('key', second)).toBe(true);
+      await store.open().sync(['key']);
+      expect(await store.open().read('key', 100)).toEqual(second);
+    });
+
+    test('what is removed is gone, can be stored and created again, and nothing else is touched', async () => {
+      const store = newStore();
+      const [first, second, kept] = [file(), file(), file()];
+      const backEnd = store.open();
+      for (const { name, bytes } of [first, second, kept]) await backEnd.write(name, bytes);
+      await backEnd.create(rootName(1), randomBytes(10));
+      await store.open().remove([first.name, second.name, file().name, rootName(1)]);
+      expect(await listed(store.open())).toEqual([{ name: kept.name, size: kept.bytes.length }]);
+      expect(await listed(store.open(), 'roots')).toEqual([]);
+      expect(await backEnd.read(first.name, MAX_OBJECT)).toBeUndefined();
+      expect(await backEnd.write(first.name, first.bytes)).toBe(true);
+      await backEnd.sync([first.name]);
+      expect(await store.open().read(first.name, MAX_OBJECT)).toEqual(first.bytes);
+      expect(await backEnd.create(rootName(1), first.bytes)).toBe(true);
+    });
+
+    test('many files are removed at once', async () => {
+      const store = newStore();
+      const some = objects(600, 100).map(({ id, bytes }) => ({ name: objectName(id), bytes }));
+      const backEnd = store.open();
+      await Promise.all(some.map(({ name, bytes }) => backEnd.write(name, bytes)));
+      await store.open().remove(some.slice(1).map(({ name }) => name));
+      expect((await listed(store.open())).map(({ name }) => name)).toEqual([some[0]!.name]);
+    });
+
+    test('room is a number of bytes, or not known', async () => {
+      const room = await newStore().open().room();
+      expect(room === undefined || room > 0).toBe(true);
     });
   });
 }

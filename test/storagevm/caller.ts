@@ -18,6 +18,7 @@ import type { TestObject } from './fixtures.ts';
 export function environment(home: string, service: string): Record<string, string> {
   return {
     HOME: home,
+    QUBES_BACKUP_STORAGE_CONFIG: home, // As the embedded driver does where it confines nothing.
     PATH: '/usr/bin:/bin',
     QREXEC_REMOTE_DOMAIN: 'dom0',
     QREXEC_SERVICE_FULL_NAME: `${service}+`,

@@ -9,9 +9,12 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { NO_ROOT } from '../../shared/ids.ts';
+import { objectName, rootName } from '../../storagevm/back-end.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { publish } from '../../storagevm/set-root.ts';
 import { tempFolder } from '../support/temp.ts';
 import { TestRepository, object, objects } from './fixtures.ts';
+import { putInto, storeIn } from './stores.ts';
 
 type Call =
   | { readonly what: 'name'; readonly path: string; readonly from?: string } // mkdir, link, rename, create
@@ -28,7 +31,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
         if (typeof value !== 'function') return value;
         return async (...args: unknown[]): Promise<unknown> => {
           const result: unknown = await Reflect.apply(value, target, args);
-          if (key === 'sync') calls.push({ what: 'sync', path });
+          if (key === 'sync' || key === 'datasync') calls.push({ what: 'sync', path });
           if (key === 'write') calls.push({ what: 'write', path });
           return result;
         };
@@ -38,7 +41,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     ...real,
     open: async (path: string, flags: string | number, mode?: number) => {
       const handle = await real.open(path, flags, mode);
-      if (flags === 'wx') calls.push({ what: 'name', path });
+      if (flags === 'wx' || flags === 'ax') calls.push({ what: 'name', path });
       return recorded(handle, path);
     },
     mkdir: async (path: string, options: { mode: number }) => {
@@ -94,59 +97,72 @@ describe('a power cut loses nothing', () => {
   test('R40: that was synced', async () => {
     const home = tempFolder();
     const folder = join(home, 'store');
-    const backEnd = new DirectoryBackEnd(folder);
     const some = objects(8);
-    for (const { id, bytes } of some) await backEnd.write(id, bytes);
-    await backEnd.sync(some.map(({ id }) => id));
+    await putInto(storeIn(folder), some);
     expectDurable(home, join(folder, 'format'));
-    for (const { id } of some) expectDurable(home, join(folder, 'objects', id.slice(0, 2), id));
+    for (const { id } of some) expectDurable(home, join(folder, objectName(id)));
   });
 
   test('R40: that another process wrote and did not sync', async () => {
     const home = tempFolder();
     const folder = join(home, 'store');
     const { id, bytes } = object();
-    await new DirectoryBackEnd(folder).write(id, bytes);
+    await new DirectoryBackEnd(folder).write(objectName(id), bytes);
     const backEnd = new DirectoryBackEnd(folder);
-    expect(await backEnd.write(id, bytes)).toBe(false);
-    await backEnd.sync([id]);
-    expectDurable(home, join(folder, 'objects', id.slice(0, 2), id));
+    expect(await backEnd.write(objectName(id), bytes)).toBe(false);
+    await backEnd.sync([objectName(id)]);
+    expectDurable(home, join(folder, objectName(id)));
   });
 
   test('R40: whose content another program copied here', async () => {
     const folder = join(tempFolder(), 'store');
     const { id, bytes } = object();
-    await new DirectoryBackEnd(folder).write(id, bytes);
+    await new DirectoryBackEnd(folder).write(objectName(id), bytes);
     calls.length = 0;
-    await new DirectoryBackEnd(folder).write(id, bytes);
-    expect(calls).toContainEqual({ what: 'sync', path: join(folder, 'objects', id.slice(0, 2), id) });
+    await new DirectoryBackEnd(folder).write(objectName(id), bytes);
+    expect(calls).toContainEqual({ what: 'sync', path: join(folder, objectName(id)) });
   });
 
   test('R41: a root, and the key that was pinned before it', async () => {
     const home = tempFolder();
     const folder = join(home, 'store');
-    const repository = new TestRepository();
-    const backEnd = new DirectoryBackEnd(folder);
-    await backEnd.pinKey(repository.publicKey);
+    const root = new TestRepository().root();
+    await publish(storeIn(folder), root, NO_ROOT);
     expectDurable(home, join(folder, 'key'));
-    await backEnd.addRoot(NO_ROOT, repository.root().bytes);
-    expectDurable(home, join(folder, 'roots', NO_ROOT));
+    expectDurable(home, join(folder, rootName(1)));
+    const at = (path: string) =>
+      calls.findIndex((call) => call.what === 'name' && call.path === join(folder, path));
+    expect(at('format')).toBeLessThan(at('key'));
+    expect(at('key')).toBeLessThan(at(rootName(1)));
   });
 
   test('R41: a root is durable before anybody reads it', async () => {
     const folder = join(tempFolder(), 'store');
-    await new DirectoryBackEnd(folder).addRoot(NO_ROOT, new TestRepository().root().bytes);
+    await publish(storeIn(folder), new TestRepository().root(), NO_ROOT);
     calls.length = 0;
-    await new DirectoryBackEnd(folder).currentRoot();
+    await storeIn(folder).currentRoot();
     expect(calls).toContainEqual({ what: 'sync', path: join(folder, 'roots') });
+  });
+
+  test('R42: that an object was put again, before it is acknowledged', async () => {
+    const home = tempFolder();
+    const folder = join(home, 'store');
+    const some = object();
+    await putInto(storeIn(folder), [some]);
+    await putInto(storeIn(folder), [some]);
+    const rows = calls.filter(
+      ({ what, path }) => what === 'write' && dirname(path) === join(folder, 'ledger', 'puts'),
+    );
+    expect(rows).toHaveLength(2);
+    for (const { path } of rows) expectDurable(home, path);
   });
 
   test('content is on the disk before it gets a name', async () => {
     const folder = join(tempFolder(), 'store');
     const backEnd = new DirectoryBackEnd(folder);
     const { id, bytes } = object();
-    await backEnd.write(id, bytes);
-    await backEnd.addRoot(NO_ROOT, bytes);
+    await backEnd.write(objectName(id), bytes);
+    await backEnd.create(rootName(1), bytes);
     for (const [index, call] of calls.entries()) {
       if (call.what !== 'name' || call.from === undefined) continue;
       const before = calls.slice(0, index).filter(({ path, what }) => path === call.from && what !== 'name');

@@ -198,6 +198,7 @@ describe('R40: qubes.BackupPut', () => {
     });
     skip(mounted.status !== 0, 'mounting a tmpfs is forbidden here');
     try {
+      await writeFile(join(home, 'storage.toml'), 'reserve_mib = 0\n');
       const [first, second] = objects(2, MAX_OBJECT);
       const caller = new Caller(home, put);
       await caller.session.send('object', first!.bytes);
@@ -372,10 +373,11 @@ describe('R41: qubes.BackupSetRoot', () => {
   test('is done when the same root comes again: the crash may have hit after the link', async () => {
     const [first, second] = new TestRepository().chain(2);
     await publishRoot(home, first!);
-    const head = await readFile(join(store, 'head'));
+    const hint = join(store, 'ledger', 'newest-root');
+    const before = await readFile(hint);
     await publishRoot(home, second!);
-    await unlink(join(store, 'head'));
-    await writeFile(join(store, 'head'), head); // As if killed between link and hint.
+    await unlink(hint);
+    await writeFile(hint, before); // As if killed between link and hint.
     expect(await getRoot(home)).toEqual(second!.bytes);
     expect(await publishRoot(home, second!)).toBe('done');
     expect(await publishRoot(home, first!)).toBe(second!.hash);

@@ -5,11 +5,12 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { NO_ROOT, newRepositoryId } from '../../shared/ids.ts';
 import { decodeRoot } from '../../shared/root.ts';
 import type { Root } from '../../shared/root.ts';
-import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { rootName } from '../../storagevm/back-end.ts';
 import { publish } from '../../storagevm/set-root.ts';
 import { failure, rejection } from '../support/failure.ts';
 import { tempFolder } from '../support/temp.ts';
 import { TestRepository, object } from './fixtures.ts';
+import { storeIn } from './stores.ts';
 
 let folder: string;
 let repository: TestRepository;
@@ -20,7 +21,7 @@ beforeEach(() => {
 });
 
 function set(root: Root, expected = root.body.previous) {
-  return publish(new DirectoryBackEnd(folder), root, expected);
+  return publish(storeIn(folder), root, expected);
 }
 
 async function setAll(roots: readonly Root[]): Promise<Root> {
@@ -30,17 +31,17 @@ async function setAll(roots: readonly Root[]): Promise<Root> {
 
 /** Fails unless `root` is refused with `code` and nothing changed. */
 async function expectRefused(root: Root, code: string, expected = root.body.previous): Promise<void> {
-  const before = await new DirectoryBackEnd(folder).currentRoot();
+  const before = await storeIn(folder).currentRoot();
   const roots = before === undefined ? [] : await readdir(join(folder, 'roots'));
   expect((await rejection(set(root, expected))).code).toBe(code);
-  expect(await new DirectoryBackEnd(folder).currentRoot()).toEqual(before);
+  expect(await storeIn(folder).currentRoot()).toEqual(before);
   if (before !== undefined) expect(await readdir(join(folder, 'roots'))).toEqual(roots);
 }
 
 describe('R41: setRoot', () => {
   test('accepts a chain, one root after the other, and pins the first one’s key', async () => {
     const last = await setAll(repository.chain(5));
-    expect(await new DirectoryBackEnd(folder).currentRoot()).toEqual(last.bytes);
+    expect(await storeIn(folder).currentRoot()).toEqual(last.bytes);
     expect(await readFile(join(folder, 'key'), 'latin1')).toBe(
       `${Buffer.from(repository.publicKey).toString('hex')}\n`,
     );
@@ -60,7 +61,7 @@ describe('R41: setRoot', () => {
     expect(await set(first!)).toBe(second!.hash); // An older one, sent again too late.
     expect(await set(repository.root(first))).toBe(second!.hash);
     expect(await set(repository.root())).toBe(second!.hash);
-    expect(await new DirectoryBackEnd(folder).currentRoot()).toEqual(second!.bytes);
+    expect(await storeIn(folder).currentRoot()).toEqual(second!.bytes);
   });
 
   test('answers NO_ROOT where another root was expected of an empty store, and creates nothing', async () => {
@@ -164,27 +165,32 @@ describe('R41: setRoot', () => {
       await setAll([third.next.root(later)]);
     });
 
+    test('is refused from one that was replaced before the store knew its repository', async () => {
+      const [first, second] = repository.chain(2);
+      await setAll([first!, second!]);
+      const { next, root } = repository.replaceKey(first!); // At counter 2, which this store has seen signed by the first key.
+      await expectRefused(next.root(root), 'store-replaced', second!.hash);
+    });
+
     test('R44: is pinned also where a run died that skipped some', async () => {
       const first = await setAll(repository.chain(1));
       const second = repository.replaceKey(first);
       const third = second.next.replaceKey(second.root);
-      expect(await new DirectoryBackEnd(folder).addRoot(first.hash, third.root.bytes)).toBe(true);
+      expect(await storeIn(folder).roots.add(2, third.root.bytes)).toBe(true);
       await setAll([third.next.root(third.root)]);
     });
 
     test('is pinned also where a run died before it was', async () => {
       const first = await setAll(repository.chain(1));
       const { next, root } = repository.replaceKey(first);
-      expect(await new DirectoryBackEnd(folder).addRoot(first.hash, root.bytes)).toBe(true);
+      expect(await storeIn(folder).roots.add(2, root.bytes)).toBe(true);
       await setAll([next.root(root)]);
-      expect(await new DirectoryBackEnd(folder).pinKey(new Uint8Array(32))).toEqual(
-        Buffer.from(next.publicKey),
-      );
+      expect(await storeIn(folder).pinKey(new Uint8Array(32))).toEqual(Buffer.from(next.publicKey));
     });
   });
 
   test('keeps to a key that was pinned before a crash', async () => {
-    await new DirectoryBackEnd(folder).pinKey(repository.publicKey);
+    await storeIn(folder).pinKey(repository.publicKey);
     await expectRefused(new TestRepository().root(), 'store-replaced');
     await setAll(repository.chain(2));
   });
@@ -203,7 +209,7 @@ describe('R41: setRoot', () => {
   test('adds nothing to a damaged root', async () => {
     const [first, second] = repository.chain(2);
     await setAll([first!]);
-    const path = join(folder, 'roots', NO_ROOT);
+    const path = join(folder, rootName(1));
     await unlink(path);
     await writeFile(path, first!.bytes.subarray(1));
     await expectRefused(second!, 'store-damaged');

@@ -5,12 +5,12 @@ import type { Duplex } from 'node:stream';
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
-import type { BackEnd } from '../../storagevm/back-end.ts';
+import type { Store } from '../../storagevm/store.ts';
 import { storageServices } from '../attack/peer/storage-services.ts';
 import type { Service } from '../attack/peer/storage-services.ts';
 
 /** Calls a service of a storage VM that keeps its objects in `store`: a folder, or a back end of its own. */
-export function callStorageHere(name: string, store: string | BackEnd): ServiceCall {
+export function callStorageHere(name: string, store: string | Store): ServiceCall {
   return callHere(name, storageServices(store).get(name));
 }
 

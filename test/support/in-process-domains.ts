@@ -16,7 +16,7 @@ import type {
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { VmName } from '../../shared/ids.ts';
-import type { BackEnd } from '../../storagevm/back-end.ts';
+import type { Store } from '../../storagevm/store.ts';
 import type { Service } from '../attack/peer/storage-services.ts';
 import { callStorageHere } from './here.ts';
 import { callDisposableHere } from './in-process-services.ts';
@@ -25,7 +25,7 @@ export class InProcessDomains extends LocalDomains {
   readonly #home: string;
   readonly #now: () => number;
   /** Where the storage VM keeps its data, if not in its folder. */
-  store: BackEnd | undefined;
+  store: Store | undefined;
   /** Disposables that serve something else than their own, by service. */
   readonly instead = new Map<string, Service>();
 

@@ -1,19 +1,21 @@
 /** The storage VM's real handlers, each served over any pair of byte streams: what its own process does, without it. */
 
+import { join } from 'node:path';
 import { isBackupError, messageOf } from '../../../shared/errors.ts';
-import type { ObjectId, RootHash } from '../../../shared/ids.ts';
 import { SERVICE_WINDOW } from '../../../shared/limits.ts';
 import { get, list, put, setRoot } from '../../../shared/protocol/storage.ts';
 import { printableText } from '../../../shared/service.ts';
 import type { FrameTable, Protocol } from '../../../shared/wire/frame.ts';
 import type { ByteIo } from '../../../shared/wire/io.ts';
 import { Session } from '../../../shared/wire/session.ts';
-import type { BackEnd } from '../../../storagevm/back-end.ts';
+import type { StoreName } from '../../../storagevm/back-end.ts';
 import { DirectoryBackEnd } from '../../../storagevm/directory.ts';
 import { serveGet } from '../../../storagevm/get.ts';
+import { Ledger } from '../../../storagevm/ledger/ledger.ts';
 import { serveList } from '../../../storagevm/list.ts';
 import { servePut } from '../../../storagevm/put.ts';
 import { serveSetRoot } from '../../../storagevm/set-root.ts';
+import { Store } from '../../../storagevm/store.ts';
 
 /** Serves one session over `io`; true if all of it worked. */
 export type Service = (io: ByteIo) => Promise<boolean>;
@@ -50,16 +52,16 @@ export function service<In extends FrameTable, Out extends FrameTable>(
 class SettlingBackEnd extends DirectoryBackEnd {
   readonly #running = new Set<Promise<unknown>>();
 
-  override write(id: ObjectId, bytes: Uint8Array): Promise<boolean> {
-    return this.#note(super.write(id, bytes));
+  override write(name: StoreName, bytes: Uint8Array): Promise<boolean> {
+    return this.#note(super.write(name, bytes));
   }
 
-  override sync(ids: readonly ObjectId[]): Promise<void> {
-    return this.#note(super.sync(ids));
+  override sync(names: readonly StoreName[]): Promise<void> {
+    return this.#note(super.sync(names));
   }
 
-  override addRoot(previous: RootHash, root: Uint8Array): Promise<boolean> {
-    return this.#note(super.addRoot(previous, root));
+  override create(name: StoreName, bytes: Uint8Array): Promise<boolean> {
+    return this.#note(super.create(name, bytes));
   }
 
   async settled(): Promise<void> {
@@ -74,18 +76,20 @@ class SettlingBackEnd extends DirectoryBackEnd {
   }
 }
 
-/** The services of a storage VM that keeps its objects in `store`: a folder, or a back end of its own. */
-export function storageServices(store: string | BackEnd): ReadonlyMap<string, Service> {
+/** The services of a storage VM that keeps its objects in `store`: a folder, or a store of its own. */
+export function storageServices(store: string | Store): ReadonlyMap<string, Service> {
   if (typeof store !== 'string') return servicesOf(store, () => Promise.resolve());
   const backEnd = new SettlingBackEnd(store);
-  return servicesOf(backEnd, () => backEnd.settled());
+  const ledger = new Ledger(join(store, 'ledger'));
+  const settings = { quota: undefined, reserve: 0, grace: 30 * 24 * 3600 };
+  return servicesOf(new Store(backEnd, ledger, settings), () => backEnd.settled());
 }
 
-function servicesOf(backEnd: BackEnd, afterwards: () => Promise<void>): ReadonlyMap<string, Service> {
+function servicesOf(store: Store, afterwards: () => Promise<void>): ReadonlyMap<string, Service> {
   return new Map<string, Service>([
-    service(put, (session) => servePut(session, backEnd), afterwards),
-    service(get, (session) => serveGet(session, backEnd), afterwards),
-    service(list, (session) => serveList(session, backEnd), afterwards),
-    service(setRoot, (session) => serveSetRoot(session, backEnd), afterwards),
+    service(put, (session) => servePut(session, store), afterwards),
+    service(get, (session) => serveGet(session, store), afterwards),
+    service(list, (session) => serveList(session, store), afterwards),
+    service(setRoot, (session) => serveSetRoot(session, store), afterwards),
   ]);
 }
