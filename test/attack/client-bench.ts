@@ -17,9 +17,6 @@ import type { HomeState } from './home-state.ts';
 import { clientCases } from './list/client.ts';
 import type { ClientCase, Store } from './list/client.ts';
 
-/** What a service of the storage VM may hold, in MiB. */
-export const MAX_SERVICE_PEAK = 256;
-
 /** What who published a root is told. */
 const DONE = controlFrame(setRoot.toCaller.done.type, {});
 

@@ -6,7 +6,7 @@
 
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import type { Script } from './peer/attack.ts';
-import { MESSAGE, MuxReader, muxBytes } from './peer/mux.ts';
+import { MESSAGE, MuxReader, PIECE, muxBytes } from './peer/mux.ts';
 import type { MuxMessage } from './peer/mux.ts';
 
 type End = Awaited<ServiceCall['exited']>;
@@ -65,7 +65,7 @@ export class HostedPeer {
       peer: this.#process.peer,
       io: {
         read: (target) => this.#read(hosted, target),
-        write: (pieces) => this.#send(MESSAGE.data, hosted, Buffer.concat(pieces)),
+        write: (pieces) => this.#say(hosted, Buffer.concat(pieces)),
       },
       exited: hosted.ended.promise,
       stderr: () => hosted.stderr.replace(/[^\x20-\x7e]/g, '?'),
@@ -125,6 +125,13 @@ export class HostedPeer {
         ending === 'died' ? { code: null, signal: 'SIGKILL' } : { code: Number(ending), signal: null },
       );
     }
+  }
+
+  async #say(hosted: Hosted, bytes: Buffer): Promise<void> {
+    const sent: Promise<void>[] = [];
+    for (let at = 0; at < bytes.length; at += PIECE)
+      sent.push(this.#send(MESSAGE.data, hosted, bytes.subarray(at, at + PIECE)));
+    await Promise.all(sent);
   }
 
   #send(kind: number, { number }: Hosted, bytes: Uint8Array): Promise<void> {

@@ -34,7 +34,7 @@ export interface Totals {
 /** Attacks on dom0 for each session of a hostile client with a storage VM. */
 export const CLIENT_SHARE = 5;
 
-/** What dom0 may hold, whatever happens. */
+/** MiB that dom0, or a service of a storage VM, may hold, whatever happens. */
 export const MAX_PEAK = 256;
 
 export async function attackAll(options: Options): Promise<Totals> {
@@ -63,6 +63,11 @@ class Run {
     const isReverse = (id: string) => `${id}-`.startsWith('client-');
     if (only?.every(isReverse) !== true) await this.#attackDom0();
     if (only?.some(isReverse) !== false) await this.#attackStorage();
+    for (const peak of [this.#peak, this.#servicePeak])
+      if (peak >= MAX_PEAK * 1024) {
+        this.#faults += 1;
+        print(`  NOT AS EXPECTED: ${Math.ceil(peak / 1024)} MiB were held`);
+      }
     const totals = {
       written: this.#written,
       generated: this.#generated,

@@ -50,7 +50,7 @@ export class Conversation {
   #frames = 0;
   #credit = 0;
   /** For a live service: bytes it has not read yet. */
-  #unread: Buffer = Buffer.alloc(0);
+  readonly #unread: Buffer[] = [];
   readonly #live: boolean;
   /** It left the conversation; what the live service goes on to say is not said. */
   #left = false;
@@ -64,7 +64,7 @@ export class Conversation {
 
   /** dom0 said something. */
   hear(bytes: Uint8Array): void {
-    if (this.#live) this.#unread = Buffer.concat([this.#unread, bytes]);
+    if (this.#live) this.#unread.push(Buffer.from(bytes));
     if (this.#script.plain !== true) for (const frame of this.#heard.take(bytes)) this.#count(frame);
     this.#wake();
   }
@@ -138,8 +138,11 @@ export class Conversation {
     return {
       read: async (target) => {
         await this.#until(() => this.#unread.length > 0, true);
-        const count = this.#unread.copy(target);
-        this.#unread = this.#unread.subarray(count);
+        const first = this.#unread[0];
+        if (first === undefined) return 0;
+        const count = first.copy(target);
+        if (count === first.length) this.#unread.shift();
+        else this.#unread[0] = first.subarray(count);
         return count;
       },
       write: (pieces) => this.#outlet.say(Buffer.concat(pieces)),

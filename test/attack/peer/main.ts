@@ -5,14 +5,11 @@
 
 import { closeSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MESSAGE, MuxReader, muxBytes } from './mux.ts';
+import { MESSAGE, MuxReader, PIECE, muxBytes } from './mux.ts';
 import type { MuxMessage } from './mux.ts';
 import { Conversation } from './conversation.ts';
 import type { Ending, Live, Outlet } from './conversation.ts';
 import type { Script } from './attack.ts';
-
-/** Bytes of one message: no receiver has to gather large ones. */
-const PIECE = 48 * 1024;
 
 export type Assignment = { readonly hosted: true } | { readonly hosted: false; readonly script: Script };
 

@@ -4,6 +4,8 @@
  */
 
 export const MESSAGE = { data: 0, open: 1, hangUp: 2, complaint: 3, closed: 4, ended: 5 } as const;
+/** Bytes of one message at most: no receiver has to gather large ones. */
+export const PIECE = 48 * 1024;
 const HEADER = 9;
 
 export interface MuxMessage {
