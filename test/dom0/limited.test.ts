@@ -128,15 +128,18 @@ describe('R07: objects that wait', () => {
 
   it('are sent in any order, and each is acknowledged to who put it', async () => {
     const all = Array.from({ length: 30 }, () => object());
-    const { call, order } = noting();
-    const writer = new ObjectWriter(call);
-    const acknowledged: ObjectId[] = [];
-    await Promise.all(all.map((each) => writer.put(each).then(() => acknowledged.push(each.id))));
-    await writer.finish();
-    const ids = all.map(({ id }) => id);
-    expect(order).not.toEqual(ids); // By chance once in 30! runs.
-    expect([...order].sort()).toEqual([...ids].sort());
-    expect(acknowledged).toEqual(order);
+    const orders = [];
+    for (let round = 0; round < 2; round++) {
+      const { call, order } = noting();
+      const writer = new ObjectWriter(call);
+      const acknowledged: ObjectId[] = [];
+      await Promise.all(all.map((each) => writer.put(each).then(() => acknowledged.push(each.id))));
+      await writer.finish();
+      expect([...order].sort()).toEqual(all.map(({ id }) => id).sort());
+      expect(acknowledged).toEqual(order);
+      orders.push(order);
+    }
+    expect(orders[0]).not.toEqual(orders[1]); // By chance once in 30! runs.
   });
 
   it('are chosen from all that wait at that moment', async () => {

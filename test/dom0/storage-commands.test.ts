@@ -1,6 +1,15 @@
 /** R44: the commands over several stores: init, backup, check --repair, storage. Services in the test's own process. */
 
-import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { App } from '../../dom0/app.ts';
@@ -13,7 +22,7 @@ import { restore } from '../../dom0/commands/restore.ts';
 import type { Domains, ServiceCall } from '../../dom0/domains/domains.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
 import { BackupError } from '../../shared/errors.ts';
-import { put } from '../../shared/protocol/storage.ts';
+import { put, setRoot } from '../../shared/protocol/storage.ts';
 import { compareTrees } from '../support/checker.ts';
 import { rejection } from '../support/failure.ts';
 import { Home } from '../support/home.ts';
@@ -276,6 +285,22 @@ describe('R44: storage', () => {
     expect(again.events('synced')).toMatchObject([{ store: 'main' }]);
   });
 
+  it('primary gives up what was about to be published to the old one', async () => {
+    const bench = await Bench.make();
+    const cut = new WrappedDomains(bench.domains, (call, service) =>
+      service === setRoot.service ? { ...call, io: { ...call.io, read: () => Promise.resolve(0) } } : call,
+    );
+    await expect(bench.run(backUp, cut)).rejects.toThrow();
+    const pending = join(bench.home.state, 'pins/pending-root');
+    expect(existsSync(pending)).toBe(true);
+    // The old primary took it, or not: it is lost before anybody can know.
+    rmSync(bench.place('main'), { recursive: true });
+    await bench.run((app) => storagePrimary(app, 'second'));
+    expect(existsSync(pending)).toBe(false);
+    const { standings } = await bench.change();
+    expect(standings).toEqual(['absent', 'in-step', 'in-step']);
+  });
+
   it('list shows how each stands', async () => {
     const bench = await Bench.make();
     bench.away('second');
@@ -300,6 +325,7 @@ it('R58: a store among three that acknowledges and discards is found out by the 
     ),
   );
   const discard = () => bench.objects('second').forEach((file) => rmSync(file));
+  discard(); // Each of some 35 objects is asked of one store of three, whichever.
   const { lines, warnings } = await bench.run(backUp, new DiscardingDomains(bench.home.folder, discard));
   expect(warnings).toBeGreaterThan(0);
   expect(lines.find((line) => line.includes('spot check'))).toMatch(

@@ -574,13 +574,20 @@ describe('R44: bringing a store up to date', () => {
   });
 });
 
-it('a new primary never publishes what was for the old one', async () => {
+it('a new primary never publishes what was for the old one, and its counter is not used again', async () => {
   const { bench, repository } = await Bench.make();
-  const pending = repository.root;
-  await bench.machine.stores.close();
-  bench.machine.pin.writePending({ ...pending, body: { ...pending.body, counter: 9 } });
-  bench.machine.pin.dropPending();
-  expect(bench.machine.pin.pending()).toBeUndefined();
+  const { machine } = bench;
+  machine.storage.setRoot = () => Promise.reject(new BackupError('timeout', 'the cable was pulled'));
+  await expect(backUp(repository, 'two')).rejects.toThrow('the cable was pulled');
+  expect(machine.pin.pending()?.body.counter).toBe(3);
+  machine.pin.dropPending();
+  expect(machine.pin.pending()).toBeUndefined();
   expect(existsSync(join(bench.state, 'pins/pending-root'))).toBe(false);
-  expect(bench.machine.pin.read()?.highestCounter).toBe(pending.body.counter);
+  await machine.stores.abort();
+  writeFileSync(join(bench.state, 'pins/primary'), 'vault2\n');
+  const again = await bench.fresh().open();
+  expect(again.root.body.counter).toBe(2);
+  await backUp(again, 'two');
+  expect(again.root.body.counter).toBe(4);
+  expect(bench.standings()).toEqual(['in-step', 'in-step', 'in-step']);
 });
