@@ -11,7 +11,7 @@
 import type { ObjectId } from '../shared/ids.ts';
 
 /** The name of a file in a store, and its path where a store is a folder (docs/format.md, section 12). */
-export type StoreName = `objects/${string}/${string}` | `roots/${string}` | 'format' | 'key';
+export type StoreName = `objects/${string}/${string}` | `roots/${string}` | 'format' | 'key' | 'owner';
 
 /** What can be listed: all objects, those of one shard (the first two digits of their names), all roots. */
 export type Listed = 'objects' | `objects/${string}` | 'roots';

@@ -8,8 +8,13 @@ import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
+import type { BackEnd } from './back-end.ts';
 import { DirectoryBackEnd } from './directory.ts';
 import { Ledger } from './ledger/ledger.ts';
+import { RemoteBackEnd } from './remote/back-end.ts';
+import { LocalState } from './remote/local-state.ts';
+import type { Remote } from './remote/remote.ts';
+import { openRclone, openS3, rcloneSettings, s3Settings } from './remote/settings.ts';
 import { Store } from './store.ts';
 
 /** On Qubes OS. The embedded driver names another place, where it puts the file of this storage VM. */
@@ -19,32 +24,45 @@ const CONFIG_FOLDER_VARIABLE = 'QUBES_BACKUP_STORAGE_CONFIG';
 const MiB = 1024 * 1024;
 const DAY = 24 * 3600;
 
-const schema = z.strictObject({
-  /** GiB that the objects may take in all; absent: no limit. */
-  quota_gib: z.number().positive().optional(),
-  /** MiB that are left free on a disk. */
-  reserve_mib: z.int().min(0).default(64),
-  /** Days of store-age for which what is dead is kept. */
-  grace_days: z.int().min(1).max(3650).default(30),
-  /** A folder of this VM; default: `qubes-backup` in the home. */
-  folder: z.string().startsWith('/').optional(),
-});
+const schema = z
+  .strictObject({
+    /** GiB that the objects may take in all; absent: no limit. */
+    quota_gib: z.number().positive().optional(),
+    /** MiB that are left free on a disk. */
+    reserve_mib: z.int().min(0).default(64),
+    /** Days of store-age for which what is dead is kept. */
+    grace_days: z.int().min(1).max(3650).default(30),
+    /** A folder of this VM; default: `qubes-backup` in the home. */
+    folder: z.string().startsWith('/').optional(),
+    s3: s3Settings.optional(),
+    rclone: rcloneSettings.optional(),
+  })
+  .refine(({ folder, s3, rclone }) => [folder, s3, rclone].filter((one) => one !== undefined).length <= 1, {
+    message: 'a store is in one place: keep one of folder, [s3] and [rclone], and remove the others',
+  });
+
+type Config = z.output<typeof schema>;
 
 /** The store of this storage VM, as its owner configured it. Throws `usage`. */
 export function openStore(): Store {
   const variable = process.env[CONFIG_FOLDER_VARIABLE];
-  const file = join(variable === undefined || variable === '' ? CONFIG_FOLDER : variable, 'storage.toml');
-  const {
-    quota_gib: quota,
-    reserve_mib: reserve,
-    grace_days: grace,
-    folder = homeFolder(),
-  } = readConfig(file);
-  return new Store(new DirectoryBackEnd(folder), new Ledger(join(folder, 'ledger')), {
+  const configFolder = variable === undefined || variable === '' ? CONFIG_FOLDER : variable;
+  const config = readConfig(join(configFolder, 'storage.toml'));
+  const folder = config.folder ?? homeFolder();
+  const { quota_gib: quota, reserve_mib: reserve, grace_days: grace } = config;
+  return new Store(openBackEnd(config, folder, configFolder), new Ledger(join(folder, 'ledger')), {
     quota: quota === undefined ? undefined : quota * 1024 * MiB,
     reserve: reserve * MiB,
     grace: grace * DAY,
   });
+}
+
+/** A store elsewhere has its ledger in `folder`, and what it remembers of that place. */
+function openBackEnd({ s3, rclone }: Config, folder: string, configFolder: string): BackEnd {
+  const over = (remote: Remote) => new RemoteBackEnd(remote, new LocalState(folder, remote.place));
+  if (s3 !== undefined) return over(openS3(s3));
+  if (rclone !== undefined) return over(openRclone(rclone, configFolder));
+  return new DirectoryBackEnd(folder);
 }
 
 function homeFolder(): string {
@@ -52,7 +70,7 @@ function homeFolder(): string {
   return join(home === undefined || home === '' ? process.cwd() : home, 'qubes-backup');
 }
 
-function readConfig(file: string): z.output<typeof schema> {
+function readConfig(file: string): Config {
   let text = '';
   try {
     text = readFileSync(file, 'utf8');

@@ -4,6 +4,7 @@
  *
  *   HOME/vms/NAME/         a VM (vms.ts)
  *   HOME/storage/STORE/    the home folder of the storage VM STORE
+ *   HOME/storage-config/STORE/  its owner's settings, read-only in its sandbox (storage-config.ts)
  *   HOME/state/            dom0's own, mode 0700, visible in no sandbox; `state/local/` belongs to this driver
  */
 
@@ -34,6 +35,7 @@ import type { CallTarget } from './qrexec.ts';
 import type { Bind, Capability, SandboxMode } from './sandbox-spec.ts';
 import { Sandboxes } from './sandbox.ts';
 import type { SandboxChoice } from './sandbox.ts';
+import { storageConfig } from './storage-config.ts';
 import { TemporaryVms } from './temporary.ts';
 import { describeVm, listVms, readVm, volumeOf } from './vms.ts';
 import { LocalSnapshot, canMount, requireMountable, snapshotVolume, sourceOf } from './volumes.ts';
@@ -143,7 +145,8 @@ export class LocalDomains implements Domains {
     const home = this.#storageFolder(storageVm);
     await requireFolder(home, `there is no storage VM ${storageVm}`);
     const policy = { klass: 'AppVM', tags: ['qubes-backup-storage'] };
-    return this.#qrexec.call(storageTarget(storageVm, policy, home), service);
+    const config = await storageConfig(join(this.#home, 'storage-config', storageVm));
+    return this.#qrexec.call({ ...storageTarget(storageVm, policy, home), ...config }, service);
   }
 
   async callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {

@@ -36,6 +36,10 @@ export interface CallTarget {
   readonly homeWithin?: string;
   readonly image: SandboxSpec['image'];
   readonly capabilities: readonly Capability[];
+  /** Whether it has a way to the network; default: no. */
+  readonly network?: boolean;
+  /** Variables by which it finds its owner's settings where nothing of the machine has another place. */
+  readonly config?: Readonly<Record<string, string>>;
 }
 
 const SERVICE = /^[A-Za-z0-9._][A-Za-z0-9._-]*$/;
@@ -86,8 +90,11 @@ export class Qrexec {
       })),
       image: target.image,
       capabilities: target.capabilities,
-      network: false,
-      environment: environmentOf(service, argument, target.homeWithin ?? home, sandboxed ? 1 : process.pid),
+      network: target.network ?? false,
+      environment: {
+        ...environmentOf(service, argument, target.homeWithin ?? home, sandboxed ? 1 : process.pid),
+        ...(sandboxed ? {} : target.config),
+      },
       cwd: home,
       argv: [
         sandboxed ? NODE : process.execPath,

@@ -1,6 +1,6 @@
 /**
  * What a sandbox is, declared once and rendered for bubblewrap or for util-linux `unshare`. It has fresh mount,
- * pid, net, ipc and uts namespaces, a root of its own with a read-only /usr, no network but loopback, no /sys, a
+ * pid, net, ipc and uts namespaces, a root of its own with a read-only /usr, no network but loopback (but see `network`), no /sys, a
  * read-only /proc of its own, no new privileges, no core dumps, and it dies with the process that started it.
  *
  * Run by root there is no user namespace (it would show foreign owners as 65534): all capabilities but the listed
@@ -43,7 +43,7 @@ export interface SandboxSpec {
   /** To be mounted before the sandbox is entered. Root only. */
   readonly image: ImageMount | undefined;
   readonly capabilities: readonly Capability[];
-  /** Share the machine's network. No service of today needs it. */
+  /** Share the machine's network: for a storage VM whose store is elsewhere, and nothing else. */
   readonly network: boolean;
   readonly environment: Readonly<Record<string, string>>;
   /** Working directory in the sandbox. */
