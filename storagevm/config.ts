@@ -3,7 +3,7 @@
  * Without one the store is the folder `qubes-backup` in the home of the service's user.
  */
 
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
@@ -59,7 +59,10 @@ export function openStore(): Store {
 
 /** A store elsewhere has its ledger in `folder`, and what it remembers of that place. */
 function openBackEnd({ s3, rclone }: Config, folder: string, configFolder: string): BackEnd {
-  const over = (remote: Remote) => new RemoteBackEnd(remote, new LocalState(folder, remote.place));
+  const over = (remote: Remote) => {
+    mkdirSync(folder, { recursive: true, mode: 0o700 }); // Its ledger may be needed before it writes anything there.
+    return new RemoteBackEnd(remote, new LocalState(folder, remote.place));
+  };
   if (s3 !== undefined) return over(openS3(s3));
   if (rclone !== undefined) return over(openRclone(rclone, configFolder));
   return new DirectoryBackEnd(folder);

@@ -149,8 +149,8 @@ export class RemoteBackEnd implements BackEnd {
   #notAlone(): BackupError {
     return new BackupError(
       'store-replaced',
-      `another storage VM writes to ${this.#remote.place}: only one may. If that one is gone for good, take the place over ` +
-        'in this one: qubes-backup-storage take-over',
+      `another storage VM owns ${this.#remote.place}: only one may write there. If that one is gone for good, remove the ` +
+        'file "owner" there, and this one takes its place',
     );
   }
 

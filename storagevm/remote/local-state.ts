@@ -8,7 +8,6 @@
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BackupError } from '../../shared/errors.ts';
@@ -29,7 +28,7 @@ export class LocalState {
   readonly #folder: string;
   readonly #place: string;
 
-  /** `folder` need not exist, nor its parent. `place`: see Remote. */
+  /** `folder` exists. `place`: see Remote. */
   constructor(folder: string, place: string) {
     this.#folder = folder;
     this.#place = place;
@@ -37,7 +36,6 @@ export class LocalState {
 
   /** Runs `action` as the only one of this machine. */
   async locked<T>(action: () => Promise<T>): Promise<T> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     return locked(join(this.#folder, 'remote-lock'), action);
   }
 

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type * as Sdk from '@aws-sdk/client-s3';
 import { concat } from '../../shared/bytes.ts';
-import { BackupError } from '../../shared/errors.ts';
+import { BackupError, messageOf } from '../../shared/errors.ts';
 import { objectOf, rootNumber } from '../back-end.ts';
 import type { Listed, StoreName } from '../back-end.ts';
 import { Transient } from './remote.ts';
@@ -195,10 +195,17 @@ async function readBody(
   if (expected !== undefined && expected > max) throw tooLarge(expected);
   const pieces: Uint8Array[] = [];
   let size = 0;
-  for await (const piece of body as AsyncIterable<Uint8Array>) {
-    size += piece.length;
-    if (size > max) throw tooLarge(size);
-    pieces.push(piece);
+  try {
+    for await (const piece of body as AsyncIterable<Uint8Array>) {
+      size += piece.length;
+      if (size > max) throw tooLarge(size);
+      pieces.push(piece);
+    }
+  } catch (cause) {
+    if (cause instanceof BackupError) throw cause;
+    throw new Transient(
+      new BackupError('io', `${name} was cut off after ${size} bytes: ${messageOf(cause)}`, { cause }),
+    );
   }
   if (expected !== undefined && size !== expected)
     throw new Transient(new BackupError('io', `${name} ended after ${size} of ${expected} bytes`));
