@@ -25,7 +25,8 @@ export interface StoredFile {
 export interface BackEnd {
   /**
    * Stores `bytes` (at most MAX_OBJECT) under `name`. All or nothing: no reader ever sees a part. False if exactly these bytes
-   * were there already; others are replaced. Durable only after {@link sync}. A failure leaves nothing behind.
+   * were there already; others are replaced. Durable only after {@link sync}. A failure leaves nothing behind. Once it has
+   * settled it does not look at `bytes` again: their memory may be gone.
    */
   write(name: StoreName, bytes: Uint8Array): Promise<boolean>;
 

@@ -123,7 +123,7 @@ export class S3Remote implements Remote {
       await client.send(
         new sdk.PutObjectCommand({
           ...this.#file(name),
-          Body: bytes,
+          Body: Buffer.from(bytes), // A request that was answered early, or given up, may still be sending it.
           ContentLength: bytes.length,
           ...condition,
           ...this.#retention(name, bytes),

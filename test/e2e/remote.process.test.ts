@@ -10,7 +10,8 @@ import { Home } from '../support/home.ts';
 import { program, testNeeding } from '../support/needs.ts';
 import type { Missing } from '../support/needs.ts';
 import { theRemotes } from '../support/rclone.ts';
-import { clientOf, swiftMissing, theSwift } from '../support/swift/swift.ts';
+import { clientOf } from '../support/swift/start.ts';
+import { swiftMissing, theSwift } from '../support/swift/swift.ts';
 import type { S3Options } from '../../storagevm/remote/s3.ts';
 import { generateTree } from '../support/tree-generator.ts';
 

@@ -152,6 +152,18 @@ export function backEndContract(kind: string, newStore: () => TestStore, missing
       expect(found).toEqual([...names].sort());
     });
 
+    test('what was given to be stored is not looked at again', async () => {
+      const store = newStore();
+      const { name, bytes } = file(1 << 20);
+      const given = new Uint8Array(bytes);
+      const backEnd = store.open();
+      await backEnd.write(name, given);
+      given.buffer.transfer(0);
+      await backEnd.sync([name]);
+      const found = await store.open().read(name, MAX_OBJECT);
+      expect(found !== undefined && equalBytes(found, bytes)).toBe(true);
+    });
+
     test('what is read belongs to the caller', async () => {
       const backEnd = newStore().open();
       const [first, second] = [file(), file()];
