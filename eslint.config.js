@@ -34,6 +34,10 @@ const noParsers = ban(
   ['zlib', 'node:zlib', 'ignore'],
   'dom0 never decompresses, never untars and matches no names of files: that is the disposable’s work.',
 );
+const noSdk = ban(
+  ['@aws-sdk/*', '@smithy/*'],
+  'Only a storage VM whose store is on S3 loads this: storagevm/remote/s3.ts, when it needs it.',
+);
 const noVm = ban(['vm', 'node:vm'], 'No evaluation of text as code.');
 
 const onlyNode = {
@@ -88,18 +92,22 @@ export default tseslint.config(
       'max-lines': ['error', { max: 400, skipComments: true, skipBlankLines: true }],
     },
   },
-  restrict(['shared/**'], [noServices, noDom0, noDvm, noStorage, noKoffi, noCborNative, noParsers, noVm]),
-  restrict(['dom0/**'], [noServices, noDvm, noStorage, noKoffi, noCborNative, noParsers, noVm]),
-  restrict(['dvm/**'], [noServices, noDom0, noStorage, noKoffi, noCborNative, noVm]),
-  restrict(['storagevm/**'], [noServices, noDom0, noDvm, noKoffi, noCborNative, noParsers, noVm]),
-  restrict(['services/dom0/**'], [noDvm, noStorage, noKoffi, noCborNative, noParsers]),
-  restrict(['services/dvm/**'], [noDom0, noStorage, noKoffi, noCborNative]),
-  restrict(['services/vm/**'], [noDom0, noStorage, noKoffi, noCborNative]),
-  restrict(['services/storagevm/**'], [noDom0, noDvm, noKoffi, noCborNative, noParsers]),
+  restrict(
+    ['shared/**'],
+    [noServices, noDom0, noDvm, noStorage, noKoffi, noCborNative, noParsers, noVm, noSdk],
+  ),
+  restrict(['dom0/**'], [noServices, noDvm, noStorage, noKoffi, noCborNative, noParsers, noVm, noSdk]),
+  restrict(['dvm/**'], [noServices, noDom0, noStorage, noKoffi, noCborNative, noVm, noSdk]),
+  restrict(['storagevm/**'], [noServices, noDom0, noDvm, noKoffi, noCborNative, noParsers, noVm, noSdk]),
+  restrict(['services/dom0/**'], [noDvm, noStorage, noKoffi, noCborNative, noParsers, noSdk]),
+  restrict(['services/dvm/**'], [noDom0, noStorage, noKoffi, noCborNative, noSdk]),
+  restrict(['services/vm/**'], [noDom0, noStorage, noKoffi, noCborNative, noSdk]),
+  restrict(['services/storagevm/**'], [noDom0, noDvm, noKoffi, noCborNative, noParsers, noSdk]),
+  restrict(['storagevm/remote/s3.ts'], [noServices, noDom0, noDvm, noKoffi, noCborNative, noParsers, noVm]),
   {
     files: ['dvm/libc.ts', 'dvm/ext2fs.ts'],
     rules: {
-      'no-restricted-imports': ['error', { patterns: [noServices, noDom0, noStorage, noCborNative] }],
+      'no-restricted-imports': ['error', { patterns: [noServices, noDom0, noStorage, noCborNative, noSdk] }],
     },
   },
   {

@@ -5,7 +5,7 @@
 
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parse } from 'smol-toml';
+import { TomlError, parse } from 'smol-toml';
 import { z } from 'zod';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
 import type { BackEnd } from './back-end.ts';
@@ -84,10 +84,14 @@ function readConfig(file: string): Config {
   try {
     return schema.parse(parse(text));
   } catch (cause) {
-    const what =
-      cause instanceof z.ZodError
-        ? cause.issues.map(({ path, message }) => `${path.join('.') || 'file'}: ${message}`).join('; ')
-        : messageOf(cause);
-    throw new BackupError('usage', `${file} in the storage VM is wrong: ${what}`, { cause });
+    throw new BackupError('usage', `${file} in the storage VM is wrong: ${whatIsWrong(cause)}`, { cause });
   }
+}
+
+/** Where and what, without what is written there: it may be a password, and dom0 is told. */
+function whatIsWrong(cause: unknown): string {
+  if (cause instanceof z.ZodError)
+    return cause.issues.map(({ path, message }) => `${path.join('.') || 'file'}: ${message}`).join('; ');
+  if (cause instanceof TomlError) return `no TOML in line ${cause.line}, column ${cause.column}`;
+  return messageOf(cause);
 }

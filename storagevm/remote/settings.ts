@@ -14,7 +14,7 @@ export const s3Settings = z.strictObject({
   /** Folder in the bucket. */
   prefix: z
     .string()
-    .regex(/^([A-Za-z0-9._-]+\/)*$/, 'is empty, or ends with a slash: backups/')
+    .regex(/^([A-Za-z0-9_-][A-Za-z0-9._-]*\/)*$/, 'is empty, or ends with a slash: backups/')
     .default(''),
   access_key_id: z.string().min(1),
   secret_access_key: z.string().min(1),

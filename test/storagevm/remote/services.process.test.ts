@@ -4,17 +4,19 @@ import { copyFileSync, readFileSync, readdirSync, readlinkSync, writeFileSync } 
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { MAX_OBJECT } from '../../../shared/limits.ts';
-import { put } from '../../../shared/protocol/storage.ts';
+import { list, put } from '../../../shared/protocol/storage.ts';
+import { MAGIC } from '../../../shared/wire/frame.ts';
 import type { S3Options } from '../../../storagevm/remote/s3.ts';
 import { rejection } from '../../support/failure.ts';
 import { faultProxy } from '../../support/fault-proxy.ts';
 import { program, testNeeding } from '../../support/needs.ts';
 import type { Missing } from '../../support/needs.ts';
-import { exited, isAlive, waitFor } from '../../support/processes.ts';
+import { controlFrame, end } from '../../support/peers.ts';
+import { exited, isAlive, outcome, waitFor } from '../../support/processes.ts';
 import { theRemotes } from '../../support/rclone.ts';
 import { swiftMissing, theSwift } from '../../support/swift/swift.ts';
 import { tempFolder } from '../../support/temp.ts';
-import { Caller, acks, getAll, getRoot, listAll, publishRoot, putAll } from '../caller.ts';
+import { Caller, acks, getAll, getRoot, listAll, publishRoot, putAll, startService } from '../caller.ts';
 import { TestRepository, object, objects } from '../fixtures.ts';
 
 const MiB = 1 << 20;
@@ -116,6 +118,24 @@ for (const [kind, newPlace, missing] of kinds)
   });
 
 describe('a service', () => {
+  testNeeding(swiftMissing())('loads the library of S3 for a bucket, and for nothing else', async () => {
+    const hooks =
+      'registerHooks({ resolve(name, context, next) { if (name.startsWith("@aws-sdk/")) process.exitCode = 77; return next(name, context); } })';
+    const preload = `data:text/javascript,${encodeURIComponent(`import { registerHooks } from "node:module"; ${hooks}`)}`;
+    const [onFolder, onBucket] = [tempFolder(), tempFolder()];
+    (await onSwift())(onBucket);
+    for (const [home, status] of [
+      [onFolder, 0],
+      [onBucket, 77],
+    ] as const) {
+      const child = startService(home, list.service, { NODE_OPTIONS: `--import=${preload}` });
+      const result = outcome(child);
+      const asked = controlFrame(0x10, {});
+      child.stdin.end(Buffer.concat([MAGIC, asked, end(1, asked.length)]));
+      expect((await result).code).toBe(status);
+    }
+  });
+
   testNeeding(swiftMissing())(
     'that is killed while it puts has acknowledged nothing that is not there',
     async () => {
