@@ -96,7 +96,7 @@ const OBJECTS: readonly Mutant[] = [
   ]),
   ...of('dom0/storage/object-writer.ts', [
     ['ack-order', 'at > 0', 'false', ['put-ack-swapped']],
-    ['ack-unknown', 'at < 0', 'false', ['put-ack-unknown', 'put-ack-bit']],
+    ['ack-unknown', 'at < 0', 'false', ['put-ack-extra']],
   ]),
   ...of('dom0/storage/object-reader.ts', [
     ['missing-id', 'message.value.id === id', 'true', ['get-missing']],

@@ -15,6 +15,12 @@ export function putCases(): Case[] {
   return rows(PUT, [
     ['ack-unknown', 'acknowledges what it was not sent', acks(unknown), 'protocol'],
     [
+      'ack-extra',
+      'acknowledges what it was not sent, and then all the rest as it should',
+      [at(ACK, insert(frameBytes(ACK, encodeCbor({ objects: [unknown] }))))],
+      'protocol',
+    ],
+    [
       'ack-bit',
       'acknowledges a name of which one bit is wrong',
       [at(ACK, { do: 'cbor', item: 5, edit: { how: 'flip', at: 0.5 } })],
