@@ -6,7 +6,7 @@ import type { Volume } from '../shared/protocol/disposable.ts';
 import type { Root } from '../shared/root.ts';
 import type { Config } from './config.ts';
 import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
-import { formatTime } from './format.ts';
+import { formatTime } from '../shared/format.ts';
 import type { Secret } from './keys/secret.ts';
 import type { Output } from './output.ts';
 import { openRepository } from './repository/open.ts';

@@ -9,7 +9,7 @@ import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import { Presets, SingleBar } from 'cli-progress';
 import { systemCode } from '../shared/errors.ts';
-import { formatBytes, formatCount } from './format.ts';
+import { formatBytes, formatCount } from '../shared/format.ts';
 import type { Progress } from './session/report.ts';
 
 const STDOUT = 1;

@@ -4,7 +4,7 @@
  */
 
 import { mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { TomlError, parse } from 'smol-toml';
 import { z } from 'zod';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
@@ -46,9 +46,21 @@ type Config = z.output<typeof schema>;
 /** The store of this storage VM, as its owner configured it. Throws `usage`. */
 export function openStore(): Store {
   const variable = process.env[CONFIG_FOLDER_VARIABLE];
-  const configFolder = variable === undefined || variable === '' ? CONFIG_FOLDER : variable;
+  return openStoreOf(
+    process.env['HOME'],
+    variable === undefined || variable === '' ? CONFIG_FOLDER : variable,
+  );
+}
+
+/** The store of a storage VM of the embedded driver, by its home: HOME/storage/NAME. Throws `usage`. */
+export function openEmbeddedStore(home: string): Store {
+  return openStoreOf(resolve(home), resolve(home, '..', '..', 'storage-config', basename(resolve(home))));
+}
+
+function openStoreOf(home: string | undefined, configFolder: string): Store {
   const config = readConfig(join(configFolder, 'storage.toml'));
-  const folder = config.folder ?? homeFolder();
+  const folder =
+    config.folder ?? join(home === undefined || home === '' ? process.cwd() : home, 'qubes-backup');
   const { quota_gib: quota, reserve_mib: reserve, grace_days: grace } = config;
   return new Store(openBackEnd(config, folder, configFolder), new Ledger(join(folder, 'ledger')), {
     quota: quota === undefined ? undefined : quota * 1024 * MiB,
@@ -66,11 +78,6 @@ function openBackEnd({ s3, rclone }: Config, folder: string, configFolder: strin
   if (s3 !== undefined) return over(openS3(s3));
   if (rclone !== undefined) return over(openRclone(rclone, configFolder));
   return new DirectoryBackEnd(folder);
-}
-
-function homeFolder(): string {
-  const home = process.env['HOME'];
-  return join(home === undefined || home === '' ? process.cwd() : home, 'qubes-backup');
 }
 
 function readConfig(file: string): Config {

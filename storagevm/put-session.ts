@@ -16,8 +16,10 @@ export class PutSession {
   #journal: Promise<PutJournal> | undefined;
   /** Bytes that may still be put before room and quota are looked at again. */
   #budget = 0;
+  /** Bytes that are on their way, and not in the journal yet. */
+  #underWay = 0;
+  readonly #running = new Set<Promise<boolean>>();
   #looking: Promise<void> = Promise.resolve();
-  #recounted = false;
 
   constructor(store: Store) {
     this.#store = store;
@@ -25,10 +27,25 @@ export class PutSession {
 
   /** Stores an object; see BackEnd.write. Throws `store-full` where room or quota end. */
   async write(id: ObjectId, bytes: Uint8Array): Promise<boolean> {
-    await this.#require(bytes.length);
-    await (await this.#open()).add(id, bytes.length);
+    const size = bytes.length;
+    await this.#admit(size);
+    const storing = this.#journalled(id, bytes);
+    this.#running.add(storing);
+    const forget = () => {
+      this.#underWay -= size;
+      this.#running.delete(storing);
+    };
+    storing.then(forget, forget);
+    return storing;
+  }
+
+  async #journalled(id: ObjectId, bytes: Uint8Array): Promise<boolean> {
+    const journal = await this.#open();
+    await journal.add(id, 0);
     await this.#store.ledger.purging.passed(id);
-    return this.#store.backEnd.write(objectName(id), bytes);
+    const stored = await this.#store.backEnd.write(objectName(id), bytes);
+    if (stored) await journal.add(id, bytes.length); // A second row, as only now it is known what came to the store.
+    return stored;
   }
 
   /** Makes objects that were written durable. */
@@ -48,11 +65,12 @@ export class PutSession {
     return this.#journal;
   }
 
-  /** Throws `store-full` unless so many bytes more may be put. */
-  #require(size: number): Promise<void> {
+  /** Throws `store-full` unless so many bytes more may be put; one after the other. */
+  #admit(size: number): Promise<void> {
     this.#looking = this.#looking.then(async () => {
       if (this.#budget < size) this.#budget = await this.#look(size);
       this.#budget -= size;
+      this.#underWay += size;
     });
     return this.#looking;
   }
@@ -60,31 +78,33 @@ export class PutSession {
   /** How many bytes may be put until the next look; at least `size`. */
   async #look(size: number): Promise<number> {
     const { backEnd, settings } = this.#store;
-    const room = ((await backEnd.room()) ?? Infinity) - settings.reserve;
+    const room = ((await backEnd.room()) ?? Infinity) - settings.reserve - this.#underWay;
     if (room < size)
       throw full(`the disk of the storage VM has no room left but the reserve of ${settings.reserve} bytes`);
     if (settings.quota === undefined) return Math.min(room, LOOK_EVERY);
-    let left = settings.quota - (await this.#used());
-    if (left < size && !this.#recounted) {
-      this.#recounted = true; // What was counted is an upper bound: objects that were there already count twice.
-      left = settings.quota - (await this.#recount());
+    const left = settings.quota - (await this.#used()) - this.#underWay;
+    if (left < size && this.#running.size > 0) {
+      await Promise.allSettled(this.#running); // Some of it may have been there already.
+      return this.#look(size);
     }
     if (left < size) throw full(`the storage VM’s quota of ${settings.quota} bytes is used up`);
     return Math.min(room, left, LOOK_EVERY);
   }
 
-  /** Bytes in the store, and those that all sessions may have put since they were counted. */
+  /** Bytes in the store. What other sessions have under way at this instant is not among them. */
   async #used(): Promise<number> {
-    const { counted, offsets } = await this.#store.ledger.readState();
-    if (counted === null) return this.#recount();
+    const { ledger } = this.#store;
+    const { counted, offsets } = await ledger.readState();
+    if (counted === null) return this.#count();
     let bytes = counted.bytes;
-    for await (const rows of this.#store.ledger.readPuts(offsets).rows())
-      for (const { size } of rows) bytes += size;
+    for await (const rows of ledger.readPuts(offsets).rows()) for (const { size } of rows) bytes += size;
     return bytes;
   }
 
-  async #recount(): Promise<number> {
+  /** Counts what is in the store, once in its life. */
+  async #count(): Promise<number> {
     const { ledger, backEnd } = this.#store;
+    await this.#store.prepare();
     return ledger.locked(async () => {
       await takeInPuts(ledger, await ledger.clock.age());
       const counted = { objects: 0, bytes: 0 };

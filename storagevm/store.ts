@@ -31,6 +31,11 @@ export interface Settings {
   readonly grace: number;
 }
 
+export interface SweepWhen {
+  readonly stopped?: () => boolean;
+  readonly now?: boolean;
+}
+
 export class Store {
   readonly backEnd: BackEnd;
   readonly ledger: Ledger;
@@ -91,17 +96,18 @@ export class Store {
     return (await this.#pinnedKey()) ?? key;
   }
 
-  /** Sweeps until it is done, or `stopped` answers true. */
-  async sweep(stopped: () => boolean = () => false): Promise<Swept> {
+  /** Sweeps until it is done, or `stopped` answers true. With `now` what is dead has no grace any more. */
+  async sweep({ stopped = () => false, now = false }: SweepWhen = {}): Promise<Swept> {
     await this.prepare();
-    return this.ledger.locked(() => sweep(this.#sweepOptions, stopped));
+    const options = now ? { ...this.#sweepOptions, grace: 0 } : this.#sweepOptions;
+    return this.ledger.locked(() => sweep(options, stopped));
   }
 
   /** Sweeps for at most `milliseconds`, if there is something to do. */
   async sweepABit(milliseconds: number): Promise<void> {
     if (!(await isDue(this.#sweepOptions))) return;
     const end = performance.now() + milliseconds;
-    await this.sweep(() => performance.now() > end);
+    await this.sweep({ stopped: () => performance.now() > end });
   }
 
   /** The owner’s word: the list that waits, because it leaves out much, is to be applied. Throws `usage` if none waits. */

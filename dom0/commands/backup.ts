@@ -7,7 +7,7 @@ import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { VolumePlan } from '../config.ts';
 import type { Vm, VolumeSnapshot } from '../domains/domains.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount } from '../../shared/format.ts';
 import { nearest } from '../nearest.ts';
 import { historyOf } from '../repository/find-vm.ts';
 import { totalsOf, volumeEvents } from '../repository/records.ts';

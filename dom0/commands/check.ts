@@ -6,7 +6,7 @@
 
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { Repository } from '../repository/repository.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';

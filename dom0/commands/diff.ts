@@ -6,7 +6,7 @@ import { compare } from '../../shared/protocol/browse.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
-import { formatCount, formatTime } from '../format.ts';
+import { formatCount, formatTime } from '../../shared/format.ts';
 import { findSnapshot, splitTarget } from '../repository/find-snapshot.ts';
 import type { Snapshot } from '../repository/records.ts';
 import { runCompare } from '../session/query-sessions.ts';

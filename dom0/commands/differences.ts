@@ -3,7 +3,7 @@
 import type { Difference } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { Row } from '../output.ts';
 
 const CHANGES = ['added', 'removed', 'modified', 'metadata', 'type'] as const;

@@ -1,7 +1,7 @@
 /** One entry of a snapshot as people and programs see it. */
 
 import type { FlagName, ListEntry } from '../../shared/protocol/browse.ts';
-import { formatTime } from '../format.ts';
+import { formatTime } from '../../shared/format.ts';
 import type { Row } from '../output.ts';
 
 const TYPE_LETTERS: Readonly<Record<ListEntry['type'], string>> = {

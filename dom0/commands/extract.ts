@@ -11,7 +11,7 @@ import type { ExportOutput } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { Attachment, VolumeName } from '../domains/domains.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { SnapshotVolume } from '../repository/records.ts';
 import { runExport } from '../session/read-sessions.ts';
 import type { Exported } from '../session/read-sessions.ts';

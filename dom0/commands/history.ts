@@ -8,7 +8,7 @@ import { browse } from '../../shared/protocol/browse.ts';
 import type { Version } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
-import { formatTime } from '../format.ts';
+import { formatTime } from '../../shared/format.ts';
 import type { Row } from '../output.ts';
 import { historyNamed } from '../repository/find-vm.ts';
 import type { Snapshot } from '../repository/records.ts';

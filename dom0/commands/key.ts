@@ -5,7 +5,7 @@ import { MAX_SLOTS } from '../../shared/limits.ts';
 import type { KeySlot } from '../../shared/root.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import { formatTable } from '../format.ts';
+import { formatTable } from '../../shared/format.ts';
 import { SECRET_NAMES } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
 import { createSlot, slotName } from '../keys/slots.ts';

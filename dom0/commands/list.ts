@@ -3,7 +3,7 @@
 import { BackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount, formatTable, formatTime } from '../format.ts';
+import { formatBytes, formatCount, formatTable, formatTime } from '../../shared/format.ts';
 import { nearest } from '../nearest.ts';
 import { totalsOf, volumeEvents } from '../repository/records.ts';
 import { VmHistory } from '../repository/vm-history.ts';

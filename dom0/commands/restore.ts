@@ -8,7 +8,7 @@ import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { restore as restoreProtocol, verify } from '../../shared/protocol/disposable.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount, formatTime } from '../format.ts';
+import { formatBytes, formatCount, formatTime } from '../../shared/format.ts';
 import { totalsOf } from '../repository/records.ts';
 import type { SnapshotVolume } from '../repository/records.ts';
 import { runRestore, runVerify } from '../session/read-sessions.ts';

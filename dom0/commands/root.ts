@@ -1,7 +1,7 @@
 /** `root fingerprint`: what to note, to recognise the newest root on another machine (R06). */
 
 import type { App } from '../app.ts';
-import { formatTime } from '../format.ts';
+import { formatTime } from '../../shared/format.ts';
 import { fingerprint } from '../words.ts';
 
 export async function rootFingerprint(app: App): Promise<void> {

@@ -4,7 +4,7 @@ import { BackupError } from '../../shared/errors.ts';
 import type { VmId } from '../../shared/ids.ts';
 import type { KeySlot } from '../../shared/root.ts';
 import type { App } from '../app.ts';
-import { formatTime } from '../format.ts';
+import { formatTime } from '../../shared/format.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { copySecret } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';

@@ -3,7 +3,7 @@
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount, formatTable, formatTime } from '../format.ts';
+import { formatBytes, formatCount, formatTable, formatTime } from '../../shared/format.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
 import { syncStores } from './sync-stores.ts';

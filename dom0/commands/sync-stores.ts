@@ -2,7 +2,7 @@
 
 import { isBackupError } from '../../shared/errors.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { Repository } from '../repository/repository.ts';
 import { syncStore } from '../repository/sync.ts';
 import type { SyncListener } from '../repository/sync.ts';

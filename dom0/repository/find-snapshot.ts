@@ -1,7 +1,7 @@
 /** Which snapshot a person means: `latest`, a number, or the start of a local date and time. */
 
 import { BackupError } from '../../shared/errors.ts';
-import { formatTime } from '../format.ts';
+import { formatTime } from '../../shared/format.ts';
 import type { SnapshotEntry } from './records.ts';
 
 /** Throws `unknown-snapshot`, with candidates where there are some. Partial snapshots are found by number only. */

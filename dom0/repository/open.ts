@@ -8,7 +8,7 @@
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { RepositoryId } from '../../shared/ids.ts';
 import type { KeySlot, Root } from '../../shared/root.ts';
-import { formatTime } from '../format.ts';
+import { formatTime } from '../../shared/format.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { Secret } from '../keys/secret.ts';
 import { openKeyring } from '../keys/slots.ts';

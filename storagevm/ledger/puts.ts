@@ -1,9 +1,10 @@
 /**
- * What was put lately: one file for each put session, of a row for each object, written before the object is. By them an
+ * What was put lately: one file for each put session, with a row for each object before it is written, and another after
+ * it came to the store. By them an
  * object that was put again is kept, however long it was dead, and a fresh one is not taken for dead by a list that was made
  * before it came.
  *
- *     name (32) · store-age in seconds (u32) · bytes that it may have added (u32)
+ *     name (32) · store-age in seconds (u32) · bytes that it added to the store, 0 if none, or not yet (u32)
  */
 
 import { randomBytes } from 'node:crypto';

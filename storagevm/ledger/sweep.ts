@@ -84,8 +84,10 @@ export async function takeInPuts(ledger: Ledger, age: number): Promise<void> {
   const settle = async () => {
     if (held.length === 0) return;
     await markPut(ledger, held);
-    const bytes = held.reduce((sum, { size }) => sum + size, 0);
-    if (counted !== null) counted = { objects: counted.objects + held.length, bytes: counted.bytes + bytes };
+    const stored = held.filter(({ size }) => size > 0);
+    const bytes = stored.reduce((sum, { size }) => sum + size, 0);
+    if (counted !== null)
+      counted = { objects: counted.objects + stored.length, bytes: counted.bytes + bytes };
     held = [];
   };
   for await (const rows of reader.rows()) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatTime } from '../../dom0/format.ts';
+import { formatTime } from '../../shared/format.ts';
 import { findSnapshot, splitTarget } from '../../dom0/repository/find-snapshot.ts';
 import type { SnapshotEntry } from '../../dom0/repository/records.ts';
 import { objectIdOf, newRepositoryId } from '../../shared/ids.ts';

@@ -363,7 +363,7 @@ describe('R42: a sweep', () => {
     await store.publishList(MANY);
     for (let steps = 0; ; steps++) {
       let left = 40;
-      const { finished } = await store.open().sweep(() => --left < 0);
+      const { finished } = await store.open().sweep({ stopped: () => --left < 0 });
       if (finished) break;
       expect(steps).toBeLessThan(40);
     }
@@ -372,7 +372,7 @@ describe('R42: a sweep', () => {
     for (let steps = 0; ; steps++) {
       store.now += DAY / 100;
       let left = 3;
-      purged += (await store.open().sweep(() => --left < 0)).removedObjects;
+      purged += (await store.open().sweep({ stopped: () => --left < 0 })).removedObjects;
       if (purged === dead.length) break;
       expect(steps).toBeLessThan(400);
     }

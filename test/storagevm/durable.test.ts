@@ -153,7 +153,7 @@ describe('a power cut loses nothing', () => {
     const rows = calls.filter(
       ({ what, path }) => what === 'write' && dirname(path) === join(folder, 'ledger', 'puts'),
     );
-    expect(rows).toHaveLength(2);
+    expect(new Set(rows.map(({ path }) => path)).size).toBe(2);
     for (const { path } of rows) expectDurable(home, path);
   });
 

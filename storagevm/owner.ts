@@ -1,0 +1,179 @@
+/** What the owner of a storage VM can see and decide (docs/retention.md): the commands of `qubes-backup-storage`. */
+
+import { BackupError } from '../shared/errors.ts';
+import { formatBytes, formatCount, formatTable, formatTime } from '../shared/format.ts';
+import { rootHashOf } from '../shared/ids.ts';
+import { decodeRoot } from '../shared/root.ts';
+import { SHARDS } from './back-end.ts';
+import { listShard } from './listing.ts';
+import type { Store } from './store.ts';
+
+const DAY = 24 * 3600;
+
+/** Shows lines, and asks before something is done that cannot be undone. */
+export interface Owner {
+  line(text: string): void;
+  /** Throws `usage` unless the answer is `answer`. */
+  confirm(question: string, answer: string): Promise<void>;
+}
+
+export async function status(store: Store, owner: Owner): Promise<void> {
+  await requireStore(store);
+  const { objects, bytes, dead, deadBytes } = await count(store);
+  const { ledger, settings, roots, backEnd } = store;
+  const [newest, age, state] = [await roots.newest(), await ledger.clock.age(), await ledger.readState()];
+  const [numbers, room] = [await roots.numbers(), await backEnd.room()];
+  const quota = settings.quota === undefined ? 'no quota' : `quota ${formatBytes(settings.quota)}`;
+  const rows = [
+    ['objects', `${formatCount(objects)}, ${formatBytes(bytes)}`],
+    [
+      'limits',
+      `${quota}, reserve ${formatBytes(settings.reserve)}${room === undefined ? '' : `, ${formatBytes(room)} free`}`,
+    ],
+    ['newest root', newest === undefined ? 'none' : describeRoot(newest.number, newest.bytes)],
+    ['roots kept', formatCount(numbers.length)],
+    [
+      'trash',
+      `${formatCount(dead)} objects, ${formatBytes(deadBytes)}, kept for ${settings.grace / DAY} days`,
+    ],
+    ['store-age', `${days(age)} days`],
+  ];
+  for (const line of formatTable(rows)) owner.line(line);
+  if (state.pass !== null)
+    owner.line(`A live list is being applied: ${state.pass.phase}, ${state.pass.shards} of 256.`);
+  if (state.waiting !== null)
+    owner.line(
+      `ATTENTION: the live list of root ${state.waiting.root} leaves out ${formatBytes(state.waiting.deadBytes)} of ${formatBytes(state.waiting.bytes)}. Nothing of it goes until you say "accept"; if you did not forget that much, look at "roots".`,
+    );
+}
+
+export async function listRoots(store: Store, owner: Owner): Promise<void> {
+  await requireStore(store);
+  const [numbers, age] = [await store.roots.numbers(), await store.ledger.clock.age()];
+  const rows = [['ROOT', 'COUNTER', 'SIGNED', 'LIST', 'CURRENT', 'HASH']];
+  for (const [index, number] of numbers.entries()) {
+    const root = await store.roots.read(number);
+    if (root === undefined) continue;
+    const next = await store.ledger.rootAges.read(number + 1);
+    const current =
+      index === numbers.length - 1
+        ? 'now'
+        : next === undefined
+          ? 'unknown'
+          : `until ${days(age - next.at)} days ago`;
+    rows.push([String(number), ...fieldsOf(root.bytes), current, rootHashOf(root.bytes).slice(0, 16)]);
+  }
+  for (const line of formatTable(rows, [0, 1])) owner.line(line);
+}
+
+/** What is dead, by days. */
+export async function listTrash(store: Store, owner: Owner): Promise<void> {
+  await requireStore(store);
+  const age = await store.ledger.clock.age();
+  const byDay = new Map<number, { objects: number; bytes: number }>();
+  for (const shard of SHARDS) {
+    const marks = await store.ledger.marks.read(shard);
+    for (const { id, size } of await listShard(store.backEnd, shard)) {
+      const since = marks.get(id)?.dead;
+      if (since === undefined) continue;
+      const day = Math.floor((age - since) / DAY);
+      const sum = byDay.get(day) ?? { objects: 0, bytes: 0 };
+      byDay.set(day, { objects: sum.objects + 1, bytes: sum.bytes + size });
+    }
+  }
+  if (byDay.size === 0) {
+    owner.line('The trash is empty.');
+    return;
+  }
+  const grace = store.settings.grace / DAY;
+  const rows = [...byDay]
+    .sort(([a], [b]) => a - b)
+    .map(([day, { objects, bytes }]) => [
+      `${day} days`,
+      formatCount(objects),
+      formatBytes(bytes),
+      day >= grace ? 'at the next sweep' : `in ${grace - day} days`,
+    ]);
+  for (const line of formatTable([['DEAD FOR', 'OBJECTS', 'SIZE', 'GOES'], ...rows], [1, 2]))
+    owner.line(line);
+}
+
+export async function acceptList(store: Store, owner: Owner): Promise<void> {
+  await requireStore(store);
+  const { waiting } = await store.ledger.readState();
+  if (waiting === null) throw new BackupError('usage', 'no live list waits for a decision');
+  const share = ((100 * waiting.deadBytes) / Math.max(1, waiting.bytes)).toFixed(0);
+  await owner.confirm(
+    `Root ${waiting.root} says that ${formatBytes(waiting.deadBytes)} (${share} %) of the store are needed no more. They go ${store.settings.grace / DAY} days from now. Type "yes" to go on: `,
+    'yes',
+  );
+  await store.acceptList();
+  owner.line('Accepted. "qubes-backup-storage trash" shows it once a sweep has gone over the store.');
+}
+
+export async function restoreRoot(store: Store, owner: Owner, number: number): Promise<void> {
+  await requireStore(store);
+  const root = await store.roots.read(number);
+  if (root === undefined) throw new BackupError('usage', `the store keeps no root ${number}: see "roots"`);
+  await owner.confirm(
+    `Root ${describeRoot(number, root.bytes)} becomes the newest again; what died since it was superseded lives. dom0 will call the store rolled back, and go on with --accept-root. Type "${number}" to go on: `,
+    String(number),
+  );
+  await store.restoreRoot(number);
+  owner.line(`Root ${number} is the newest again.`);
+}
+
+/** Sweeps to the end. With `now` everything that is dead goes at once, and every root but the newest. */
+export async function sweepStore(store: Store, owner: Owner, now = false): Promise<void> {
+  await requireStore(store);
+  if (now) {
+    const { dead, deadBytes } = await count(store);
+    await owner.confirm(
+      `${formatCount(dead)} dead objects (${formatBytes(deadBytes)}) and all roots but the newest go for ever, without the rest of their grace period. Type "purge" to go on: `,
+      'purge',
+    );
+  }
+  const { removedObjects, removedBytes, removedRoots } = await store.sweep({ now });
+  owner.line(
+    `Removed ${formatCount(removedObjects)} objects (${formatBytes(removedBytes)}) and ${formatCount(removedRoots)} roots.`,
+  );
+}
+
+async function requireStore(store: Store): Promise<void> {
+  if (!(await store.exists())) throw new BackupError('usage', 'there is no store here yet');
+}
+
+async function count(store: Store) {
+  const sum = { objects: 0, bytes: 0, dead: 0, deadBytes: 0 };
+  for (const shard of SHARDS) {
+    const marks = await store.ledger.marks.read(shard);
+    for (const { id, size } of await listShard(store.backEnd, shard)) {
+      sum.objects += 1;
+      sum.bytes += size;
+      if (marks.get(id)?.dead === undefined) continue;
+      sum.dead += 1;
+      sum.deadBytes += size;
+    }
+  }
+  return sum;
+}
+
+function describeRoot(number: number, bytes: Uint8Array): string {
+  const [counter, time] = fieldsOf(bytes);
+  return `${number} (counter ${counter}, signed ${time})`;
+}
+
+/** Counter, time and whether it has a list; of a damaged root, that it is. */
+function fieldsOf(bytes: Uint8Array): readonly [string, string, string] {
+  try {
+    const { counter, time, live } = decodeRoot(bytes).body;
+    return [String(counter), formatTime(time), live === null ? '' : 'yes'];
+  } catch (error) {
+    if (error instanceof BackupError) return ['?', 'damaged', ''];
+    throw error;
+  }
+}
+
+function days(seconds: number): string {
+  return (seconds / DAY).toFixed(1);
+}
