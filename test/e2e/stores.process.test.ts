@@ -14,9 +14,11 @@ import { neededObjects } from '../../dom0/repository/live-objects.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { put } from '../../shared/protocol/storage.ts';
 import { compareTrees } from '../support/checker.ts';
-import { Home, SANDBOX } from '../support/home.ts';
+import { COMMAND, Home, SANDBOX } from '../support/home.ts';
 import { InProcessDomains } from '../support/in-process-domains.ts';
 import { runOver } from '../support/in-process.ts';
+import { outcome, start } from '../support/processes.ts';
+import type { Child } from '../support/processes.ts';
 import { Random } from '../support/random.ts';
 import { WrappedDomains, withSteps } from '../support/wrapped-domains.ts';
 
@@ -97,6 +99,23 @@ class Stores {
   }
 }
 
+/** The largest size that a process had in memory while it ran, in bytes. */
+async function peakOf(child: Child): Promise<number> {
+  let peak = 0;
+  const look = () => {
+    const status = existsSync(`/proc/${child.pid ?? 0}/status`)
+      ? readFileSync(`/proc/${child.pid ?? 0}/status`, 'latin1')
+      : '';
+    peak = Math.max(peak, 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0));
+  };
+  const timer = setInterval(look, 100);
+  const { code, stderr } = await outcome(child);
+  clearInterval(timer);
+  expect(code, stderr).toBe(0);
+  expect(peak, 'it was looked at').toBeGreaterThan(0);
+  return peak;
+}
+
 const faultsOf = (events: readonly Readonly<Record<string, unknown>>[]) =>
   events.filter(({ event }) => event === 'fault');
 
@@ -169,5 +188,22 @@ describe('R44: three stores', () => {
     const alone = await stores.expectExact(0, 'work', 'again', home.volume('work'));
     expect(alone.stderr).toMatch(/warning: store main is absent/);
     expect(alone.stderr).toMatch(/warning: store second is absent/);
+  }, 300_000);
+
+  it('leave dom0 below 256 MiB, while it backs up and while it brings one up to date', async () => {
+    const stores = new Stores();
+    const { home } = stores;
+    home.configure(readFileSync(join(home.folder, 'config.toml'), 'utf8').replace('spot_check_mib = 0', ''));
+    const dom0 = (...args: readonly string[]) =>
+      peakOf(
+        start(COMMAND, ['--local', home.folder, '--sandbox', SANDBOX, '--key-file', home.keyFile, ...args]),
+      );
+    await dom0('init');
+    for (let round = 0; round < 2; round++) {
+      for (let file = 0; file < 4; file++) home.write('work', `large-${file}`, stores.random.bytes(40 * MiB));
+      expect(await dom0('backup', 'work')).toBeLessThan(256 * MiB);
+    }
+    rmSync(stores.place('disk'), { recursive: true });
+    expect(await dom0('storage', 'sync', 'disk', '--refill')).toBeLessThan(256 * MiB);
   }, 300_000);
 });
