@@ -544,20 +544,20 @@ export class Cursor extends Reader {
       const raw = readTreeBlob(fetch(number, TREE));
       return must(sha256(raw).equals(hash), 'a leaf has another hash') ?? raw;
     });
-    Object.assign(this, { top, leaf: 0, path: undefined, entriesLeft: 0, chunksLeft: 0, records: 0 });
+    Object.assign(this, { top, leaf: 0, path: undefined, entriesLeft: 0, chunksLeft: 0, records: 0, packs: [], used: 0 });
   }
   fork() { return Object.assign(Object.create(Cursor.prototype), this); }
   /** The tag of the next record; undefined at the end. */
   tag() {
-    if (this.left > 0) return this.u8();
+    if (this.left > 0) return (this.start = this.at) && this.u8();
     const line = this.top.leaves[this.leaf++];
-    if (must(this.entriesLeft === 0, 'a leaf has too few entries') ?? line === undefined) return undefined;
-    Object.assign(this, { bytes: this.rawLeaf(line), at: 0, before: '', lastPack: undefined, entriesLeft: line.entries });
+    if (must(this.entriesLeft === 0 && this.used === this.packs.length, 'a leaf lacks records') ?? line === undefined) return undefined;
+    Object.assign(this, { bytes: this.rawLeaf(line), at: 0, before: '', lastPack: undefined, entriesLeft: line.entries, used: 0 });
     let blob = 0;
     const pack = () => ({ blob: (blob += this.zigzag()), packSize: this.varint(16 * CHUNK) });
     this.packs = Array.from({ length: this.varint(this.left / 2) }, pack);
-    must(this.packs.every((pack) => blobNumber(pack.blob)), 'an impossible blob number');
-    const tag = this.u8(), continues = line.skip === this.records && line.path === this.path;
+    must(new Set(this.packs.map(({ blob }) => blob).filter(blobNumber)).size === this.packs.length, 'a blob number twice, or none');
+    const tag = (this.start = this.at) && this.u8(), continues = line.skip === this.records && line.path === this.path;
     this.expected = tag === 1 ? line.path : undefined;
     must(tag === 1 ? line.skip === 0 : continues, 'a leaf starts elsewhere than the top says');
     return tag;
@@ -587,7 +587,7 @@ export class Cursor extends Reader {
     entry.attributes = has(32) ? this.attributes() : []; entry.fileFlags = has(64) ? this.varint(0xf8) : 0;
     must(!has(64) || (type <= TYPE.folder && entry.fileFlags > 0 && entry.fileFlags % 8 === 0), 'impossible file flags');
     Object.assign(this, { path, before: path, expected: undefined, records: 1, chunksLeft: entry.chunks, room: entry.size });
-    return entry;
+    return must(this.at - this.start <= 4 * MiB, 'a record is too long') ?? entry;
   }
   attributes() {
     const text = () => this.take(this.varint()).toString('latin1');
@@ -598,11 +598,12 @@ export class Cursor extends Reader {
   }
   chunk() {
     must(this.tag() === 2 && --this.chunksLeft >= 0, 'a file has too few chunks');
-    const gap = this.varint(), place = this.varint(), pack = this.packs[Math.floor(place / 2)];
-    must(pack !== undefined && (place % 2 === 0 || pack === this.lastPack), 'a chunk is nowhere');
+    const gap = this.varint(), place = this.varint(), index = Math.floor(place / 2), pack = this.packs[index];
+    must(index <= this.used && pack !== undefined && (place % 2 === 0 || pack === this.lastPack), 'a chunk is nowhere');
     const offset = place % 2 === 0 ? this.varint() : this.lastEnd, length = this.varint(CHUNK), hash = this.take(32);
-    Object.assign(this, { lastPack: pack, lastEnd: offset + length, records: this.records + 1 });
-    must(length > 0 && this.lastEnd <= pack.packSize && (this.room -= gap + length) >= 0, 'a chunk lies outside');
+    const isNext = pack === this.lastPack && offset === this.lastEnd, used = Math.max(this.used, index + 1);
+    Object.assign(this, { lastPack: pack, lastEnd: offset + length, records: this.records + 1, used });
+    must(isNext === place % 2 > 0 && length > 0 && this.lastEnd <= pack.packSize && (this.room -= gap + length) >= 0, 'a chunk lies outside');
     return { gap, length, hash, offset, ...pack };
   }
 }

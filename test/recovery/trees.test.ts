@@ -217,6 +217,19 @@ const withFile = (
     pack,
   });
 
+/** A tree of the root and one file with two chunks of seven bytes; `numbers`: of the packs, as steps. */
+const withPacks = (numbers: readonly number[], chunks: readonly Buffer[]) =>
+  blobsOf({
+    leaves: [
+      leafOf(
+        [ROOT, file('f', 14, 2), ...chunks],
+        numbers.map((number) => [number, 7] as const),
+      ),
+    ],
+    entries: 2,
+    bytes: 14,
+  });
+
 const symlinkTo = (target: string) => entry('l', { type: SYMLINK, rest: text(target) });
 const attributes = (...names: readonly string[]) =>
   entry('x', {
@@ -312,6 +325,22 @@ describe('trees by hand', () => {
     [
       'a negative blob number',
       blobsOf({ leaves: [leafOf([ROOT, file('f', 7, 1), chunk()], [[-1, 7]])], entries: 2, bytes: 7 }),
+    ],
+    ['a pack that is listed for nothing', one(1, [], { pack: PACK })],
+    ['a pack that is listed twice', withPacks([1, 0], [chunk(), chunk({ place: 2 })])],
+    ['packs in another order than that of first use', withPacks([5, -4], [chunk({ place: 2 }), chunk()])],
+    [
+      'a chunk that follows on another without saying so',
+      withFile(7, [chunk({ length: 3 }), chunk({ offset: 3, length: 4 })]),
+    ],
+    [
+      'a record of more than 4 MiB',
+      one(2, [
+        entry('x', {
+          flags: 32,
+          rest: Buffer.concat([varint(1), text('user.a'), text('v'.repeat(2 ** 22))]),
+        }),
+      ]),
     ],
     ['2^40 packs', blobsOf({ leaves: [Buffer.concat([varint(2 ** 40), ROOT])], entries: 1 })],
     ['an empty leaf', blobsOf({ leaves: [leafOf([ROOT]), leafOf([])], lines: [{ entries: 1 }], entries: 1 })],
