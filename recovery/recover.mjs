@@ -395,18 +395,16 @@ class Store {
   }
   /** The newest root, or the one named. Does not guess: which is the newest may be all that an enemy can lie about. */
   root(wanted) {
-    const roots = [], damaged = new Map(); // In the order in which the store got them, which is that of their numbers.
     const files = fs.readdirSync(join(this.folder, 'roots')).filter((name) => /^\d{12}$/.test(name)).sort();
+    const roots = [], damaged = new Map(); // In the order of their numbers, in which the store got them.
     for (const file of files)
       attempt(() => {
-        const root = decodeRoot(readFile(join(this.folder, 'roots', file), 64 * KiB));
-        roots.push(Object.assign(root, { file }));
+        roots.push(Object.assign(decodeRoot(readFile(join(this.folder, 'roots', file), 64 * KiB)), { file }));
       }, ({ message }) => damaged.set(file, message));
     for (const [at, root] of roots.entries())
       if (at > 0 && !mayFollow(roots[at - 1], root)) damaged.set(root.file, 'it may not follow the root before it');
     for (const [file, why] of damaged) warn(`roots/${file} is not used: ${why}`);
-    const isEnd = (root) => root.file === files.at(-1) && !damaged.has(root.file);
-    const all = roots.toSorted((a, b) => b.counter - a.counter);
+    const isEnd = ({ file }) => file === files.at(-1) && !damaged.has(file), all = roots.toSorted((a, b) => b.counter - a.counter);
     const words = wanted?.trim().split(/[\s-]+/).join('-');
     const isNamed = ({ hash }) => words.length >= 8 && (hash.toString('hex').startsWith(words) || fingerprint(hash) === words);
     const [found, ...others] = all.filter(wanted === undefined ? isEnd : isNamed);

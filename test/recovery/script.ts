@@ -79,9 +79,12 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+/** The oldest Node.js that the script promises to run on. What is in this process, runs on the newest. */
+const OLDEST_NODE = join(PROJECT, 'node_modules', 'node-22', 'bin', 'node');
+
 /** Runs the script to its end. */
 export async function recover(...args: readonly string[]): Promise<Outcome> {
-  const { code, stdout, stderr } = await run(process.execPath, [SCRIPT, ...args], { env: {} });
+  const { code, stdout, stderr } = await run(OLDEST_NODE, [SCRIPT, ...args], { env: {} });
   return { code, stdout: stdout.toString('utf8'), stderr };
 }
 
