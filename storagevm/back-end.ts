@@ -48,8 +48,11 @@ export interface BackEnd {
   /** All files of one kind in batches, sorted by name over all of them; one that is written meanwhile may be left out. */
   list(what: Listed): AsyncIterable<readonly StoredFile[]>;
 
-  /** Removes files; those that are not there are no failure. Not durable: after a power cut a file may be there again. */
-  remove(names: readonly StoreName[]): Promise<void>;
+  /**
+   * Removes files; those that are not there are no failure. Answers those that the place keeps for now, by a lock against deletion
+   * that its owner asked for. Not durable: after a power cut a file may be there again.
+   */
+  remove(names: readonly StoreName[]): Promise<readonly StoreName[]>;
 
   /** Bytes that can still be stored, where the place has a known end. */
   room(): Promise<number | undefined>;

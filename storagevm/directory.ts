@@ -75,9 +75,10 @@ export class DirectoryBackEnd implements BackEnd {
     }
   }
 
-  remove(names: readonly StoreName[]): Promise<void> {
+  remove(names: readonly StoreName[]): Promise<readonly StoreName[]> {
     return explained('removing', async () => {
       for (const name of names) await unless('ENOENT', unlink(this.#path(name)));
+      return [];
     });
   }
 

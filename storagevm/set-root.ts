@@ -15,7 +15,7 @@ import { descendsFromKey } from '../shared/rotation.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import { SHARDS } from './back-end.ts';
-import { listShard } from './listing.ts';
+import { ShardListing } from './listing.ts';
 import { LiveNames } from './live-names.ts';
 import { note } from './note.ts';
 import type { Store } from './store.ts';
@@ -113,9 +113,10 @@ function checkSuccessor(root: Root, current: Root): void {
 async function checkLiveList({ backEnd }: Store, { body: { live, catalog } }: Root): Promise<void> {
   if (live === null) return;
   const names = new LiveNames(backEnd, live, [catalog]);
+  const listing = new ShardListing(backEnd);
   let absent = 0;
   for (const shard of SHARDS) {
-    const found = (await listShard(backEnd, shard)).map(({ id }) => id);
+    const found = (await listing.shard(shard)).map(({ id }) => id);
     absent += (await names.shard(shard)).absent(found);
   }
   if (absent > 0)

@@ -4,6 +4,9 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
+/** Milliseconds of the line's rate that may wait in front of it: it stays busy though timers are late. */
+const QUEUE = 50;
+
 export interface Link {
   readonly port: number;
   close(): Promise<void>;
@@ -63,7 +66,7 @@ class Wire {
         delivered = delay(Math.max(0, leaves + this.#latency - performance.now()))
           .then(() => before) // Timers keep no order.
           .then(() => void to.write(piece));
-        await delay(Math.max(0, leaves - performance.now())); // No more is taken than the line carries.
+        await delay(Math.max(0, leaves - QUEUE - performance.now())); // No more is taken than the line carries.
       }
       await delivered;
       to.end();

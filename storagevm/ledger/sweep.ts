@@ -11,7 +11,7 @@ import { SHARDS, objectName, rootName, shardOf } from '../back-end.ts';
 import type { BackEnd } from '../back-end.ts';
 import { LiveNames } from '../live-names.ts';
 import type { LiveShard } from '../live-names.ts';
-import { listShard } from '../listing.ts';
+import { ShardListing, listShard } from '../listing.ts';
 import type { StoredObject } from '../listing.ts';
 import type { Roots } from '../roots.ts';
 import type { Ledger, LedgerState, Pass } from './ledger.ts';
@@ -44,6 +44,8 @@ export interface Swept {
   readonly removedObjects: number;
   readonly removedBytes: number;
   readonly removedRoots: number;
+  /** Files that should be gone and are kept by a lock against deletion: they count as alive until a later list leaves them out. */
+  readonly kept: number;
   /** False if it was stopped. */
   readonly finished: boolean;
 }
@@ -66,11 +68,20 @@ export async function sweep(options: SweepOptions, stopped: () => boolean): Prom
   await ledger.purging.end(); // Of a sweep that died.
   const age = await ledger.clock.advance();
   await takeInPuts(ledger, age);
-  const removed = { objects: 0, bytes: 0 };
+  const removed: Removed = { objects: 0, bytes: 0, kept: 0 };
   const done =
     (await applyNewestList(options, age, stopped)) && (await purge(options, age, removed, stopped));
-  const removedRoots = done ? await removeOldRoots(options, age) : 0;
-  return { removedObjects: removed.objects, removedBytes: removed.bytes, removedRoots, finished: done };
+  const removedRoots = done ? await removeOldRoots(options, age, removed) : 0;
+  const { objects, bytes, kept } = removed;
+  return { removedObjects: objects, removedBytes: bytes, removedRoots, kept, finished: done };
+}
+
+/** What a sweep did so far. */
+interface Removed {
+  objects: number;
+  bytes: number;
+  /** Of objects and roots. */
+  kept: number;
 }
 
 // ---- What was put ------------------------------------------------------------------------------------
@@ -154,10 +165,10 @@ async function goOver(
   }
   let pass: Pass | null = start;
   while (pass !== null) {
-    const names = list.names();
+    const [names, listing] = [list.names(), new ShardListing(options.backEnd)];
     while (pass.shards < SHARDS.length) {
       if (stopped()) return false;
-      pass = await goOverShard(options, pass, names, { at: list.at, age });
+      pass = await goOverShard(options, pass, { names, listing }, { at: list.at, age });
       if (pass.shards % SHARDS_AT_ONCE === 0)
         await ledger.writeState({ ...(await ledger.readState()), pass });
     }
@@ -170,14 +181,14 @@ async function goOver(
 }
 
 async function goOverShard(
-  { ledger, backEnd }: SweepOptions,
+  { ledger }: SweepOptions,
   pass: Pass,
-  names: LiveNames,
+  { names, listing }: { readonly names: LiveNames; readonly listing: ShardListing },
   moment: Moment,
 ): Promise<Pass> {
   const shard = SHARDS[pass.shards] ?? '';
   const live = await names.shard(shard);
-  const listed = await listShard(backEnd, shard);
+  const listed = await listing.shard(shard);
   const marks = await ledger.marks.read(shard);
   const shards = pass.shards + 1;
   if (pass.phase === 'weigh')
@@ -284,7 +295,7 @@ function applied(
 async function purge(
   options: SweepOptions,
   age: number,
-  removed: { objects: number; bytes: number },
+  removed: Removed,
   stopped: () => boolean,
 ): Promise<boolean> {
   const { ledger, grace } = options;
@@ -303,7 +314,7 @@ async function purgeShard(
   options: SweepOptions,
   shard: string,
   age: number,
-  removed: { objects: number; bytes: number },
+  removed: Removed,
   stopped: () => boolean,
 ): Promise<boolean> {
   const { ledger, backEnd, grace } = options;
@@ -312,32 +323,33 @@ async function purgeShard(
   const sizes = new Map((await listShard(backEnd, shard)).map(({ id, size }) => [id, size]));
   for (let at = 0; at < expired.length; at += PURGED_AT_ONCE) {
     if (stopped()) return false;
-    const gone = await purgeSome(options, shard, expired.slice(at, at + PURGED_AT_ONCE), age);
+    const { gone, kept } = await purgeSome(options, shard, expired.slice(at, at + PURGED_AT_ONCE), age);
     const bytes = gone.reduce((sum, id) => sum + (sizes.get(id) ?? 0), 0);
     await uncount(ledger, { objects: gone.length, bytes });
     removed.objects += gone.length;
     removed.bytes += bytes;
+    removed.kept += kept;
   }
   return true;
 }
 
-/** Removes those of `ids` that nobody put again, and answers them. */
+/** Removes those of `ids` that nobody put again, and answers them, and how many a lock kept. */
 async function purgeSome(
   { ledger, backEnd, grace }: SweepOptions,
   shard: string,
   ids: readonly ObjectId[],
   age: number,
-): Promise<readonly ObjectId[]> {
+): Promise<{ readonly gone: readonly ObjectId[]; readonly kept: number }> {
   await ledger.purging.announce(ids);
   await takeInPuts(ledger, age); // Whoever put one before the announcement is in here; who comes later, waits.
   const marks = await ledger.marks.read(shard);
   const still = new Set(expiredOf(marks, age - grace));
-  const gone = ids.filter((id) => still.has(id));
-  if (gone.length > 0) await backEnd.remove(gone.map(objectName));
-  for (const id of gone) marks.delete(id);
+  const expired = ids.filter((id) => still.has(id));
+  const kept = new Set(expired.length === 0 ? [] : await backEnd.remove(expired.map(objectName)));
+  for (const id of expired) marks.delete(id);
   await ledger.marks.write(shard, marks); // If a crash undoes this, the next sweep finds rows of nothing.
   await ledger.purging.end();
-  return gone;
+  return { gone: expired.filter((id) => !kept.has(objectName(id))), kept: kept.size };
 }
 
 /** Objects that are dead since `latest` at the latest. */
@@ -359,7 +371,11 @@ async function uncount(
 }
 
 /** Removes roots that were superseded for the grace period, and answers how many. Of unknown age: since the ledger began. */
-async function removeOldRoots({ backEnd, ledger, roots, grace }: SweepOptions, age: number): Promise<number> {
+async function removeOldRoots(
+  { backEnd, ledger, roots, grace }: SweepOptions,
+  age: number,
+  removed: Removed,
+): Promise<number> {
   const numbers = (await roots.numbers()).slice(0, -1);
   const old: number[] = [];
   let first = numbers[0] ?? 0;
@@ -369,8 +385,9 @@ async function removeOldRoots({ backEnd, ledger, roots, grace }: SweepOptions, a
     old.push(number);
     first = number + 1;
   }
-  if (old.length > 0) await backEnd.remove(old.map(rootName));
+  const kept = old.length === 0 ? [] : await backEnd.remove(old.map(rootName));
+  removed.kept += kept.length;
   const state = await ledger.readState();
   if (state.firstRoot !== first) await ledger.writeState({ ...state, firstRoot: first });
-  return old.length;
+  return old.length - kept.length;
 }

@@ -74,15 +74,14 @@ export class RemoteBackEnd implements BackEnd {
     } while (start !== undefined);
   }
 
-  async remove(names: readonly StoreName[]): Promise<void> {
-    if (names.length === 0) return;
+  async remove(names: readonly StoreName[]): Promise<readonly StoreName[]> {
+    if (names.length === 0) return [];
     await this.#own();
     await this.#checkOwner();
     const removed = await Promise.all(
       names.map((name) => this.#attempts.run(() => this.#remote.remove(name))),
     );
-    const kept = removed.filter((isRemoved) => !isRemoved).length;
-    if (kept > 0) note(new Error(`${kept} of ${names.length} files are kept by their lock against deletion`));
+    return names.filter((_name, index) => removed[index] === false);
   }
 
   room(): Promise<number | undefined> {

@@ -77,6 +77,42 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
     expect(answers.networkDevices.filter((name) => name !== 'lo')).toEqual([]);
   });
 
+  isolated(
+    'of a storage VM has its owner’s settings to read, and the network only if its store is elsewhere',
+    async () => {
+      const { home, domains } = makeDomains();
+      const machine = readFileSync('/proc/net/dev', 'latin1')
+        .match(/^ *\S+(?=:)/gm)
+        ?.map((name) => name.trim());
+      for (const name of ['main', 'other'])
+        mkdirSync(join(home, 'storage-config', name), { recursive: true });
+      writeFileSync(join(home, 'storage-config', 'other', 'storage.toml'), 'secret');
+      const file = '/rw/config/qubes-backup/storage.toml';
+      const settings = [
+        [undefined, false],
+        ['folder = "/home/user/store"', false],
+        ['s3 = ', false], // No TOML: its own services say so.
+        ['[s3]\nbucket = "b"', true],
+        ['[rclone]\nremote = "a:b"', true],
+      ] as const;
+      for (const [text, network] of settings) {
+        if (text !== undefined) writeFileSync(join(home, 'storage-config', 'main', 'storage.toml'), text);
+        const hidden = [join(home, 'storage-config', 'other', 'storage.toml'), '/etc/passwd', '/run', '/var'];
+        const answers = await askProbe(await domains.callStorage('main', 'test.Probe'), {
+          read: [file, ...hidden],
+          write: [file],
+        });
+        expect(answers.read[file], text).toBe(text === undefined ? 'ENOENT' : 'ok');
+        expect(answers.write[file]).not.toBe('ok');
+        for (const path of hidden) expect(answers.read[path]).not.toBe('ok');
+        expect(answers.networkDevices.toSorted(), text).toEqual(network ? machine?.toSorted() : ['lo']);
+        const disposable = await probeSnapshot(domains, { read: [file] });
+        expect(disposable.read[file]).toBe('ENOENT');
+        expect(disposable.networkDevices).toEqual(['lo']);
+      }
+    },
+  );
+
   isolated('sees its volume, and nothing of dom0, of other VMs and of the machine', async () => {
     const { folder, home, program, domains } = makeDomains();
     const hidden = [

@@ -219,7 +219,7 @@ export function backEndContract(kind: string, newStore: () => TestStore, missing
       const backEnd = store.open();
       for (const { name, bytes } of [first, second, kept]) await backEnd.write(name, bytes);
       await backEnd.create(rootName(1), randomBytes(10));
-      await store.open().remove([first.name, second.name, file().name, rootName(1)]);
+      expect(await store.open().remove([first.name, second.name, file().name, rootName(1)])).toEqual([]);
       expect(await listed(store.open())).toEqual([{ name: kept.name, size: kept.bytes.length }]);
       expect(await listed(store.open(), 'roots')).toEqual([]);
       expect(await backEnd.read(first.name, MAX_OBJECT)).toBeUndefined();

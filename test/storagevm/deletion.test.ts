@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ObjectId } from '../../shared/ids.ts';
 import { objectName, rootName } from '../../storagevm/back-end.ts';
+import type { StoreName } from '../../storagevm/back-end.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
 import { publish } from '../../storagevm/set-root.ts';
 import { rejection } from '../support/failure.ts';
@@ -392,6 +393,34 @@ describe('R42: a sweep', () => {
     expect(await store.names()).toEqual(names);
   });
 
+  test('counts what a lock keeps as kept, and tries again after a later list and another grace period', async () => {
+    const [locked, dead] = [object(), object()];
+    const store = await oldStore(locked, dead);
+    await store.publishList(MANY);
+    await store.live(30);
+    const locking = new DirectoryBackEnd(store.folder);
+    const remove = locking.remove.bind(locking);
+    const asked: StoreName[] = [];
+    locking.remove = async (names) => {
+      asked.push(...names);
+      const kept = names.filter((name) => name === objectName(locked.id));
+      return [...kept, ...(await remove(names.filter((name) => !kept.includes(name))))];
+    };
+    store.backEnd = locking;
+    store.now += DAY;
+    const before = (await store.open().ledger.readState()).counted;
+    expect(await store.open().sweep()).toMatchObject({ removedObjects: 1, kept: 1, finished: true });
+    expect((await store.open().ledger.readState()).counted?.objects).toBe(before!.objects - 1);
+    expect([await store.has(locked), await store.has(dead)]).toEqual([true, false]);
+    asked.length = 0;
+    await store.live(10);
+    expect(asked.filter((name) => name === objectName(locked.id))).toEqual([]); // Not at every turn.
+    store.backEnd = undefined; // The lock is over.
+    await store.publishList(MANY);
+    await store.live(32);
+    expect(await store.has(locked)).toBe(false);
+  });
+
   test('that fails while it removes is repeated', async () => {
     const dead = object();
     const store = await oldStore(dead);
@@ -442,7 +471,7 @@ describe('R42: a sweep', () => {
       });
       for (let i = 0; i < 50; i++) await store.open().ledger.clock.age();
       expect(acknowledged).toBe(false);
-      await remove(names);
+      return remove(names);
     };
     const sweeper = store.open();
     store.backEnd = slow;
