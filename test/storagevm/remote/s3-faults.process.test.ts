@@ -238,6 +238,18 @@ describe('one storage VM owns a bucket', () => {
   });
 
   testOnSwift(
+    'another one takes the place when the file "owner" is removed, and the first is refused',
+    async () => {
+      const { direct, open } = await setting();
+      const { name, bytes } = file();
+      await open().write(file().name, bytes);
+      await direct.remove('owner');
+      expect(await open({}, tempFolder()).write(name, bytes)).toBe(true);
+      expect((await rejection(open().write(name, bytes))).code).toBe('store-replaced');
+    },
+  );
+
+  testOnSwift(
     'one that was replaced while it runs is refused before a root, and does not remove',
     async () => {
       const { open } = await setting();

@@ -15,8 +15,6 @@ import eventlet
 eventlet.patcher.monkey_patch()
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,8 +24,6 @@ from eventlet import wsgi
 from swift.common import constraints, storage_policy, utils
 from swift.common.ring import RingBuilder
 from swift.common.wsgi import SwiftHttpProtocol, loadapp
-
-PR_SET_PDEATHSIG = 1
 
 SWIFT = """[swift-hash]
 swift_hash_path_suffix = test
@@ -92,6 +88,7 @@ def main(folder, access_key):
     storage_policy.reload_storage_policies()
     constraints.reload_constraints()
     log = open(os.path.join(folder, "log"), "a", buffering=1)
+    memcached, memcached_port = start_memcached(folder)
     sockets = {kind: listen() for kind in ("account", "container", "object", "proxy")}
     os.mkdir(os.path.join(folder, "disk"))
     for kind in ("account", "container", "object"):
@@ -102,7 +99,7 @@ def main(folder, access_key):
         "proxy.conf",
         PROXY.format(
             folder=folder,
-            memcached=start_memcached(folder),
+            memcached=memcached_port,
             account=base64(account),
             user=base64(user),
             secret=secret,
@@ -113,6 +110,8 @@ def main(folder, access_key):
         eventlet.spawn(serve, listening, app, log)
     print(f"http://127.0.0.1:{sockets['proxy'].getsockname()[1]}", flush=True)
     eventlet.tpool.execute(sys.stdin.read)
+    memcached.kill()
+    memcached.wait()
 
 
 def serve(listening, app, log):
@@ -147,20 +146,20 @@ def write_ring(folder, kind, port):
 
 
 def start_memcached(folder):
-    """Its port: memcached takes a free one for -1, and writes down which."""
+    """Its process and port: memcached takes a free one for -1, and writes down which."""
     report = os.path.join(folder, "memcached.port")
     command = ["memcached", "-l", "127.0.0.1", "-p", "-1", "-U", "0", "-m", "16"]
     if os.getuid() == 0:
         command += ["-u", "root"]
     command = ["setpriv", "--pdeathsig", "KILL", "--"] + command
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "MEMCACHED_PORT_FILENAME": report})
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "MEMCACHED_PORT_FILENAME": report})
     end = time.monotonic() + 20
     while not os.path.exists(report):
         if time.monotonic() > end:
             raise SystemExit("memcached did not start")
         eventlet.sleep(0.01)
     with open(report) as file:
-        return next(line.split()[-1] for line in file if line.startswith("TCP INET:"))
+        return child, next(line.split()[-1] for line in file if line.startswith("TCP INET:"))
 
 
 def base64(text):
