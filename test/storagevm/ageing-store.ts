@@ -18,16 +18,18 @@ export const HOUR = 3600_000;
 export const DAY = 24 * HOUR;
 
 export class AgeingStore {
-  readonly folder = join(tempFolder(), 'store');
+  readonly folder: string;
+  readonly repository = new TestRepository();
   readonly #settings: Partial<Settings>;
-  readonly #repository = new TestRepository();
   /** This machine's clock. */
   now = Date.UTC(2026, 0, 1);
   /** The newest root. */
   root: Root | undefined;
   backEnd: BackEnd | undefined;
 
-  constructor(settings: Partial<Settings> = {}) {
+  /** `name`: of its folder, which is in one of its own. */
+  constructor(settings: Partial<Settings> = {}, name = 'store') {
+    this.folder = join(tempFolder(), name);
     this.#settings = settings;
   }
 
@@ -51,7 +53,7 @@ export class AgeingStore {
 
   /** Publishes a root without a list. */
   async publish(): Promise<Root> {
-    return this.#publish(this.#repository.root(this.root));
+    return this.#publish(this.repository.root(this.root));
   }
 
   /** Publishes a root whose list names `live`, and nothing else but its own objects. Their catalog comes new. */
@@ -61,7 +63,7 @@ export class AgeingStore {
     const parts = [...encodeLiveList(prefixes)].map((bytes) => ({ id: objectIdOf(bytes), bytes }));
     await this.put(catalog, ...parts);
     const changes = { catalog: catalog.id, live: parts.map(({ id }) => id) };
-    return this.#publish(this.#repository.root(this.root, changes));
+    return this.#publish(this.repository.root(this.root, changes));
   }
 
   /** Lets days pass, of which each has its backup, and so its turn of the clock, and a sweep if there is something to do. */
