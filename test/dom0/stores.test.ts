@@ -501,14 +501,14 @@ describe('R44: bringing a store up to date', () => {
     const before = namesOf(bench.folder(1)).length;
     const interrupt = {
       progress: ({ objects }: Synced) => {
-        if (objects === 10) throw new Error('the power went');
+        if (objects === 3) throw new Error('the power went');
       },
       lost: () => undefined,
     };
     await expect(syncStore(repository, store, interrupt)).rejects.toThrow('the power went');
     await bench.machine.stores.close();
     const copied = namesOf(bench.folder(1)).length - before;
-    expect(copied).toBeGreaterThanOrEqual(10);
+    expect(copied).toBeGreaterThanOrEqual(3); // And the few that were under way.
     const again = await bench.fresh().open();
     expect(bench.standings()[1]).toBe('behind 12');
     const { total, objects } = await syncStore(again, bench.machine.stores.named('vault2'), quiet);
