@@ -20,6 +20,7 @@ export class PutSession {
   #underWay = 0;
   readonly #running = new Set<Promise<boolean>>();
   #looking: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(store: Store) {
     this.#store = store;
@@ -56,11 +57,15 @@ export class PutSession {
     ]);
   }
 
+  /** Nothing more is stored; what is under way ends first. */
   async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled(this.#running);
     await (await this.#journal?.catch(() => undefined))?.close();
   }
 
   #open(): Promise<PutJournal> {
+    if (this.#closed) return Promise.reject(new BackupError('internal', 'the put session is over'));
     this.#journal ??= this.#store.prepare().then(() => this.#store.ledger.openPuts());
     return this.#journal;
   }
