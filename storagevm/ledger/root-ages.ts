@@ -7,8 +7,9 @@
 
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { readU32 } from '../../shared/bytes.ts';
-import { unless } from '../files.ts';
+import { syncFolder, unless } from '../files.ts';
 
 export interface RootAge {
   /** Store-age in seconds. */
@@ -39,6 +40,7 @@ export class RootAges {
     } finally {
       await handle.close();
     }
+    await syncFolder(dirname(this.#file)); // The first row makes the file.
   }
 
   /** What is known of the root of this number. */
