@@ -4,7 +4,7 @@ import { BackupError } from '../shared/errors.ts';
 import type { ObjectId } from '../shared/ids.ts';
 import { objectName } from './back-end.ts';
 import type { PutJournal } from './ledger/puts.ts';
-import { takeInPuts } from './ledger/sweep.ts';
+import { takeInPuts } from './ledger/take-in.ts';
 import { listObjects } from './listing.ts';
 import type { Store } from './store.ts';
 

@@ -79,6 +79,14 @@ function encode(marks: ShardMarks): Uint8Array {
   return bytes;
 }
 
+/** The earliest store-age since which an object is dead, of `before` and those of a shard. */
+export function oldest(before: number | null, marks: ShardMarks): number | null {
+  let earliest = before;
+  for (const { dead } of marks.values())
+    if (dead !== undefined && dead < (earliest ?? Infinity)) earliest = dead;
+  return earliest;
+}
+
 function ageOf(number: number): number | undefined {
   return number === 0 ? undefined : number - 1;
 }
