@@ -17,6 +17,17 @@ import { namesOf, putInto, storeIn } from './stores.ts';
 export const HOUR = 3600_000;
 export const DAY = 24 * HOUR;
 
+/** What a root has that lists `live` and nothing else, and the objects that it names itself. */
+export function listOf(live: readonly TestObject[]) {
+  const catalog = object();
+  const prefixes = BigUint64Array.from(live.map(({ id }) => livePrefix(id)));
+  const parts = [...encodeLiveList(prefixes)].map((bytes) => ({ id: objectIdOf(bytes), bytes }));
+  return {
+    objects: [catalog, ...parts],
+    changes: { catalog: catalog.id, live: parts.map(({ id }) => id) },
+  };
+}
+
 export class AgeingStore {
   readonly folder: string;
   readonly repository = new TestRepository();
@@ -58,11 +69,8 @@ export class AgeingStore {
 
   /** Publishes a root whose list names `live`, and nothing else but its own objects. Their catalog comes new. */
   async publishList(live: readonly TestObject[]): Promise<Root> {
-    const catalog = object();
-    const prefixes = BigUint64Array.from(live.map(({ id }) => livePrefix(id)));
-    const parts = [...encodeLiveList(prefixes)].map((bytes) => ({ id: objectIdOf(bytes), bytes }));
-    await this.put(catalog, ...parts);
-    const changes = { catalog: catalog.id, live: parts.map(({ id }) => id) };
+    const { objects, changes } = listOf(live);
+    await this.put(...objects);
     return this.#publish(this.repository.root(this.root, changes));
   }
 

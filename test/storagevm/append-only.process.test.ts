@@ -6,11 +6,9 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { equalBytes } from '../../shared/bytes.ts';
-import { objectIdOf } from '../../shared/ids.ts';
-import { encodeLiveList, livePrefix } from '../../shared/live-list.ts';
 import { setRoot } from '../../shared/protocol/storage.ts';
 import type { Root, RootBody } from '../../shared/root.ts';
-import { AgeingStore } from './ageing-store.ts';
+import { AgeingStore, listOf } from './ageing-store.ts';
 import { Caller, getAll, publishRoot, putAll } from './caller.ts';
 import { object, objects } from './fixtures.ts';
 import type { TestObject, TestRepository } from './fixtures.ts';
@@ -37,15 +35,14 @@ class Attacker {
 
   /** Publishes a list of nothing but `live`. */
   async publishList(live: readonly TestObject[]): Promise<boolean> {
-    const catalog = object();
-    const prefixes = BigUint64Array.from(live.map(({ id }) => livePrefix(id)));
-    const parts = [...encodeLiveList(prefixes)].map((bytes) => ({ id: objectIdOf(bytes), bytes }));
-    await putAll(this.#home, [catalog, ...parts]);
-    return this.publish({ catalog: catalog.id, live: parts.map(({ id }) => id) });
+    const { objects: own, changes } = listOf(live);
+    await putAll(this.#home, own);
+    return this.publish(changes);
   }
 }
 
-test('R42: an attacker with dom0’s keys takes nothing of yesterday before the grace period ends', async () => {
+/** A store with yesterday's objects, and the attacker who comes today. */
+async function besieged() {
   const store = new AgeingStore({}, 'qubes-backup');
   const home = join(store.folder, '..');
   store.now = Date.now() - 20 * 24 * 3600_000;
@@ -53,8 +50,11 @@ test('R42: an attacker with dom0’s keys takes nothing of yesterday before the 
   await store.put(...yesterday);
   const good = await store.publish();
   await store.live(19);
+  return { store, home, yesterday, good, attacker: new Attacker(home, store.repository, good) };
+}
 
-  const attacker = new Attacker(home, store.repository, good);
+test('R42: an attacker with dom0’s keys takes nothing of yesterday before the grace period ends', async () => {
+  const { store, home, yesterday, good, attacker } = await besieged();
   for (let kept = 36; kept >= 0; kept -= 4)
     expect(await attacker.publishList(yesterday.slice(0, kept))).toBe(true); // Slice by slice, to nothing.
   expect(await attacker.publishList([object()])).toBe(false); // It names what is absent.
@@ -81,14 +81,7 @@ test('R42: an attacker with dom0’s keys takes nothing of yesterday before the 
 });
 
 test('R42: who does not look for longer than that loses what was declared dead, a quarter of it at most each day', async () => {
-  const store = new AgeingStore({}, 'qubes-backup');
-  const home = join(store.folder, '..');
-  store.now = Date.now() - 20 * 24 * 3600_000;
-  const yesterday = objects(40, 20_000);
-  await store.put(...yesterday);
-  const good = await store.publish();
-  await store.live(19);
-  const attacker = new Attacker(home, store.repository, good);
+  const { store, yesterday, attacker } = await besieged();
   for (let kept = 36; kept >= 0; kept -= 4) await attacker.publishList(yesterday.slice(0, kept));
   store.now = Date.now();
   await store.live(60);
