@@ -9,6 +9,8 @@ import { listShard } from './listing.ts';
 import type { Store } from './store.ts';
 
 const DAY = 24 * 3600;
+/** Milliseconds after which a sweep lets others at the store before it goes on: a root that waits is a backup that waits. */
+const HELD = 10_000;
 
 /** Shows lines, and asks before something is done that cannot be undone. */
 export interface Owner {
@@ -133,10 +135,20 @@ export async function sweepStore(store: Store, owner: Owner, now = false): Promi
       'purge',
     );
   }
-  const { removedObjects, removedBytes, removedRoots } = await store.sweep({ now });
+  const sum = { objects: 0, bytes: 0, roots: 0, kept: 0 };
+  for (let finished = false; !finished;) {
+    const end = performance.now() + HELD;
+    const swept = await store.sweep({ now, stopped: () => performance.now() > end });
+    finished = swept.finished;
+    sum.objects += swept.removedObjects;
+    sum.bytes += swept.removedBytes;
+    sum.roots += swept.removedRoots;
+    sum.kept += swept.kept;
+  }
   owner.line(
-    `Removed ${formatCount(removedObjects)} objects (${formatBytes(removedBytes)}) and ${formatCount(removedRoots)} roots.`,
+    `Removed ${formatCount(sum.objects)} objects (${formatBytes(sum.bytes)}) and ${formatCount(sum.roots)} roots.`,
   );
+  if (sum.kept > 0) owner.line(`A lock against deletion keeps ${formatCount(sum.kept)} more.`);
 }
 
 async function requireStore(store: Store): Promise<void> {

@@ -36,7 +36,7 @@ export async function serveSetRoot(session: ServiceSession<typeof setRoot>, stor
 
 /**
  * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards. A store without a root takes
- * any as its first, and one that missed some takes the next: that it descends from the one that is expected is dom0's to show.
+ * any as its first, and one that missed some takes a later one: that it descends from the one that is expected is dom0's to show.
  * Throws `store-replaced` for a root of another repository or key, also one that was replaced, `store-rolled-back` for a counter that does
  * not grow, `refused` for one that grows too far or whose live list names what is absent, `store-damaged` if the current
  * root cannot be read.
