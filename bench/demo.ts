@@ -41,7 +41,7 @@ class Demo {
   readonly #objects: string;
   readonly #passphrase: string;
   #sandbox: 'auto' | 'none' = 'auto';
-  #broken = 0;
+  readonly #broken: string[] = [];
   #warned = false;
   #step = 0;
 
@@ -197,7 +197,7 @@ class Demo {
     quote(`${tool}\n${differences.slice(0, 10).join('\n')}`);
     this.#judge(
       differences.length === 0,
-      `the restored volume is the original: ${differences.length} differences`,
+      ['the restored volume is the original', ...differences.slice(0, 3)].join('; '),
     );
   }
 
@@ -221,11 +221,13 @@ class Demo {
 
   #verdict(): boolean {
     print();
-    if (this.#broken > 0) print(bold(`BROKEN: ${count(this.#broken)} promises were not kept; see above.`));
-    else if (this.#warned) print(bold('Every promise was kept; some commands named warnings, see above.'));
+    if (this.#broken.length > 0) {
+      print(bold(`BROKEN: ${count(this.#broken.length)} of the promises were not kept:`));
+      for (const promise of this.#broken) print(`   ${promise}`);
+    } else if (this.#warned) print(bold('Every promise was kept; some commands named warnings, see above.'));
     else print(bold('Every promise was kept.'));
     if (this.#sandbox === 'none') print('(Without sandboxes: this machine forbids them.)');
-    return this.#broken === 0;
+    return this.#broken.length === 0;
   }
 
   #heading(text: string): void {
@@ -260,7 +262,7 @@ class Demo {
   }
 
   #judge(kept: boolean, text: string): void {
-    if (!kept) this.#broken += 1;
+    if (!kept) this.#broken.push(text);
     judge(kept, text);
   }
 

@@ -1,10 +1,12 @@
 /** What a service in a sandbox sees and can do, for both renderers. */
 
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { LocalDomains } from '../../dom0/domains/local/local.ts';
+import { Sandboxes } from '../../dom0/domains/local/sandbox.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { namespaces, notRoot, program as installed, root, testNeeding } from '../support/needs.ts';
 import type { Missing } from '../support/needs.ts';
@@ -328,6 +330,26 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
     expect(await call.io.read(Buffer.alloc(10))).toBe(0);
     expect(await call.exited).toEqual({ code: 128 + 9, signal: null });
   });
+});
+
+test('without a sandbox too, a process and what it started end with dom0, however it ends', async () => {
+  const command = await new Sandboxes('none', tempFolder()).command({
+    hostname: 'none',
+    binds: [],
+    tmpfs: [],
+    image: undefined,
+    capabilities: [],
+    network: false,
+    environment: {},
+    cwd: '/',
+    argv: ['/bin/sh', '-c', 'sleep 1000 & echo $! $$; exec sleep 1000'],
+  });
+  const dom0 = start('/bin/sh', ['-c', 'setsid "$@" & wait', 'sh', ...command]);
+  const [pids] = (await once(dom0.stdout, 'data')) as [Buffer];
+  const both = pids.toString().trim().split(' ').map(Number);
+  expect(both.map(isAlive)).toEqual([true, true]);
+  dom0.kill('SIGKILL');
+  await waitFor(() => !both.some(isAlive), 'both end');
 });
 
 test('a sandbox that cannot be built is an error that says what to do', async () => {

@@ -39,7 +39,7 @@ export class Sandboxes {
   /** The command line that runs `spec`. Throws `sandbox`. */
   async command(spec: SandboxSpec): Promise<readonly [string, ...string[]]> {
     const { mode, machine } = await this.#prepare();
-    return sandboxCommand(mode, spec, machine);
+    return endingWithDom0(sandboxCommand(mode, spec, machine));
   }
 
   #prepare(): Promise<{ mode: SandboxMode; machine: Machine }> {
@@ -84,7 +84,7 @@ async function trial(mode: SandboxMode, machine: Machine): Promise<string | unde
     cwd: '/',
     argv: ['true'],
   };
-  const [program, ...args] = sandboxCommand(mode, spec, machine);
+  const [program = '', ...args] = sandboxCommand(mode, spec, machine);
   try {
     await promisify(execFile)(program, args, { env: TOOL_ENVIRONMENT, timeout: TRIAL_TIMEOUT });
     return undefined;
@@ -94,25 +94,21 @@ async function trial(mode: SandboxMode, machine: Machine): Promise<string | unde
   }
 }
 
-/** The program and arguments that run `spec`; the first is an absolute path. To be run with TOOL_ENVIRONMENT. */
-function sandboxCommand(mode: SandboxMode, spec: SandboxSpec, machine: Machine): [string, ...string[]] {
+/** The program and arguments that run `spec`. To be run with TOOL_ENVIRONMENT. */
+function sandboxCommand(mode: SandboxMode, spec: SandboxSpec, machine: Machine): readonly string[] {
   const environment = Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`);
   const inner = ['/usr/bin/env', '-i', ...environment, ...spec.argv];
-  if (mode === 'none') return withoutCoreDumps(inner);
+  if (mode === 'none') return inner;
   const render = mode === 'bubblewrap' ? bubblewrapCommand : unshareCommand;
-  const clearGroups = machine.isRoot ? ['--clear-groups'] : []; // A user's namespace makes them powerless.
-  return withoutCoreDumps([
-    ...dyingWithParent(clearGroups),
-    ...withImage(spec, render(spec, inner, machine)),
-  ]);
+  // Root's groups would count in its sandbox; a user's namespace makes them powerless.
+  const withoutGroups = machine.isRoot ? ['setpriv', '--clear-groups', '--'] : [];
+  return [...withoutGroups, ...withImage(spec, render(spec, inner, machine))];
 }
 
-function withoutCoreDumps(command: readonly string[]): [string, ...string[]] {
-  return ['/bin/sh', '-c', 'ulimit -c 0; exec "$@"', 'sh', ...command];
-}
-
-function dyingWithParent(options: readonly string[] = []): readonly string[] {
-  return ['setpriv', '--pdeathsig', 'KILL', ...options, '--'];
+/** `command`, to be started as the leader of a process group; all of the group ends when dom0 does. */
+function endingWithDom0(command: readonly string[]): [string, ...string[]] {
+  const whenDom0Ends = ['setpriv', '--pdeathsig', 'TERM', '--'] as const;
+  return [...whenDom0Ends, '/bin/sh', script('with-dom0.sh'), ...command];
 }
 
 function withImage(spec: SandboxSpec, command: readonly string[]): readonly string[] {
@@ -130,7 +126,7 @@ function withImage(spec: SandboxSpec, command: readonly string[]): readonly stri
       mountPoint,
       writable ? 'rw' : 'ro',
     ],
-    ...dyingWithParent(),
+    ...['setpriv', '--pdeathsig', 'KILL', '--'],
     ...command,
   ];
 }
