@@ -9,6 +9,8 @@ const PROJECT = join(import.meta.dirname, '..', '..');
 const rules = await loadPolicy(join(PROJECT, 'policies'));
 
 const STORAGE = ['qubes.BackupPut', 'qubes.BackupGet', 'qubes.BackupList', 'qubes.BackupSetRoot'];
+/** A VM's own service, which its template offers. */
+const SYNC = 'qubes.BackupSync';
 const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Prove', 'Browse', 'Compare', 'Export'].map(
   (name) => `qubes.Backup${name}`,
 );
@@ -36,14 +38,14 @@ describe('R40: the policy that ships', () => {
       readdirSync(join(PROJECT, 'services', role)).map((file) => file.replace(/\.ts$/, '')),
     );
     expect(new Set(services)).toEqual(new Set([...STORAGE, ...DISPOSABLE]));
-    for (const service of services) {
+    for (const service of [...services, SYNC]) {
       expect(rules.filter((rule) => rule.service === service).map((rule) => rule.action.kind)).toEqual([
         'allow',
         'deny',
       ]);
     }
     const foreign = rules.filter((rule) => rule.service === 'qubes.Filecopy');
-    expect(rules).toHaveLength(2 * services.length + foreign.length);
+    expect(rules).toHaveLength(2 * (services.length + 1) + foreign.length);
   });
 
   test.each(STORAGE)('%s: from dom0 to a storage VM only', (service) => {
@@ -66,6 +68,15 @@ describe('R40: the policy that ships', () => {
     expect(isAllowed(service, 'dom0', 'disp1', 'x')).toBe(false);
   });
 
+  test('qubes.BackupSync: from dom0 to any VM, without an argument', () => {
+    const names = Object.keys(VMS);
+    expect(names.filter((name) => isAllowed(SYNC, 'dom0', name))).toEqual(names);
+    expect(names.filter((name) => isAllowed(SYNC, 'dom0', name, 'x'))).toEqual([]);
+    const callers = names.flatMap((source) => [...names, 'dom0'].map((target) => [source, target] as const));
+    expect(callers.filter(([source, target]) => isAllowed(SYNC, source, target))).toEqual([]);
+    expect(isAllowed(SYNC, 'dom0', 'dom0')).toBe(false);
+  });
+
   test('qubes.Filecopy: from dom0 to any VM, with the two arguments in use; of other callers not a word', () => {
     for (const argument of ['', 'allow-all-names']) {
       for (const name of Object.keys(VMS))
@@ -81,6 +92,7 @@ describe('R40: the policy that ships', () => {
 
   test('is explained: the page names every service', () => {
     const page = readFileSync(join(PROJECT, 'policies', 'README.md'), 'utf8');
-    for (const service of [...STORAGE, ...DISPOSABLE, 'qubes.Filecopy']) expect(page).toContain(service);
+    for (const service of [...STORAGE, ...DISPOSABLE, SYNC, 'qubes.Filecopy'])
+      expect(page).toContain(service);
   });
 });

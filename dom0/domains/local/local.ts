@@ -17,6 +17,7 @@ import { BackupError, messageOf } from '../../../shared/errors.ts';
 import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
+import { PROGRAM } from '../../program.ts';
 import type {
   Attachment,
   Disposable,
@@ -44,7 +45,7 @@ import type { Source } from './volumes.ts';
 export interface LocalOptions {
   readonly home: string;
   readonly sandbox: SandboxChoice;
-  /** The folder of the program, with package.json and node_modules; default: the one this file is of. */
+  /** The folder of the program; default: PROGRAM. */
   readonly program?: string;
   /** Folder of qrexec policy; default: `policies` of the program. */
   readonly policyFolder?: string;
@@ -74,7 +75,7 @@ export class LocalDomains implements Domains {
   constructor(options: LocalOptions) {
     this.#home = openHome(options.home);
     const own = join(this.#home, 'state', 'local');
-    const program = realpathSync(options.program ?? join(import.meta.dirname, '../../..'));
+    const program = realpathSync(options.program ?? PROGRAM);
     this.#vms = join(this.#home, 'vms');
     this.#volatile = join(own, 'volatile');
     this.#sandboxes = new Sandboxes(options.sandbox, join(own, 'root'));

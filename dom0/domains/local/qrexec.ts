@@ -58,7 +58,7 @@ export class Qrexec {
   readonly #sandboxes: Sandboxes;
   readonly #running = new Set<ServiceCall>();
 
-  /** `program`: the folder with package.json, node_modules, shared and services. */
+  /** `program`: the folder with services (dom0/program.ts). */
   constructor(program: string, policyFolder: string, sandboxes: Sandboxes) {
     this.#program = program;
     this.#policyFolder = policyFolder;
@@ -83,7 +83,7 @@ export class Qrexec {
     const program = sandboxed ? PROGRAM : this.#program;
     const spec: SandboxSpec = {
       hostname: target.name,
-      binds: [...programBinds(this.#program, target.role), ...homeBind(target), ...target.binds],
+      binds: [...programBinds(this.#program, target.role, file), ...homeBind(target), ...target.binds],
       tmpfs: (target.home === undefined ? ['/tmp', HOME] : ['/tmp']).map((path) => ({
         target: path,
         size: TMPFS_SIZE,
@@ -150,6 +150,10 @@ function checkNames(service: string, argument: string): void {
   }
 }
 
+/** What a service's file may end with: in a checkout, and as it is packaged, with all of its code in one folder. */
+const SOURCE = '.ts';
+const PACKAGED = '.mjs';
+
 /** The name of the service's file: the one for this very argument first. */
 async function findService(
   program: string,
@@ -157,7 +161,8 @@ async function findService(
   service: string,
   argument: string,
 ): Promise<string> {
-  for (const file of [`${service}+${argument}.ts`, `${service}.ts`]) {
+  const names = [`${service}+${argument}`, service];
+  for (const file of names.flatMap((name) => [name + SOURCE, name + PACKAGED])) {
     try {
       await access(join(program, 'services', target.role, file));
       return file;
@@ -172,9 +177,10 @@ async function findService(
 }
 
 /** Never dom0's part, and never that of another role. */
-function programBinds(program: string, role: Role): readonly Bind[] {
-  const parts = ['package.json', 'node_modules', 'shared', join('services', role), PARTS[role]];
-  const binds = parts.map((part) => ({
+function programBinds(program: string, role: Role, file: string): readonly Bind[] {
+  const services = join('services', role);
+  const rest = file.endsWith(PACKAGED) ? [] : ['package.json', 'node_modules', 'shared', PARTS[role]];
+  const binds = [services, ...rest].map((part) => ({
     source: join(program, part),
     target: join(PROGRAM, part),
     writable: false,

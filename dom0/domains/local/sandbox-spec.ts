@@ -68,8 +68,3 @@ export interface Base {
   readonly links: readonly { readonly text: string; readonly target: string }[];
   readonly folders: readonly string[];
 }
-
-/** The directory of this code, for the scripts beside it. */
-export function script(name: string): string {
-  return `${import.meta.dirname}/${name}`;
-}

@@ -5,8 +5,8 @@ import { lstat, readlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { printableText } from '../../../shared/service.ts';
+import { script } from '../../program.ts';
 import { bubblewrapCommand } from './bubblewrap.ts';
-import { script } from './sandbox-spec.ts';
 import type { Base, Machine, SandboxMode, SandboxSpec } from './sandbox-spec.ts';
 import { unshareCommand } from './unshare.ts';
 

@@ -1,6 +1,7 @@
 /** Renders a sandbox for util-linux: unshare, enter-sandbox.sh, setpriv. */
 
-import { DEVICES, script } from './sandbox-spec.ts';
+import { script } from '../../program.ts';
+import { DEVICES } from './sandbox-spec.ts';
 import type { SandboxSpec, Machine } from './sandbox-spec.ts';
 
 /** Arguments that run `inner` as `spec` says; starts with the program. */
