@@ -4,23 +4,19 @@
  * on this machine, where its packages are installed) over a line of 20 ms each way and 20 MiB/s.
  */
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { DOM0_DOWNLOAD_SHARE } from '../shared/limits.ts';
 import { put } from '../shared/protocol/storage.ts';
-import { streamIo } from '../shared/wire/io.ts';
-import { Session } from '../shared/wire/session.ts';
 import { startSwift } from '../test/support/swift/start.ts';
 import { openLink } from './support/link.ts';
 import { median } from './support/statistics.ts';
+import { StorageService, acknowledged } from './support/storage-service.ts';
 import { print } from './support/terminal.ts';
 
-const PROJECT = join(import.meta.dirname, '..');
 const MiB = 1 << 20;
 const OBJECT = 8 * MiB;
 const LATENCY = 20;
@@ -118,15 +114,8 @@ function dd(source: string, target: string): number {
 async function rateOf(home: string, some: number): Promise<number> {
   const objects = newObjects(some);
   execFileSync('sync');
-  const child = spawn(process.execPath, [join(PROJECT, 'services/storagevm', `${put.service}.ts`)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { HOME: home, PATH: '/usr/bin:/bin', QUBES_BACKUP_STORAGE_CONFIG: home },
-  });
-  const session = new Session(
-    streamIo(child.stdout, child.stdin),
-    { incoming: put.toCaller, outgoing: put.toService },
-    { peer: 'put', window: DOM0_DOWNLOAD_SHARE },
-  );
+  const service = new StorageService(home, put);
+  const { session } = service;
   await session.send('object', randomBytes(8192)); // Everything is loaded, claimed and created before the clock starts.
   await acknowledged(session, 1);
   const start = performance.now();
@@ -135,22 +124,8 @@ async function rateOf(home: string, some: number): Promise<number> {
   })();
   await Promise.all([sending, acknowledged(session, some)]);
   const seconds = (performance.now() - start) / 1000;
-  await session.finish();
-  await session.drained();
-  child.stdin.end();
-  await once(child, 'exit');
+  await service.finish();
   return (some * 8) / seconds;
-}
-
-async function acknowledged(
-  session: Session<typeof put.toCaller, typeof put.toService>,
-  wanted: number,
-): Promise<void> {
-  for (let left = wanted; left > 0;) {
-    const message = await session.receive();
-    if (message === undefined) throw new Error('the service ended early');
-    left -= message.value.objects.length;
-  }
 }
 
 await main();

@@ -3,6 +3,7 @@
 import { createReadStream, createWriteStream, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { isatty } from 'node:tty';
+import { Presets, SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
 import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
 import { printableText } from '../shared/service.ts';
@@ -18,8 +19,18 @@ const program = new Command('qubes-backup-storage')
   .configureHelp({ showGlobalOptions: true })
   .exitOverride();
 
+let bar: SingleBar | undefined;
+
+function endBar(): void {
+  bar?.stop();
+  bar = undefined;
+}
+
 const owner: Owner = {
-  line: (text) => void writeSync(1, `${printableText(text)}\n`),
+  line(text) {
+    endBar();
+    writeSync(1, `${printableText(text)}\n`);
+  },
   async confirm(question, answer) {
     if (program.opts<{ yes: boolean }>().yes) return;
     if (!isatty(0))
@@ -31,6 +42,17 @@ const owner: Owner = {
     const terminal = createInterface({ input, output });
     const given = await terminal.question(question).finally(() => terminal.close());
     if (given.trim() !== answer) throw new BackupError('usage', 'nothing was changed');
+  },
+  progress(what, done, total) {
+    if (!isatty(2)) return;
+    if (bar === undefined) {
+      const format = '{what}  {bar} {percentage}%  ETA {eta_formatted}';
+      const look = { format, hideCursor: true, clearOnComplete: true, stream: process.stderr };
+      bar = new SingleBar(look, Presets.shades_grey);
+      bar.start(total, done, { what });
+    }
+    bar.update(done, { what });
+    if (done === total) endBar(); // What comes next begins anew, and so does its estimate.
   },
 };
 
@@ -72,6 +94,7 @@ command('purge', 'empty the trash at once', (store) => sweepStore(store, owner, 
 try {
   await program.parseAsync();
 } catch (error) {
+  endBar();
   if (error instanceof Error && 'exitCode' in error && typeof error.exitCode === 'number') {
     process.exitCode = error.exitCode === 0 ? 0 : 2; // Help, or words that are no command: commander said so.
   } else {

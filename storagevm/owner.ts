@@ -17,6 +17,8 @@ export interface Owner {
   line(text: string): void;
   /** Throws `usage` unless the answer is `answer`. */
   confirm(question: string, answer: string): Promise<void>;
+  /** Shows how far something that takes long is: `done` of `total`. */
+  progress(what: string, done: number, total: number): void;
 }
 
 export async function status(store: Store, owner: Owner): Promise<void> {
@@ -125,8 +127,17 @@ export async function restoreRoot(store: Store, owner: Owner, number: number): P
   owner.line(`Root ${number} is the newest again.`);
 }
 
-/** Sweeps to the end. With `now` everything that is dead goes at once, and every root but the newest. */
-export async function sweepStore(store: Store, owner: Owner, now = false): Promise<void> {
+const STEPS = {
+  weigh: 'weighing what is needed no more',
+  mark: 'marking it',
+  remove: 'removing what was dead long enough',
+} as const;
+
+/**
+ * Sweeps to the end. With `now` everything that is dead goes at once, and every root but the newest. Others get at the store
+ * after each `held` milliseconds.
+ */
+export async function sweepStore(store: Store, owner: Owner, now = false, held = HELD): Promise<void> {
   await requireStore(store);
   if (now) {
     const { dead, deadBytes } = await count(store);
@@ -137,8 +148,12 @@ export async function sweepStore(store: Store, owner: Owner, now = false): Promi
   }
   const sum = { objects: 0, bytes: 0, roots: 0, kept: 0 };
   for (let finished = false; !finished;) {
-    const end = performance.now() + HELD;
-    const swept = await store.sweep({ now, stopped: () => performance.now() > end });
+    const end = performance.now() + held;
+    const swept = await store.sweep({
+      now,
+      stopped: () => performance.now() >= end,
+      progress: (step, shards) => owner.progress(STEPS[step], shards, SHARDS.length),
+    });
     finished = swept.finished;
     sum.objects += swept.removedObjects;
     sum.bytes += swept.removedBytes;

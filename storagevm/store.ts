@@ -12,6 +12,7 @@ import { newPass } from './ledger/apply-list.ts';
 import { isDue, sweep } from './ledger/sweep.ts';
 import { revive, takeInPuts } from './ledger/take-in.ts';
 import type { Swept } from './ledger/sweep.ts';
+import type { SweepProgress } from './ledger/sweep-options.ts';
 import { listObjects } from './listing.ts';
 import type { StoredObject } from './listing.ts';
 import { PutSession } from './put-session.ts';
@@ -36,6 +37,7 @@ export interface Settings {
 export interface SweepWhen {
   readonly stopped?: () => boolean;
   readonly now?: boolean;
+  readonly progress?: SweepProgress | undefined;
 }
 
 export class Store {
@@ -99,9 +101,10 @@ export class Store {
   }
 
   /** Sweeps until it is done, or `stopped` answers true. With `now` what is dead has no grace any more. */
-  async sweep({ stopped = () => false, now = false }: SweepWhen = {}): Promise<Swept> {
+  async sweep({ stopped = () => false, now = false, progress }: SweepWhen = {}): Promise<Swept> {
     await this.prepare();
-    const options = now ? { ...this.#sweepOptions, grace: 0 } : this.#sweepOptions;
+    const { grace, ...others } = this.#sweepOptions;
+    const options = { ...others, grace: now ? 0 : grace, progress };
     return this.ledger.locked(() => sweep(options, stopped));
   }
 

@@ -1,6 +1,6 @@
 /**
  * Applies the newest live list of a store, by the rules of docs/retention.md: goes over all shards twice, first to weigh what the
- * list would leave out, then to mark it. Stops between two shards whenever it is told to, and goes on there the next time. Only
+ * list would leave out, then to mark it. Stops after a shard whenever it is told to, and goes on there the next time. Only
  * under the ledger's lock.
  */
 
@@ -62,10 +62,13 @@ async function goOver(
   while (pass !== null) {
     const [names, listing] = [list.names(), new ShardListing(options.backEnd)];
     while (pass.shards < SHARDS.length) {
-      if (stopped()) return false;
       pass = await goOverShard(options, pass, { names, listing }, { at: list.at, age });
-      if (pass.shards % SHARDS_AT_ONCE === 0)
+      options.progress?.(pass.phase, pass.shards);
+      // Looked at after a shard: however little time there is, each call comes further.
+      const stops = stopped();
+      if (stops || pass.shards % SHARDS_AT_ONCE === 0)
         await ledger.writeState({ ...(await ledger.readState()), pass });
+      if (stops) return false;
     }
     const state = await ledger.readState();
     const next: LedgerState = pass.phase === 'weigh' ? weighed(state, pass) : finished(state, pass);

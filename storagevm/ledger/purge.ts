@@ -29,9 +29,10 @@ export async function purge(
   const { oldestDead } = await ledger.readState();
   if (oldestDead === null || oldestDead > age - grace) return true;
   let left: number | null = null;
-  for (const shard of SHARDS) {
+  for (const [index, shard] of SHARDS.entries()) {
     if (!(await purgeShard(options, shard, age, removed, stopped))) return false;
     left = oldest(left, await ledger.marks.read(shard));
+    options.progress?.('remove', index + 1);
   }
   await ledger.writeState({ ...(await ledger.readState()), oldestDead: left });
   return true;
@@ -49,13 +50,13 @@ async function purgeShard(
   if (expired.length === 0) return true;
   const sizes = new Map((await listShard(backEnd, shard)).map(({ id, size }) => [id, size]));
   for (let at = 0; at < expired.length; at += PURGED_AT_ONCE) {
-    if (stopped()) return false;
     const { gone, kept } = await purgeSome(options, shard, expired.slice(at, at + PURGED_AT_ONCE), age);
     const bytes = gone.reduce((sum, id) => sum + (sizes.get(id) ?? 0), 0);
     await uncount(ledger, { objects: gone.length, bytes });
     removed.objects += gone.length;
     removed.bytes += bytes;
     removed.kept += kept;
+    if (stopped()) return false; // After some: however little time there is, each call comes further.
   }
   return true;
 }

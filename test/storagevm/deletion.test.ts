@@ -383,6 +383,28 @@ describe('R42: a sweep', () => {
     for (const one of MANY) expect(await store.has(one)).toBe(true);
   });
 
+  test('comes further each time, however little time it has', async () => {
+    const dead = objects(4);
+    const store = await oldStore(...dead);
+    await store.publishList(MANY);
+    const seen: string[] = [];
+    const sweep = (stopped: () => boolean) =>
+      store.open().sweep({ stopped, progress: (step, shards) => void seen.push(`${step} ${shards}`) });
+    const steps = (step: string) => Array.from({ length: 256 }, (_, index) => `${step} ${index + 1}`);
+    for (let i = 1; i <= 20; i++) {
+      expect(await sweep(() => true)).toMatchObject({ finished: false });
+      expect(seen).toEqual(steps('weigh').slice(0, i));
+    }
+    expect(await sweep(() => false)).toMatchObject({ finished: true });
+    expect(seen).toEqual([...steps('weigh'), ...steps('mark')]);
+    await store.live(29);
+    store.now += 2 * DAY;
+    for (let i = 0; i < dead.length; i++)
+      expect(await sweep(() => true)).toMatchObject({ removedObjects: 1, finished: false });
+    for (const one of dead) expect(await store.has(one)).toBe(false);
+    for (const one of MANY) expect(await store.has(one)).toBe(true);
+  });
+
   test('is done twice without harm', async () => {
     const dead = object();
     const store = await oldStore(dead);

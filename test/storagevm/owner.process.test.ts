@@ -4,6 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { sweepStore } from '../../storagevm/owner.ts';
+import type { Owner } from '../../storagevm/owner.ts';
+import { program, testNeeding } from '../support/needs.ts';
 import { PROJECT, outcome, start } from '../support/processes.ts';
 import { AgeingStore } from './ageing-store.ts';
 import { object, objects } from './fixtures.ts';
@@ -93,6 +96,43 @@ describe('qubes-backup-storage', () => {
     for (const one of lost) expect(await store.has(one)).toBe(false);
     for (const one of kept) expect(await store.has(one)).toBe(true);
     expect((await owner(store, ['trash'])).stdout).toContain('empty');
+  });
+
+  testNeeding(program('script'))(
+    'shows on a terminal how far it is, and lets others at the store meanwhile',
+    async () => {
+      const { store } = await robbed();
+      await owner(store, ['--yes', 'accept']);
+      const home = join(store.folder, '..');
+      const child = start('script', ['-q', '-e', '-f', '-c', `'${COMMAND}' sweep`, '/dev/null'], {
+        cwd: home,
+        env: {
+          PATH: '/usr/bin:/bin',
+          HOME: home,
+          QUBES_BACKUP_STORAGE_CONFIG: home,
+          TERM: 'xterm',
+          SHELL: '/bin/sh',
+        },
+      });
+      const { code, stdout } = await outcome(child);
+      expect(code).toBe(0);
+      expect(stdout.toString('utf8')).toMatch(/marking it .*100%.*\n?.*Removed 0 objects/s);
+    },
+  );
+
+  test('sweeps to the end in as many turns as it takes', async () => {
+    const { store, lost } = await robbed();
+    await store.open().acceptList();
+    const lines: string[] = [];
+    const seen: number[] = [];
+    const someone: Owner = {
+      line: (text) => void lines.push(text),
+      confirm: () => Promise.resolve(),
+      progress: (_, done) => void seen.push(done),
+    };
+    await sweepStore(store.open(), someone, true, 100);
+    expect(lines).toEqual([expect.stringMatching(`^Removed ${lost.length} objects`)]);
+    expect(seen.filter((done) => done === 256)).toHaveLength(3); // Weighed, marked, removed.
   });
 
   test('sweeps, and has nothing to do twice', async () => {
