@@ -1,15 +1,15 @@
 /** Small durable file operations of the local driver. */
 
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { lstat, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { promisify } from 'node:util';
 import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
-import { TOOL_ENVIRONMENT } from './sandbox.ts';
+import { runProgram } from '../run-program.ts';
+import type { ProgramEnd } from '../run-program.ts';
 
-const run = promisify(execFile);
+/** Bytes. The tools used here say next to nothing. */
+const MAX_TOOL_OUTPUT = 1024 * 1024;
 
 /** Replaces `path` so that a crash leaves the old or the new content, and the new one is on disk on return. */
 export async function writeDurably(path: string, content: string): Promise<void> {
@@ -79,10 +79,14 @@ export async function removeTree(path: string): Promise<void> {
 
 /** Runs a tool of the machine to its end; answers its output. Throws `io` with what the tool said. */
 export async function runTool(program: string, args: readonly string[]): Promise<string> {
-  try {
-    return (await run(program, args, { env: TOOL_ENVIRONMENT })).stdout;
-  } catch (cause) {
-    const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
-    throw new BackupError('io', `${program}: ${said.slice(0, 500) || messageOf(cause)}`, { cause });
-  }
+  const { end, stderr } = await runProgram([program, ...args], { maxOutput: MAX_TOOL_OUTPUT });
+  if (end.kind === 'exited' && end.code === 0) return Buffer.from(end.stdout).toString('utf8');
+  const cause = end.kind === 'not-started' ? end.cause : undefined;
+  throw new BackupError('io', `${program}: ${stderr.slice(0, 500) || describe(end)}`, { cause });
+}
+
+function describe(end: ProgramEnd): string {
+  if (end.kind === 'not-started') return messageOf(end.cause);
+  if (end.kind !== 'exited') return end.kind;
+  return end.signal === null ? `exit status ${String(end.code)}` : `killed by ${end.signal}`;
 }

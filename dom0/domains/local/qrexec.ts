@@ -7,12 +7,12 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupError, systemCode } from '../../../shared/errors.ts';
 import { MAX_CALL_NAME } from '../../../shared/limits.ts';
+import { TOOL_ENVIRONMENT } from '../child.ts';
 import type { ServiceCall } from '../domains.ts';
 import { loadPolicy } from '../policy-parser.ts';
 import { evaluatePolicy } from '../policy.ts';
 import type { PolicyVm } from '../policy.ts';
 import type { Bind, Capability, SandboxSpec } from './sandbox-spec.ts';
-import { TOOL_ENVIRONMENT } from './sandbox.ts';
 import type { Sandboxes } from './sandbox.ts';
 import { startService } from './service-process.ts';
 

@@ -6,12 +6,10 @@ import { promisify } from 'node:util';
 import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { printableText } from '../../../shared/service.ts';
 import { script } from '../../program.ts';
+import { TOOL_ENVIRONMENT } from '../child.ts';
 import { bubblewrapCommand } from './bubblewrap.ts';
 import type { Base, Machine, SandboxMode, SandboxSpec } from './sandbox-spec.ts';
 import { unshareCommand } from './unshare.ts';
-
-/** Where the tools are found: dom0's own environment decides nothing. */
-export const TOOL_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' };
 
 /** Milliseconds that the trial of a sandbox may take. */
 const TRIAL_TIMEOUT = 30_000;

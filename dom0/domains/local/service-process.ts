@@ -3,18 +3,11 @@
  * is always drained, and the call ends when the process is gone and its output is closed.
  */
 
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
-import type { Readable } from 'node:stream';
-import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
-import { MAX_STDERR_KEPT } from '../../../shared/limits.ts';
+import { BackupError, messageOf } from '../../../shared/errors.ts';
 import { streamIo } from '../../../shared/wire/io.ts';
+import { keepStderr, killGroup, spawnDetached } from '../child.ts';
 import type { ServiceCall } from '../domains.ts';
-
-/** From fcntl.h of Linux on x86-64. */
-const O_CLOEXEC = 0o2000000;
 
 /**
  * Starts `command`. Throws `sandbox` if the program cannot be run at all; what happens later is told by
@@ -58,89 +51,4 @@ export async function startService(
       stderr.destroy(); // Nobody else who may hold its other end keeps the call.
     },
   };
-}
-
-/** Starts a process of its own group (Ctrl-C reaches dom0 alone, kill() all of it) with nothing of ours but its stdio. */
-function spawnDetached(
-  command: readonly [string, ...string[]],
-  options: { environment: Readonly<Record<string, string>>; directory: string },
-) {
-  const [program, ...args] = command;
-  const nothing = openSync('/dev/null', 'r+');
-  try {
-    const child = spawn(program, args, {
-      env: options.environment,
-      cwd: options.directory,
-      stdio: ['pipe', 'pipe', 'pipe', ...inheritable().map((open) => (open ? nothing : 'ignore'))],
-      detached: true,
-    });
-    const { stdin, stdout, stderr } = child;
-    if (stdin === null || stdout === null || stderr === null)
-      throw new BackupError('internal', 'a child has no stdio');
-    return { child, stdin, stdout, stderr };
-  } finally {
-    closeSync(nothing);
-  }
-}
-
-/**
- * For each descriptor from 3 on: whether a child would inherit it. Node closes its own, but not all that dom0 was
- * started with: the shell gives `--passphrase-file <(…)` as descriptor 63, and who inherits that may read it again.
- */
-function inheritable(): readonly boolean[] {
-  const found: boolean[] = [];
-  for (const name of readdirSync('/proc/self/fd')) {
-    const descriptor = Number(name);
-    if (descriptor < 3 || isClosedOnExec(name)) continue;
-    while (found.length <= descriptor - 3) found.push(false);
-    found[descriptor - 3] = true;
-  }
-  return found;
-}
-
-function isClosedOnExec(descriptor: string): boolean {
-  try {
-    const flags =
-      /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${descriptor}`, 'latin1'))?.[1] ?? '0';
-    return (parseInt(flags, 8) & O_CLOEXEC) !== 0;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return true; // The descriptor of the listing itself.
-    throw error;
-  }
-}
-
-/** Reads stderr to its end, whatever its size, and keeps the beginning as one printable line. */
-function keepStderr(stderr: Readable): {
-  add: (bytes: Uint8Array) => void;
-  text: () => string;
-} {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  const add = (bytes: Uint8Array) => {
-    const piece = bytes.subarray(0, MAX_STDERR_KEPT - length);
-    if (piece.length === 0) return;
-    pieces.push(piece.slice());
-    length += piece.length;
-  };
-  stderr.on('data', add);
-  stderr.on('error', (error) => add(Buffer.from(messageOf(error))));
-  return {
-    add,
-    text: () =>
-      Buffer.concat(pieces)
-        .toString('latin1')
-        .trim()
-        .replace(/\s*\n\s*/g, ' / ')
-        .replace(/[^\x20-\x7e]/g, '?'),
-  };
-}
-
-/** Ends the whole process group; a sandbox ends with its first process. */
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  try {
-    process.kill(-child.pid, 'SIGKILL');
-  } catch (error) {
-    if (systemCode(error) !== 'ESRCH') throw error; // Already gone.
-  }
 }

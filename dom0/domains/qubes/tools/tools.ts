@@ -1,0 +1,201 @@
+/**
+ * Every program that the Qubes driver can run, in one table, and the one way to run them: by absolute path, without a shell, in a
+ * clean environment, for a bounded time. What they say is capped, and shown as printable ASCII. docs/qubes-calls.md is made of this.
+ */
+
+import { access, constants } from 'node:fs/promises';
+import { escapeText, byteString, utf8 } from '../../../../shared/bytes.ts';
+import { BackupError, messageOf } from '../../../../shared/errors.ts';
+import { runProgram } from '../../run-program.ts';
+import type { ProgramEnd } from '../../run-program.ts';
+
+/** A program that the driver can run. */
+export interface Tool {
+  /** Where it may be; the first that is there is taken. */
+  readonly paths: readonly [string, ...string[]];
+  /** The package of dom0 that has it. */
+  readonly package: string;
+  /** What the driver needs it for. */
+  readonly purpose: string;
+  /** What a failure means, and what the user can do; full sentences. */
+  readonly failure: string;
+  /** Milliseconds. */
+  readonly timeout: number;
+  /** Whether it works for root only. */
+  readonly root: boolean;
+}
+
+const SHORT = 60_000;
+/** For what qubesd does by scripts of Xen, or the kernel by writing to a slow disk. */
+const LONG = 5 * 60_000;
+
+const NOT_SNAPSHOT =
+  'Nothing was read of this VM, and its volume is as it was. Look whether the pool has room (`qvm-pool info`), and try again.';
+const LEFT = 'What could not be removed stays in the journal, and every later run tries again and names it.';
+
+export const TOOLS = {
+  lvs: {
+    paths: ['/usr/sbin/lvs', '/sbin/lvs'],
+    package: 'lvm2',
+    purpose: 'to see which logical volumes there are, and what one is a snapshot of',
+    failure: `The volume group of the pool cannot be read: look at it with \`sudo lvs\`. ${NOT_SNAPSHOT}`,
+    timeout: SHORT,
+    root: true,
+  },
+  lvcreate: {
+    paths: ['/usr/sbin/lvcreate', '/sbin/lvcreate'],
+    package: 'lvm2',
+    purpose: 'to take a snapshot of a volume in an LVM thin pool',
+    failure: NOT_SNAPSHOT,
+    timeout: LONG,
+    root: true,
+  },
+  lvremove: {
+    paths: ['/usr/sbin/lvremove', '/sbin/lvremove'],
+    package: 'lvm2',
+    purpose: 'to remove such a snapshot',
+    failure: LEFT,
+    timeout: LONG,
+    root: true,
+  },
+  zfs: {
+    paths: ['/usr/sbin/zfs', '/sbin/zfs'],
+    package: 'zfs',
+    purpose: 'to take a snapshot of a volume in a ZFS pool and clone it, and to remove both',
+    failure: `${NOT_SNAPSHOT} ${LEFT}`,
+    timeout: LONG,
+    root: true,
+  },
+  cp: {
+    paths: ['/usr/bin/cp', '/bin/cp'],
+    package: 'coreutils',
+    purpose: 'to copy an image in a pool of files, by reflink: the copy shares its blocks',
+    failure: NOT_SNAPSHOT,
+    timeout: LONG,
+    root: true,
+  },
+  losetup: {
+    paths: ['/usr/sbin/losetup', '/sbin/losetup'],
+    package: 'util-linux',
+    purpose:
+      'to make a block device of an image or of a volume that Qubes hides, to list such devices, and to detach them',
+    failure: `Look at \`losetup --list\`: devices may be used up. ${LEFT}`,
+    timeout: SHORT,
+    root: true,
+  },
+  mount: {
+    paths: ['/usr/bin/mount', '/bin/mount'],
+    package: 'util-linux',
+    purpose:
+      'to show the image of a temporary VM (the file alone, not what is in it) in a folder that Qubes does not hide',
+    failure: 'Nothing was restored. Try again.',
+    timeout: SHORT,
+    root: true,
+  },
+  umount: {
+    paths: ['/usr/bin/umount', '/bin/umount'],
+    package: 'util-linux',
+    purpose: 'to end that',
+    failure: LEFT,
+    timeout: SHORT,
+    root: true,
+  },
+  'qvm-block': {
+    paths: ['/usr/bin/qvm-block'],
+    package: 'qubes-core-admin-client',
+    purpose: 'to attach a block device to a disposable, to see where it is attached, and to detach it',
+    failure: `The disposable got no data. See \`qvm-block list\` and the journal of qubesd. ${LEFT}`,
+    timeout: LONG,
+    root: false,
+  },
+} as const satisfies Readonly<Record<string, Tool>>;
+
+export type ToolName = keyof typeof TOOLS;
+export const TOOL_NAMES = Object.keys(TOOLS) as readonly ToolName[];
+
+export interface RunOptions {
+  /** What this is done for, as a message begins: `VM work`. */
+  readonly subject: string;
+  /** Milliseconds, if not that of the table. */
+  readonly timeout?: number;
+  /** Bytes of stdout, if not MAX_OUTPUT. */
+  readonly maxOutput?: number;
+}
+
+/** What runs tools; all that the rest of the driver knows of it. */
+export interface ToolRunner {
+  /** Runs it to its end; answers its stdout. Throws `io`, `timeout`, `limit`; `usage` if it needs root and this is not. */
+  run(tool: ToolName, args: readonly string[], options: RunOptions): Promise<string>;
+}
+
+/** Bytes of stdout that a tool may write. */
+const MAX_OUTPUT = 4 * 1024 * 1024;
+/** Characters of a command that an error shows. */
+const MAX_SHOWN_COMMAND = 500;
+
+export class Tools implements ToolRunner {
+  readonly #paths: Readonly<Partial<Record<ToolName, string>>>;
+
+  /** `paths` stand in for programs of the table, in tests. */
+  constructor(options: { readonly paths?: Readonly<Partial<Record<ToolName, string>>> } = {}) {
+    this.#paths = options.paths ?? {};
+  }
+
+  /** See ToolRunner.run. */
+  async run(tool: ToolName, args: readonly string[], options: RunOptions): Promise<string> {
+    const { subject, timeout = TOOLS[tool].timeout, maxOutput = MAX_OUTPUT } = options;
+    const path = await this.find(tool, subject);
+    const { end, stderr } = await runProgram([path, ...args], { timeout, maxOutput });
+    if (end.kind === 'exited' && end.code === 0) return Buffer.from(end.stdout).toString('utf8');
+    const command = shown([tool, ...args].join(' ')).slice(0, MAX_SHOWN_COMMAND);
+    const said = stderr === '' ? '' : `: ${stderr}`;
+    const code = end.kind === 'timeout' ? 'timeout' : end.kind === 'too-much-output' ? 'limit' : 'io';
+    throw new BackupError(
+      code,
+      `${subject}: \`${command}\` ${describe(end, timeout, maxOutput)}${said}. ${TOOLS[tool].failure}`,
+      end.kind === 'not-started' ? { cause: end.cause } : undefined,
+    );
+  }
+
+  /** Where a tool is. For what talks with a running one; everything else calls run(). Throws `io`, `usage`. */
+  async find(tool: ToolName, subject: string): Promise<string> {
+    const replaced = this.#paths[tool];
+    if (replaced !== undefined) return replaced;
+    const { paths, package: from, root }: Tool = TOOLS[tool];
+    if (root && process.getuid?.() !== 0)
+      throw new BackupError('usage', `${subject}: ${tool} works for root only: run this with sudo`);
+    for (const path of paths) if (await isExecutable(path)) return path;
+    throw new BackupError(
+      'io',
+      `${subject}: ${tool} is not there (${paths.join(', ')}): install the package ${from} in dom0`,
+    );
+  }
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return true;
+  } catch {
+    return false; // Another place may have it; find() says so if none does.
+  }
+}
+
+function describe(end: ProgramEnd, timeout: number, maxOutput: number): string {
+  switch (end.kind) {
+    case 'not-started':
+      return `could not be started (${shown(messageOf(end.cause))})`;
+    case 'timeout':
+      return `did not end within ${timeout / 1000} s and was killed`;
+    case 'too-much-output':
+      return `wrote more than ${maxOutput} bytes and was killed`;
+    case 'exited':
+      return end.signal === null
+        ? `failed with status ${String(end.code)}`
+        : `was killed by ${shown(end.signal)}`;
+  }
+}
+
+function shown(text: string): string {
+  return escapeText(byteString(utf8(text)));
+}
