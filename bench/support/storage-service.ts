@@ -19,7 +19,7 @@ export class StorageService<ToService extends FrameTable, ToCaller extends Frame
 
   /** `home`: that of the storage VM, with its storage.toml. */
   constructor(home: string, { service, toCaller, toService }: Protocol<ToService, ToCaller>) {
-    const child = spawn(process.execPath, ['--import', '/tmp/bw/mem.mjs', join(SERVICES, `${service}.ts`)], {
+    const child = spawn(process.execPath, [join(SERVICES, `${service}.ts`)], {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: { HOME: home, PATH: '/usr/bin:/bin', QUBES_BACKUP_STORAGE_CONFIG: home },
     });
