@@ -61,8 +61,8 @@ class Demo {
     const first = await this.#backUp('Back up the VM', original);
     const [victim] = survey(this.#objects).files; // The largest object of snapshot 1.
     if (victim === undefined) throw new Error('the store holds no object');
-    const changed = this.#changeFiles(original);
-    await this.#backUpAgain(first, changed);
+    await this.#backUpUnchanged(first);
+    await this.#backUpChanged(this.#changeFiles(original));
     await this.#restore();
     await this.#tamper(victim.path);
     return this.#verdict();
@@ -162,8 +162,17 @@ class Demo {
     return added.length;
   }
 
-  async #backUpAgain(before: number, added: number): Promise<void> {
+  /** Before anything is removed: a run after that stores again what is left of packs that are mostly dead. */
+  async #backUpUnchanged(before: number): Promise<void> {
+    this.#heading('Back up again, with nothing changed');
+    this.#expect(COMPLETE, await this.#show('backup', 'work'));
+    const idle = this.#storedBytes() - before;
+    this.#judge(idle < MiB, `a second backup, with nothing changed, stored ${size(idle)}, less than 1 MiB`);
+  }
+
+  async #backUpChanged(added: number): Promise<void> {
     this.#heading('Back up again: only what changed moves');
+    const before = this.#storedBytes();
     const ended = await this.#show('backup', 'work');
     this.#expect(COMPLETE, ended);
     const moved = this.#storedBytes() - before;
@@ -174,12 +183,8 @@ class Demo {
     // One chunk is at most 2 MiB; some packs and the changed leaves of the tree come with it.
     this.#judge(
       moved < added + 8 * MiB,
-      `the second backup stored ${size(moved)}, less than 8 MiB beyond what was added`,
+      `the third backup stored ${size(moved)}, less than 8 MiB beyond what was added`,
     );
-    const again = this.#storedBytes();
-    this.#expect(COMPLETE, await this.#show('backup', 'work'));
-    const idle = this.#storedBytes() - again;
-    this.#judge(idle < MiB, `a third one, with nothing changed, stored ${size(idle)}`);
     this.#expect(COMPLETE, await this.#show('list'));
   }
 
