@@ -126,6 +126,25 @@ export const MAX_CALL_NAME = KiB - 1;
 /** One file of qrexec policy; the system's own ones are a few KiB. */
 export const MAX_POLICY_FILE = MiB;
 
+// ---- Qubes Admin API -----------------------------------------------------------------------------------
+
+/** One request with its header: qubesd closes the connection of a longer one. */
+export const MAX_ADMIN_REQUEST = 64 * KiB;
+/** One answer: all properties of a VM are some 4 KiB, a list of 16,384 VMs some 1.5 MiB. */
+export const MAX_ADMIN_ANSWER = 4 * MiB;
+/** One event with all it says. */
+export const MAX_ADMIN_EVENT = 64 * KiB;
+/** Argument of a call: names of properties, features, tags and volumes are far shorter. */
+export const MAX_ADMIN_ARGUMENT = 256;
+/** Calls of qubesd that are under way at once: it is one thread, more would only queue there. */
+export const ADMIN_CALLS_AT_ONCE = 8;
+/** Time for an answer of qubesd to what it knows or writes down at once. */
+export const ADMIN_TIMEOUT = 2 * 60_000;
+/** Time for a VM to start, with the network VMs that it needs, or to shut down. */
+export const ADMIN_START_TIMEOUT = 15 * 60_000;
+/** Time to copy or remove a volume in a pool that has no copy-on-write. */
+export const ADMIN_COPY_TIMEOUT = 6 * 3600_000;
+
 // ---- Key derivation ------------------------------------------------------------------------------------
 
 /** Floor of a passphrase slot: anything weaker offered by a store is refused. Memory in KiB. */
