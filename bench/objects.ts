@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { objectIdOf } from '../shared/ids.ts';
 import { encodeLiveList, livePrefix } from '../shared/live-list.ts';
+import { NODE_OPTIONS } from '../shared/node-options.ts';
 import { LIST_ROW, MIN_OBJECT, list, put, setRoot } from '../shared/protocol/storage.ts';
 import { TestRepository } from '../test/storagevm/fixtures.ts';
 import { StorageService, acknowledged } from './support/storage-service.ts';
@@ -97,9 +98,13 @@ async function publish(home: string, live: BigUint64Array): Promise<void> {
 
 function sweep(home: string, what: string, from: number, to: number): void {
   const child = join(import.meta.dirname, 'support/sweep-days.ts');
-  const output = execFileSync(process.execPath, [child, home, String(from), String(to)], {
-    encoding: 'utf8',
-  });
+  const output = execFileSync(
+    process.execPath,
+    [...NODE_OPTIONS.storagevm, child, home, String(from), String(to)],
+    {
+      encoding: 'utf8',
+    },
+  );
   const { longest, left, peak } = JSON.parse(output) as Record<'longest' | 'left' | 'peak', number>;
   print(
     `| ${what}: the longest day, ${left.toLocaleString('en')} left | ${longest.toFixed(1)} | ${rate(count, longest)} | ${peak.toFixed(0)} |`,

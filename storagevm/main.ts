@@ -8,7 +8,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
 import { printableText } from '../shared/service.ts';
 import { openEmbeddedStore, openStore } from './config.ts';
-import { acceptList, listRoots, listTrash, restoreRoot, status, sweepStore } from './owner.ts';
+import { acceptList, listRoots, listTrash, restoreRoot, status, sweepStore, takeOver } from './owner.ts';
 import type { Owner } from './owner.ts';
 import type { Store } from './store.ts';
 
@@ -86,6 +86,9 @@ command('accept', 'let a live list that leaves out much be applied', (store) => 
 command('restore-root', 'make an older root the newest again, with all it needs', (store, number) =>
   restoreRoot(store, owner, number),
 ).argument('<number>', 'as "roots" shows it', parseNumber);
+command('take-over', 'write to a place elsewhere that another storage VM owned', (store) =>
+  takeOver(store, owner),
+);
 command('sweep', 'apply the newest live list, and remove what was dead long enough', (store) =>
   sweepStore(store, owner),
 );

@@ -6,6 +6,7 @@ import { rootHashOf } from '../shared/ids.ts';
 import { decodeRoot } from '../shared/root.ts';
 import { SHARDS } from './back-end.ts';
 import { listShard } from './listing.ts';
+import { RemoteBackEnd } from './remote/back-end.ts';
 import type { Store } from './store.ts';
 
 const DAY = 24 * 3600;
@@ -125,6 +126,20 @@ export async function restoreRoot(store: Store, owner: Owner, number: number): P
   );
   await store.restoreRoot(number);
   owner.line(`Root ${number} is the newest again.`);
+}
+
+/** After the storage VM that wrote to a place elsewhere is gone for good: this one takes its place. */
+export async function takeOver({ backEnd }: Store, owner: Owner): Promise<void> {
+  if (!(backEnd instanceof RemoteBackEnd))
+    throw new BackupError('usage', 'the store is a folder of this VM: nobody else owns it');
+  await owner.confirm(
+    `This storage VM takes the place of the one that writes to ${backEnd.place}. Go on only if that one is gone for good: two of them can lose what the other has put. Type "take over" to go on: `,
+    'take over',
+  );
+  await backEnd.takeOver();
+  owner.line(
+    'This storage VM writes there now. Its ledger begins anew: nothing goes before another grace period.',
+  );
 }
 
 const STEPS = {

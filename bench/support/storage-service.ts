@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
+import { NODE_OPTIONS } from '../../shared/node-options.ts';
 import type { put } from '../../shared/protocol/storage.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
@@ -19,7 +20,7 @@ export class StorageService<ToService extends FrameTable, ToCaller extends Frame
 
   /** `home`: that of the storage VM, with its storage.toml. */
   constructor(home: string, { service, toCaller, toService }: Protocol<ToService, ToCaller>) {
-    const child = spawn(process.execPath, [join(SERVICES, `${service}.ts`)], {
+    const child = spawn(process.execPath, [...NODE_OPTIONS.storagevm, join(SERVICES, `${service}.ts`)], {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: { HOME: home, PATH: '/usr/bin:/bin', QUBES_BACKUP_STORAGE_CONFIG: home },
     });

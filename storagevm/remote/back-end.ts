@@ -27,6 +27,11 @@ export class RemoteBackEnd implements BackEnd {
     this.#attempts = attempts;
   }
 
+  /** For messages. */
+  get place(): string {
+    return this.#remote.place;
+  }
+
   async write(name: StoreName, bytes: Uint8Array): Promise<boolean> {
     await this.#own();
     const there = await this.#compare(name, bytes);
@@ -148,8 +153,8 @@ export class RemoteBackEnd implements BackEnd {
   #notAlone(): BackupError {
     return new BackupError(
       'store-replaced',
-      `another storage VM owns ${this.#remote.place}: only one may write there. If that one is gone for good, remove the ` +
-        'file "owner" there, and this one takes its place',
+      `another storage VM owns ${this.#remote.place}: only one may write there. If that one is gone for good, this one ` +
+        'takes its place: "qubes-backup-storage take-over" in it',
     );
   }
 

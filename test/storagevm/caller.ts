@@ -5,6 +5,7 @@ import type { ObjectId, RootHash } from '../../shared/ids.ts';
 import { objectIdFromBytes } from '../../shared/ids.ts';
 import { readU32 } from '../../shared/bytes.ts';
 import { DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
+import { NODE_OPTIONS } from '../../shared/node-options.ts';
 import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { Root } from '../../shared/root.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
@@ -35,7 +36,11 @@ export function startService(
   changes: Record<string, string> = {},
   limit?: number,
 ): Child {
-  const command = [process.execPath, join(PROJECT, 'services', 'storagevm', `${service}.ts`)];
+  const command = [
+    process.execPath,
+    ...NODE_OPTIONS.storagevm,
+    join(PROJECT, 'services', 'storagevm', `${service}.ts`),
+  ];
   const [program = '', ...args] =
     limit === undefined ? command : ['sh', '-c', `ulimit -f ${limit} && exec "$@"`, 'sh', ...command];
   return start(program, args, { cwd: home, env: { ...environment(home, service), ...changes } });

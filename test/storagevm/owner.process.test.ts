@@ -155,6 +155,14 @@ describe('qubes-backup-storage', () => {
     },
   );
 
+  test('of a folder, nothing can be taken over', async () => {
+    const { store } = await robbed();
+    expect(await owner(store, ['--yes', 'take-over'])).toMatchObject({
+      code: 2,
+      stderr: 'error: the store is a folder of this VM: nobody else owns it\n',
+    });
+  });
+
   test('has a help, and names a wrong setting', async () => {
     expect(execFileSync(COMMAND, ['--help'], { encoding: 'utf8' })).toContain('restore-root');
     const store = new AgeingStore();

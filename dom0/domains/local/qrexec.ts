@@ -7,6 +7,8 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupError, systemCode } from '../../../shared/errors.ts';
 import { MAX_CALL_NAME } from '../../../shared/limits.ts';
+import { NODE_OPTIONS } from '../../../shared/node-options.ts';
+import type { ServiceRole } from '../../../shared/node-options.ts';
 import { TOOL_ENVIRONMENT } from '../child.ts';
 import type { ServiceCall } from '../domains.ts';
 import { loadPolicy } from '../policy-parser.ts';
@@ -20,13 +22,12 @@ import { startService } from './service-process.ts';
  * What runs in a VM: `services/ROLE` and the program's part for it, nothing of the others. A VM of the user's has
  * services of its own on Qubes OS; those that stand in for them here work on a volume, as a disposable does.
  */
-const PARTS = { dvm: 'dvm', storagevm: 'storagevm', vm: 'dvm' } as const;
-export type Role = keyof typeof PARTS;
+const PARTS: Readonly<Record<ServiceRole, string>> = { dvm: 'dvm', storagevm: 'storagevm', vm: 'dvm' };
 
 /** A VM as a target of calls. */
 export interface CallTarget {
   readonly name: string;
-  readonly role: Role;
+  readonly role: ServiceRole;
   /** What policy may ask about it. */
   readonly policy: PolicyVm;
   /** What it is handed of the machine; `home` is its home folder on this machine, or undefined for a volatile one. */
@@ -98,6 +99,7 @@ export class Qrexec {
       cwd: home,
       argv: [
         sandboxed ? NODE : process.execPath,
+        ...NODE_OPTIONS[target.role],
         join(program, 'services', target.role, file),
         ...(argument === '' ? [] : [argument]),
       ],
@@ -177,7 +179,7 @@ async function findService(
 }
 
 /** Never dom0's part, and never that of another role. */
-function programBinds(program: string, role: Role, file: string): readonly Bind[] {
+function programBinds(program: string, role: ServiceRole, file: string): readonly Bind[] {
   const services = join('services', role);
   const rest = file.endsWith(PACKAGED) ? [] : ['package.json', 'node_modules', 'shared', PARTS[role]];
   const binds = [services, ...rest].map((part) => ({

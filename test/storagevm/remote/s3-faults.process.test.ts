@@ -231,7 +231,7 @@ describe('one storage VM owns a bucket', () => {
     ]) {
       const error = await rejection(attempt());
       expect(error.code).toBe('store-replaced');
-      expect(error.message).toContain('remove the file "owner"');
+      expect(error.message).toContain('qubes-backup-storage take-over');
     }
     expect(await second.read(name, MAX_OBJECT)).toEqual(bytes);
     expect(await listed(open())).toEqual([{ name, size: bytes.length }]);

@@ -12,7 +12,7 @@ import { faultProxy } from '../../support/fault-proxy.ts';
 import { program, testNeeding } from '../../support/needs.ts';
 import type { Missing } from '../../support/needs.ts';
 import { controlFrame, end } from '../../support/peers.ts';
-import { exited, isAlive, outcome, waitFor } from '../../support/processes.ts';
+import { PROJECT, exited, isAlive, outcome, run, waitFor } from '../../support/processes.ts';
 import { theRemotes } from '../../support/rclone.ts';
 import { swiftMissing, theSwift } from '../../support/swift/swift.ts';
 import { tempFolder } from '../../support/temp.ts';
@@ -20,6 +20,7 @@ import { Caller, acks, getAll, getRoot, listAll, publishRoot, putAll, startServi
 import { TestRepository, object, objects } from '../fixtures.ts';
 
 const MiB = 1 << 20;
+const OWNER = join(PROJECT, 'bin/qubes-backup-storage');
 const rcloneMissing = program('rclone') ?? program('setpriv');
 
 /** Writes settings as the owner of the storage VM with this home does. */
@@ -115,6 +116,20 @@ for (const [kind, newPlace, missing] of kinds)
         expect(await caller.hangUp()).toBe(1);
       },
     );
+
+    testNeeding(missing)('its owner lets another storage VM take the place of one that is gone', async () => {
+      const [home, second] = [tempFolder(), tempFolder()];
+      const configure = await newPlace();
+      for (const one of [home, second]) configure(one);
+      const [kept, added] = [object(), object()];
+      await putAll(home, [kept]);
+      const { code, stdout } = await run(OWNER, ['--yes', 'take-over'], {
+        env: { PATH: '/usr/bin:/bin', HOME: second, QUBES_BACKUP_STORAGE_CONFIG: second },
+      });
+      expect([code, stdout.toString()]).toEqual([0, expect.stringContaining('writes there now')]);
+      expect(await putAll(second, [kept, added])).toEqual([false, true]);
+      await expect(putAll(home, [object()])).rejects.toThrow('another storage VM');
+    });
   });
 
 describe('a service', () => {
