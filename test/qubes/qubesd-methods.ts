@@ -136,6 +136,10 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
     if (!/^[\x00-\x7f]*$/.test(payload)) throw protocolError('Feature value contains non-ASCII characters');
     if (!/^[a-zA-Z0-9_.-]+$/.test(argument)) throw protocolError('feature name contains illegal characters');
     if (!/^[\x20-\x7e]*$/.test(payload)) throw protocolError(`${argument} value contains illegal characters`);
+    if (PROHIBITED_FEATURES.includes(argument)) {
+      const message = 'changing this feature is prohibited by qubes.ext.admin.AdminExtension';
+      throw new QubesException('PermissionDenied', message);
+    }
     dest.features[argument] = payload;
     emit(dest.name, `domain-feature-set:${argument}`, { feature: argument, value: payload });
     return undefined;
@@ -300,6 +304,14 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
 };
 
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+
+/** Qubes' own notes about what is going on. Source: qubes/ext/admin.py. */
+const PROHIBITED_FEATURES = [
+  'deferred-netvm-original',
+  'preload-dispvm',
+  'preload-dispvm-completed',
+  'preload-dispvm-in-progress',
+];
 
 /** Methods that only 4.3 has. */
 const NEW_METHODS = ['admin.vm.notes.Get', 'admin.vm.notes.Set'];

@@ -16,6 +16,7 @@ import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
 import type { Vm, VolumeName } from '../domains.ts';
+import { canonicalJson, issues, parseJson } from '../json.ts';
 import { FILE_SYSTEMS, fileSystemOf } from './file-system.ts';
 import type { FileSystem } from './file-system.ts';
 import { readText, statOf } from './files.ts';
@@ -126,37 +127,11 @@ export function parseDescription(bytes: Uint8Array): {
   return { config, volumes };
 }
 
-/** JSON with sorted keys and a final newline: equal values are equal bytes. */
-export function canonicalJson(value: unknown): string {
-  const sorted = (_key: string, item: unknown): unknown =>
-    typeof item === 'object' && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : item;
-  return `${JSON.stringify(value, sorted, 1)}\n`;
-}
-
 async function readConfigFile(name: string, path: string): Promise<VmConfig> {
   const text = await readText(path, MAX_VM_CONFIG);
   const result = vmConfigSchema.safeParse(text === undefined ? {} : parseJson(text));
   if (!result.success) throw new BackupError('usage', `VM ${name}: ${path}: ${issues(result.error)}`);
   return result.data;
-}
-
-/** Undefined for what is no JSON: every schema refuses it. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-function issues(error: z.ZodError): string {
-  return error.issues
-    .slice(0, 3)
-    .map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`)
-    .join('; ');
 }
 
 /** A UUID of version 8 (RFC 9562, 5.8): the rest is a hash. */
