@@ -11,7 +11,9 @@ import { compareWithVolume } from './compare-volume.ts';
 import { LeftOut } from './comparison.ts';
 import type { Differing, Side } from './comparison.ts';
 import { ContentReader } from './content.ts';
+import type { MountedVolume } from '../shared/protocol/disposable.ts';
 import { Describer } from './describe.ts';
+import { readingDisk } from './disk.ts';
 import { Excludes } from './excludes.ts';
 import { Pages, TYPE_NAMES } from './list-entry.ts';
 import { Report, shownPath } from './restore-report.ts';
@@ -22,28 +24,44 @@ import type { Noter } from './walk.ts';
 
 type Session = ServiceSession<typeof compare>;
 type Job = ValueOf<typeof compare.toService.job>;
+/** What the snapshot is compared with, ready to be read. */
+type Other =
+  | Extract<Job['after'], { kind: 'tree' }>
+  | (Omit<Extract<Job['after'], { kind: 'volume' }>, 'volume'> & { readonly volume: MountedVolume });
+
+interface Parts {
+  readonly blobs: BlobSource;
+  readonly report: Report;
+  readonly note: Noter;
+  readonly leftOut: LeftOut;
+}
 
 /** Serves one session: takes the job, reports every difference in path order. */
 export async function compareSnapshot(session: Session): Promise<void> {
   const { value: job } = expect(await session.receive(), 'job');
   const report = new Report(session);
   const leftOut = new LeftOut();
+  const note: Noter = (code, path, detail) => report.note(code, path, detail);
   const pages = new Pages<Difference>(
     (differences) => session.send('differences', { differences }),
     ({ path }) => path.length,
   );
-  for await (const found of differences(job, receiveBlobs(session), report, leftOut))
-    await pages.add(differenceOf(found));
+  const { after } = job;
+  const compareWith = async (other: Other) => {
+    const found = differences(job.before, other, { blobs: receiveBlobs(session), report, note, leftOut });
+    for await (const one of found) await pages.add(differenceOf(one));
+  };
+  if (after.kind === 'tree') await compareWith(after);
+  else await readingDisk(after.volume, note, (volume) => compareWith({ ...after, volume }));
   await pages.flush();
   await report.finish();
   await session.send('done', { leftOut: leftOut.count });
 }
 
 async function* differences(
-  { before, after }: Job,
-  blobs: BlobSource,
-  report: Report,
-  leftOut: LeftOut,
+  before: Job['before'],
+  after: Other,
+  { blobs, report, note, leftOut }: Parts,
 ): AsyncGenerator<Differing> {
   const base = await Base.open(before, blobs);
   if (after.kind === 'tree') {
@@ -51,7 +69,6 @@ async function* differences(
     return;
   }
   report.expect(base.top);
-  const note: Noter = (code, path, detail) => report.note(code, path, detail);
   const describer = new Describer(note, mappedOwners(after.volume));
   yield* compareWithVolume({
     base,

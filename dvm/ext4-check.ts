@@ -3,20 +3,17 @@
  * private copy: what is written to it is read by nobody but this disposable.
  */
 
-import { spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import type { ByteString } from '../shared/bytes.ts';
-import { BackupError, messageOf } from '../shared/errors.ts';
-import { printableText } from '../shared/service.ts';
+import { BackupError } from '../shared/errors.ts';
+import { runProgram } from './program.ts';
+import type { ProgramResult } from './program.ts';
 import type { Noter } from './walk.ts';
 
 /** Exit status of e2fsck(8), as bits. */
 const CORRECTED = 1;
 const CORRECTED_AND_REBOOT = 2;
 const UNCORRECTED = 4;
-
-/** Bytes of e2fsck's output that are kept: it may say a line for every block. */
-const MAX_OUTPUT = 4096;
 
 /** How long one check may take: a crafted image may keep it busy for ever. Milliseconds, and per GiB of the image's data. */
 const TIMEOUT = 5 * 60_000;
@@ -52,37 +49,9 @@ function failed(output: string): BackupError {
   return new BackupError('io', `the image holds no ext4 file system that e2fsck can repair: ${output}`);
 }
 
-/** Runs e2fsck to its end; answers its exit status and the start of what it said, as printable ASCII. */
-function e2fsck(
-  options: readonly string[],
-  path: string,
-  timeout: number,
-): Promise<{ readonly status: number; readonly output: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('e2fsck', [...options, '--', path], {
-      env: { PATH: process.env['PATH'], LANG: 'C' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout,
-      killSignal: 'SIGKILL',
-    });
-    let output = '';
-    const keep = (bytes: Buffer) => {
-      if (output.length < MAX_OUTPUT) output += bytes.toString('latin1');
-    };
-    child.stdout.on('data', keep);
-    child.stderr.on('data', keep);
-    child.once('error', (cause) => {
-      const message = `cannot check an ext4 image without e2fsck (${messageOf(cause)}): install e2fsprogs, or run the backup as root`;
-      reject(new BackupError('io', message, { cause }));
-    });
-    child.once('close', (status, signal) => {
-      const said = printableText(output.slice(0, MAX_OUTPUT).replaceAll(path, 'image'));
-      if (status !== null) resolve({ status, output: said });
-      else if (signal === 'SIGKILL')
-        reject(
-          new BackupError('timeout', `e2fsck took more than ${Math.round(timeout / 1000)} s on the image`),
-        );
-      else reject(new BackupError('io', `e2fsck was ended by ${signal ?? 'nothing'} on the image: ${said}`));
-    });
-  });
+/** Runs e2fsck to its end. */
+async function e2fsck(options: readonly string[], path: string, timeout: number): Promise<ProgramResult> {
+  const missing = 'install e2fsprogs, or run the backup as root';
+  const { status, output } = await runProgram('e2fsck', [...options, '--', path], { timeout, missing });
+  return { status, output: output.replaceAll(path, 'image') };
 }

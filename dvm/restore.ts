@@ -18,6 +18,7 @@ import {
   removeDirectoryAt,
   syncFileSystem,
 } from './libc.ts';
+import { fillingDisk } from './disk.ts';
 import { PackReader } from './pack-reader.ts';
 import { Report } from './restore-report.ts';
 import { DeviceWriter } from './restore-device.ts';
@@ -37,6 +38,8 @@ export async function restoreVolume(session: Session): Promise<void> {
   const { volume, top: topNumber } = expect(await session.receive(), 'job').value;
   const report = new Report(session);
   if (volume.kind === 'blocks') await restoreDevice(session, volume.path, topNumber, report);
+  else if (volume.kind === 'disk')
+    await fillingDisk(volume.path, (folder) => restoreFolder(session, folder, topNumber, report));
   else await restoreFolder(session, volume.path, topNumber, report);
   await report.finish();
   await session.send('done', report.counts);

@@ -4,7 +4,7 @@
  */
 
 import { BackupError } from '../shared/errors.ts';
-import type { scan } from '../shared/protocol/disposable.ts';
+import type { MountedVolume, scan } from '../shared/protocol/disposable.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import type { ValueOf } from '../shared/wire/frame.ts';
@@ -15,6 +15,7 @@ import { TYPE } from './entry.ts';
 import { Excludes, skippedEntry } from './excludes.ts';
 import type { Skipped } from './excludes.ts';
 import { RecheckWindow } from './recheck.ts';
+import { readingDisk } from './disk.ts';
 import { Report } from './restore-report.ts';
 import { Base } from './scan-base.ts';
 import { FileScanner } from './scan-files.ts';
@@ -24,7 +25,7 @@ import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
 type Session = ServiceSession<typeof scan>;
-type Job = ValueOf<typeof scan.toService.job>;
+type Job = Omit<ValueOf<typeof scan.toService.job>, 'volume'> & { readonly volume: MountedVolume };
 
 /** Serves one session: takes the job, runs it, sends the result. */
 export async function scanVolume(session: Session): Promise<void> {
@@ -37,7 +38,11 @@ export async function scanVolume(session: Session): Promise<void> {
     commits.fail(failure);
   });
   const base = job.base === null ? undefined : await Base.open(job.base, blobs);
-  await new Scan(session, job, base, commits).run();
+  const report = new Report(session);
+  const note: Noter = (code, path, detail) => report.note(code, path, detail);
+  await readingDisk(job.volume, note, (volume) =>
+    new Scan(session, { ...job, volume }, base, commits, report).run(),
+  );
 }
 
 /** Hands on what comes in while the scan runs. */
@@ -98,12 +103,12 @@ class Scan {
   #nextCheckpoint: number;
   #skipped = 0;
 
-  constructor(session: Session, job: Job, base: Base | undefined, commits: Commits) {
+  constructor(session: Session, job: Job, base: Base | undefined, commits: Commits, report: Report) {
     this.#session = session;
     this.#job = job;
     this.#base = base;
     this.#commits = commits;
-    this.#report = new Report(session);
+    this.#report = report;
     const totals = totalsOf(job.volume) ?? base?.top;
     if (totals !== undefined) this.#report.expect(totals);
     const note: Noter = (code, path, detail) => this.#report.note(code, path, detail);

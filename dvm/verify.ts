@@ -2,11 +2,14 @@
  * The job of qubes.BackupVerify: the content digest of a volume, from nothing but the volume.
  */
 
-import type { verify } from '../shared/protocol/disposable.ts';
+import type { ContentDigest } from '../shared/ids.ts';
+import type { MountedVolume, verify } from '../shared/protocol/disposable.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
+import type { ValueOf } from '../shared/wire/frame.ts';
 import { ContentReader } from './content.ts';
 import { Describer } from './describe.ts';
+import { readingDisk } from './disk.ts';
 import { DigestWriter } from './digest.ts';
 import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
@@ -16,13 +19,22 @@ import { Report } from './restore-report.ts';
 import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
+type Session = ServiceSession<typeof verify>;
+type Job = Omit<ValueOf<typeof verify.toService.job>, 'volume'> & { readonly volume: MountedVolume };
+
 /** Serves one session: takes the job, reads the volume, sends its digest. */
-export async function verifyVolume(session: ServiceSession<typeof verify>): Promise<void> {
+export async function verifyVolume(session: Session): Promise<void> {
   const { value: job } = expect(await session.receive(), 'job');
   const report = new Report(session);
+  const note: Noter = (code, path, detail) => report.note(code, path, detail);
+  const digest = await readingDisk(job.volume, note, (volume) => digestOf({ ...job, volume }, report, note));
+  await report.finish();
+  await session.send('done', { digest, ...report.counts });
+}
+
+async function digestOf(job: Job, report: Report, note: Noter): Promise<ContentDigest> {
   const totals = totalsOf(job.volume);
   if (totals !== undefined) report.expect(totals);
-  const note: Noter = (code, path, detail) => report.note(code, path, detail);
   const describer = new Describer(note, mappedOwners(job.volume));
   const reader = new ContentReader(note, (position) => report.tick(position));
   const digest = new DigestWriter();
@@ -36,8 +48,7 @@ export async function verifyVolume(session: ServiceSession<typeof verify>): Prom
     report.count(item.entry);
   }
   describer.finish();
-  await report.finish();
-  await session.send('done', { digest: digest.finishFor(job.owners), ...report.counts });
+  return digest.finishFor(job.owners);
 }
 
 async function readEntry(

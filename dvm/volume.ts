@@ -1,6 +1,6 @@
 /** A volume as its entries, however it was attached. */
 
-import type { Volume } from '../shared/protocol/disposable.ts';
+import type { MountedVolume } from '../shared/protocol/disposable.ts';
 import { deviceEntries, deviceSize } from './device.ts';
 import type { Excludes, Skipped } from './excludes.ts';
 import { checkExt4 } from './ext4-check.ts';
@@ -11,7 +11,7 @@ import { walk } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** Whether the number that the kernel shows for foreign owners may be a real one. An image tells all as they are. */
-export function mappedOwners(volume: Volume): MappedOwners {
+export function mappedOwners(volume: MountedVolume): MappedOwners {
   return volume.kind === 'folder' ? overflowIdMapped() : { user: true, group: true };
 }
 
@@ -20,7 +20,7 @@ export function mappedOwners(volume: Volume): MappedOwners {
  * cannot be read goes to `note`. Throws LibcError or `io` if that is the root.
  */
 export async function entriesOf(
-  volume: Volume,
+  volume: MountedVolume,
   note: Noter,
   excludes?: Excludes,
 ): Promise<Iterable<Found | Skipped>> {
@@ -39,6 +39,6 @@ export async function entriesOf(
 export function totalsOf({
   kind,
   path,
-}: Volume): { readonly totalEntries: number; readonly totalBytes: number } | undefined {
+}: MountedVolume): { readonly totalEntries: number; readonly totalBytes: number } | undefined {
   return kind === 'blocks' ? { totalEntries: 2, totalBytes: deviceSize(path) } : undefined;
 }

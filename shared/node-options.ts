@@ -9,6 +9,6 @@ export type ServiceRole = 'dvm' | 'storagevm' | 'vm';
  */
 export const NODE_OPTIONS: Readonly<Record<ServiceRole, readonly string[]>> = {
   dvm: [],
-  storagevm: ['--max-semi-space-size=16'],
+  storagevm: ['--max-semi-space-size=8'],
   vm: [],
 };

@@ -35,12 +35,11 @@ const place = z.string().startsWith('/').max(MAX_PLACE);
 const mounted = z.strictObject({ kind: z.literal('folder'), path: place });
 /** A raw device or image, backed up as one sparse file. */
 const device = z.strictObject({ kind: z.literal('blocks'), path: place });
-export const volume = z.discriminatedUnion('kind', [
-  mounted,
-  device,
-  /** A private copy of an image with an ext4 file system, to be read without mounting it. */
-  z.strictObject({ kind: z.literal('ext4'), path: place }),
-]);
+/** A device with a file system, or to be given one, which the disposable itself mounts. */
+const disk = z.strictObject({ kind: z.literal('disk'), path: place });
+/** A private copy of an image with an ext4 file system, to be read without mounting it. */
+const ext4 = z.strictObject({ kind: z.literal('ext4'), path: place });
+export const volume = z.discriminatedUnion('kind', [mounted, device, disk, ext4]);
 
 /** What is left out of a backup. */
 export const excludeRules = z.strictObject({
@@ -173,7 +172,7 @@ export const restore = {
     ...reading,
     job: control(
       0x10,
-      z.strictObject({ volume: z.discriminatedUnion('kind', [mounted, device]), top: blobNumber }),
+      z.strictObject({ volume: z.discriminatedUnion('kind', [mounted, device, disk]), top: blobNumber }),
     ),
   },
   toCaller: {
@@ -279,5 +278,7 @@ export const exportPaths = {
 
 export type ExcludeRules = z.output<typeof excludeRules>;
 export type Volume = z.output<typeof volume>;
+/** One that can be read as it is. */
+export type MountedVolume = Exclude<Volume, z.output<typeof disk>>;
 export type ExportOutput = z.output<typeof exportOutput>;
 export type NoteCode = (typeof NOTE_CODES)[number];

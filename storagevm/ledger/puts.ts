@@ -11,21 +11,13 @@ import { randomBytes } from 'node:crypto';
 import { lstat, open, readdir, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { readU32 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
-import { idBytes, objectIdFromBytes } from '../../shared/ids.ts';
+import { idBytes } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { makeFolder, syncFolder, unless } from '../files.ts';
+import { PutRows, ROW } from './put-rows.ts';
 
-export interface PutRow {
-  readonly id: ObjectId;
-  /** Store-age in seconds. */
-  readonly at: number;
-  readonly size: number;
-}
-
-const ROW = 40;
 /** Rows read at once: 2.6 MB. */
 const ROWS_AT_ONCE = 64 * 1024;
 /** Files and rows above which it is time to read them. */
@@ -105,7 +97,7 @@ export class PutReader {
   }
 
   /** New rows of all files, at most ROWS_AT_ONCE at a time. */
-  async *rows(): AsyncGenerator<readonly PutRow[]> {
+  async *rows(): AsyncGenerator<PutRows> {
     const files = new Set(await this.#files());
     for (const file of this.#offsets.keys()) if (!files.has(file)) this.#offsets.delete(file);
     for (const file of files) yield* this.#rowsOf(file);
@@ -140,7 +132,7 @@ export class PutReader {
     return names.filter((name) => /^[0-9a-f]{16}$/.test(name)).sort();
   }
 
-  async *#rowsOf(file: string): AsyncGenerator<readonly PutRow[]> {
+  async *#rowsOf(file: string): AsyncGenerator<PutRows> {
     const handle = await unless('ENOENT', open(join(this.#folder, file), 'r'));
     if (handle === undefined) return;
     try {
@@ -152,10 +144,10 @@ export class PutReader {
           ROWS_AT_ONCE * ROW,
           at,
         );
-        const rows = decode(buffer.subarray(0, bytesRead));
-        if (rows.length === 0) return; // At the end; what is less than a row, a crash cut short before it was acknowledged.
+        const rows = new PutRows(buffer.subarray(0, bytesRead));
+        if (rows.count === 0) return; // At the end; what is less than a row, a crash cut short before it was acknowledged.
         yield rows;
-        this.#offsets.set(file, at + rows.length * ROW);
+        this.#offsets.set(file, at + rows.count * ROW);
       }
     } finally {
       await handle.close();
@@ -171,20 +163,9 @@ export class PutReader {
       const whole = Math.floor(size / ROW) * ROW;
       if (whole === 0) return 0;
       const { buffer } = await handle.read(Buffer.alloc(ROW), 0, ROW, whole - ROW);
-      return decode(buffer)[0]?.at;
+      return [...new PutRows(buffer)][0]?.at;
     } finally {
       await handle.close();
     }
   }
-}
-
-function decode(bytes: Buffer): PutRow[] {
-  const rows: PutRow[] = [];
-  for (let at = 0; at + ROW <= bytes.length; at += ROW)
-    rows.push({
-      id: objectIdFromBytes(bytes.subarray(at, at + 32)),
-      at: readU32(bytes, at + 32),
-      size: readU32(bytes, at + 36),
-    });
-  return rows;
 }

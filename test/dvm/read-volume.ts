@@ -9,10 +9,10 @@ import { TYPE } from '../../dvm/entry.ts';
 import { entriesOf, mappedOwners } from '../../dvm/volume.ts';
 import type { Noter } from '../../dvm/walk.ts';
 import { hex } from '../../shared/bytes.ts';
-import type { Volume } from '../../shared/protocol/disposable.ts';
+import type { MountedVolume } from '../../shared/protocol/disposable.ts';
 
 const [kind, path = ''] = process.argv.slice(2);
-const volume: Volume = { kind: kind === 'ext4' ? 'ext4' : 'folder', path };
+const volume: MountedVolume = { kind: kind === 'ext4' ? 'ext4' : 'folder', path };
 const lines: string[] = [];
 const notes: unknown[] = [];
 const note: Noter = (code, where, detail) => notes.push({ code, path: where, detail });

@@ -12,7 +12,7 @@ import { TreeWriter, decodeTop, encodeTop, readTree } from '../../dvm/tree.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan, verify } from '../../shared/protocol/disposable.ts';
-import type { ExcludeRules } from '../../shared/protocol/disposable.ts';
+import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
@@ -237,8 +237,18 @@ export function verifyFolder(
   command: readonly string[] = [],
   excludes: ExcludeRules | null = null,
 ): Promise<{ done: ValueOf<typeof verify.toCaller.done>; notes: Note[] }> {
+  return verifyVolume({ kind: 'folder', path: folder }, owners, command, excludes);
+}
+
+/** The same of a volume of any kind. */
+export function verifyVolume(
+  volume: Volume,
+  owners = true,
+  command: readonly string[] = [],
+  excludes: ExcludeRules | null = null,
+): Promise<{ done: ValueOf<typeof verify.toCaller.done>; notes: Note[] }> {
   const talk = async (session: Session<typeof verify.toCaller, typeof verify.toService>) => {
-    await session.send('job', { volume: { kind: 'folder', path: folder }, owners, excludes });
+    await session.send('job', { volume, owners, excludes });
     const notes: Note[] = [];
     for (;;) {
       const message = await session.receive();

@@ -48,12 +48,14 @@ const NOTHING_READ = { changedFiles: 0, readBytes: 0, recheckedBytes: 0, recheck
 
 async function readAndLie(session: ServiceSession<typeof scan>, lie: Lie): Promise<void> {
   const { value: job } = expect(await session.receive(), 'job');
+  const { volume } = job;
+  if (volume.kind === 'disk') throw new Error('only the local driver has a lying reader');
   const ignore = () => undefined;
-  const describer = new Describer(ignore, mappedOwners(job.volume));
+  const describer = new Describer(ignore, mappedOwners(volume));
   const reader = new ContentReader(ignore, () => undefined);
   const output = new ScanOutput(session, { firstNumber: job.firstNumber, compress: true, base: undefined });
   const honest = new DigestWriter();
-  for (const found of await entriesOf(job.volume, ignore)) {
+  for (const found of await entriesOf(volume, ignore)) {
     if (found.type === TYPE.skipped) continue;
     const entry = describer.describe(found);
     if (entry === undefined) continue;

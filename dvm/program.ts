@@ -1,0 +1,52 @@
+/** Programs of the disposable's template, run to their end: no shell, a clean environment, and a bound on all they do. */
+
+import { spawn } from 'node:child_process';
+import { BackupError, messageOf } from '../shared/errors.ts';
+import { printableText } from '../shared/service.ts';
+
+const DEFAULT_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Bytes of output that are kept: e2fsck may say a line for every block. */
+const MAX_OUTPUT = 4096;
+
+export interface ProgramResult {
+  readonly status: number;
+  /** The start of what it wrote to stdout and stderr, as printable ASCII. */
+  readonly output: string;
+}
+
+/**
+ * Runs `program`; `timeout` in milliseconds, `missing` is what to do if it is not there. Throws `io` if it cannot be run or was
+ * ended by a signal, `timeout`.
+ */
+export function runProgram(
+  program: string,
+  args: readonly string[],
+  options: { readonly timeout: number; readonly missing: string },
+): Promise<ProgramResult> {
+  const { timeout, missing } = options;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      env: { PATH: process.env['PATH'] ?? DEFAULT_PATH, LANG: 'C' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout,
+      killSignal: 'SIGKILL',
+    });
+    let output = '';
+    const keep = (bytes: Buffer) => {
+      if (output.length < MAX_OUTPUT) output += bytes.toString('latin1');
+    };
+    child.stdout.on('data', keep);
+    child.stderr.on('data', keep);
+    child.once('error', (cause) => {
+      reject(new BackupError('io', `cannot run ${program} (${messageOf(cause)}): ${missing}`, { cause }));
+    });
+    child.once('close', (status, signal) => {
+      const said = printableText(output.slice(0, MAX_OUTPUT).trim());
+      if (status !== null) resolve({ status, output: said });
+      else if (signal === 'SIGKILL')
+        reject(new BackupError('timeout', `${program} took more than ${Math.round(timeout / 1000)} s`));
+      else reject(new BackupError('io', `${program} was ended by ${signal ?? 'nothing'}: ${said}`));
+    });
+  });
+}
