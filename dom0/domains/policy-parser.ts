@@ -3,13 +3,10 @@
  * `service +argument|* source target action [parameter=value…]`, comments on lines of their own. Fail closed:
  * one error in any file is an error of the whole policy, named by file and line, and then nothing is allowed.
  *
- * Narrower than Qubes in two points, both towards refusal: `!include` directives and `uuid:` names are errors.
+ * Narrower than Qubes in one point, towards refusal: `uuid:` names are errors. Directives are those of policy-loader.ts.
  */
 
-import { lstat, readFile, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { BackupError, messageOf } from '../../shared/errors.ts';
-import { MAX_POLICY_FILE } from '../../shared/limits.ts';
+import { BackupError } from '../../shared/errors.ts';
 
 /** What a source or target column, or a redirection, stands for. */
 export type Token =
@@ -35,7 +32,6 @@ export interface Rule {
   readonly where: string;
 }
 
-const FILE_NAME = /^[0-9a-z_.-]+$/;
 const SERVICE = /^[A-Za-z0-9._-]+$/;
 const ARGUMENT = /^\+[A-Za-z0-9._+-]*$/;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
@@ -76,46 +72,8 @@ const PARAMETERS = {
   ask: new Set(['target', 'default_target', 'user', 'notify', 'autostart']),
 } as const;
 
-/**
- * Reads all `*.policy` files of `folder` in the order of their names. Throws `policy-denied`, because a policy that
- * cannot be read allows nothing.
- */
-export async function loadPolicy(folder: string): Promise<readonly Rule[]> {
-  const rules: Rule[] = [];
-  try {
-    const names = (await readdir(folder)).filter((name) => name.endsWith('.policy') && !name.startsWith('.'));
-    for (const name of names.sort()) {
-      const path = join(folder, name);
-      if (!FILE_NAME.test(name))
-        throw syntaxError(path, 'the file name has other than lower-case letters, digits, "_.-"');
-      if ((await lstat(path)).size > MAX_POLICY_FILE) throw syntaxError(path, 'the file is too large');
-      rules.push(...parsePolicy(await readFile(path, 'utf8'), path));
-    }
-  } catch (cause) {
-    if (cause instanceof BackupError) throw cause;
-    throw new BackupError(
-      'policy-denied',
-      `the policy in ${folder} cannot be read, so every call is denied: ${messageOf(cause)}`,
-      {
-        cause,
-      },
-    );
-  }
-  return rules;
-}
-
-/** The rules of one file. `file` is for messages. Throws `policy-denied` at the first error. */
-export function parsePolicy(text: string, file: string): readonly Rule[] {
-  const rules: Rule[] = [];
-  text.split('\n').forEach((line, index) => {
-    const trimmed = line.trim();
-    if (trimmed !== '' && !trimmed.startsWith('#')) rules.push(parseRule(trimmed, `${file}:${index + 1}`));
-  });
-  return rules;
-}
-
-function parseRule(line: string, where: string): Rule {
-  if (line.startsWith('!')) throw syntaxError(where, 'directives are not supported');
+/** One rule; `where` is for messages. Throws `policy-denied`. */
+export function parseRule(line: string, where: string): Rule {
   const [service, argument, source, target, action, ...parameters] = line.split(/\s+/);
   if (
     service === undefined ||
@@ -124,13 +82,13 @@ function parseRule(line: string, where: string): Rule {
     target === undefined ||
     action === undefined
   ) {
-    throw syntaxError(where, 'a rule has five columns: service, argument, source, target, action');
+    throw policyError(where, 'a rule has five columns: service, argument, source, target, action');
   }
   if (service !== '*' && !SERVICE.test(service))
-    throw syntaxError(where, `${quote(service)} is no service name`);
+    throw policyError(where, `${quote(service)} is no service name`);
   if (argument !== '*' && !ARGUMENT.test(argument))
-    throw syntaxError(where, `${quote(argument)} is neither * nor +argument`);
-  if (service === '*' && argument !== '*') throw syntaxError(where, 'service * takes only argument *');
+    throw policyError(where, `${quote(argument)} is neither * nor +argument`);
+  if (service === '*' && argument !== '*') throw policyError(where, 'service * takes only argument *');
   const targetToken = parseToken(target, TARGETS, 'target', where);
   return {
     service: service === '*' ? undefined : service,
@@ -145,7 +103,7 @@ function parseRule(line: string, where: string): Rule {
 function parseToken(text: string, allowed: ReadonlySet<Token['kind']>, column: string, where: string): Token {
   const token = tokenOf(text);
   if (token === undefined || !allowed.has(token.kind))
-    throw syntaxError(where, `${quote(text)} is no ${column}`);
+    throw policyError(where, `${quote(text)} is no ${column}`);
   return token;
 }
 
@@ -162,14 +120,14 @@ function tokenOf(text: string): Token | undefined {
 
 function parseAction(kind: string, texts: readonly string[], target: Token, where: string): Action {
   if (kind !== 'allow' && kind !== 'ask' && kind !== 'deny')
-    throw syntaxError(where, `${quote(kind)} is no action`);
+    throw policyError(where, `${quote(kind)} is no action`);
   const parameters = parseParameters(kind, texts, where);
   const redirection = parseRedirection(parameters.get('target'), where);
   const fallback = parseRedirection(parameters.get('default_target'), where);
   const user = parameters.get('user');
-  if (user === '') throw syntaxError(where, 'user= is empty');
+  if (user === '') throw policyError(where, 'user= is empty');
   if (kind !== 'deny' && target.kind === 'default' && redirection === undefined && fallback === undefined) {
-    throw syntaxError(
+    throw policyError(
       where,
       `${kind} for @default needs target=${kind === 'ask' ? ' or default_target=' : ''}`,
     );
@@ -187,11 +145,11 @@ function parseParameters(
     const at = text.indexOf('=');
     const name = text.slice(0, at);
     const value = text.slice(at + 1);
-    if (at < 1) throw syntaxError(where, `${quote(text)} is no parameter=value`);
-    if (!PARAMETERS[kind].has(name)) throw syntaxError(where, `${kind} takes no parameter ${quote(name)}`);
-    if (parameters.has(name)) throw syntaxError(where, `parameter ${name} is given twice`);
+    if (at < 1) throw policyError(where, `${quote(text)} is no parameter=value`);
+    if (!PARAMETERS[kind].has(name)) throw policyError(where, `${kind} takes no parameter ${quote(name)}`);
+    if (parameters.has(name)) throw policyError(where, `parameter ${name} is given twice`);
     if ((name === 'notify' || name === 'autostart') && value !== 'yes' && value !== 'no') {
-      throw syntaxError(where, `${name}= is yes or no`);
+      throw policyError(where, `${name}= is yes or no`);
     }
     parameters.set(name, value);
   }
@@ -206,6 +164,7 @@ function quote(text: string): string {
   return JSON.stringify(text.slice(0, 80));
 }
 
-function syntaxError(where: string, what: string): BackupError {
+/** An error in a policy. */
+export function policyError(where: string, what: string): BackupError {
   return new BackupError('policy-denied', `${where}: ${what}; a policy with an error denies every call`);
 }

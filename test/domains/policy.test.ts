@@ -2,7 +2,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loadPolicy, parsePolicy } from '../../dom0/domains/policy-parser.ts';
+import { loadPolicy, loadPolicyOf } from '../../dom0/domains/policy-loader.ts';
+import { parseRule } from '../../dom0/domains/policy-parser.ts';
+import type { Rule } from '../../dom0/domains/policy-parser.ts';
 import { evaluatePolicy } from '../../dom0/domains/policy.ts';
 import type { PolicyRequest, PolicyVm } from '../../dom0/domains/policy.ts';
 import { isBackupError } from '../../shared/errors.ts';
@@ -17,6 +19,14 @@ const VMS: Readonly<Record<string, PolicyVm>> = {
   plain: { klass: 'AppVM', tags: ['base'] },
 };
 const system = (name: string) => VMS[name];
+
+/** The rules of a text without directives. */
+function parsePolicy(text: string, file: string): readonly Rule[] {
+  return text.split('\n').flatMap((line, index) => {
+    const trimmed = line.trim();
+    return trimmed === '' || trimmed.startsWith('#') ? [] : [parseRule(trimmed, `${file}:${index + 1}`)];
+  });
+}
 
 /** The call `SOURCE TARGET`, with service `s` and no argument unless said. */
 function request(call: string, more: Partial<PolicyRequest> = {}): PolicyRequest {
@@ -281,6 +291,64 @@ describe('a folder of policy', () => {
     ]) {
       await expect(loadPolicy(folder)).rejects.toMatchObject({ code: 'policy-denied' });
     }
+  });
+
+  test('what a file includes counts where it does', async () => {
+    const folder = folderOf({
+      '10-a.policy': '!include include/one\n!include-service s +x include/service\ns * a b allow',
+      '20-b.policy': '!include-dir more',
+    });
+    for (const name of ['include', 'more']) mkdirSync(join(folder, name));
+    writeFileSync(join(folder, 'include/one'), '# comment\n!include include/two\nt + a b allow');
+    writeFileSync(join(folder, 'include/two'), 'u + a b deny');
+    writeFileSync(join(folder, 'include/service'), '$adminvm @anyvm allow,user=root\n@anyvm @anyvm deny');
+    writeFileSync(join(folder, 'more/2.policy'), 'w + a b deny');
+    writeFileSync(join(folder, 'more/1.policy'), 'v + a b deny');
+    const rules = await loadPolicy(folder);
+    expect(rules.map(({ service }) => service)).toEqual(['u', 't', 's', 's', 's', 'v', 'w']);
+    expect(rules[2]).toMatchObject({ argument: '+x', source: { kind: 'adminvm' }, action: { user: 'root' } });
+  });
+
+  test.each([
+    ['a file that includes itself', '!include 10-a.policy'],
+    ['a file that is not there', '!include none'],
+    ['a folder that is not there', '!include-dir none'],
+    ['an unknown directive', '!other x'],
+    ['a directive with too much', '!include a b'],
+    ['a directive with too little', '!include-service s +'],
+  ])('%s denies everything', async (_what, text) => {
+    const loading = loadPolicy(folderOf({ '10-a.policy': text }));
+    await expect(loading).rejects.toMatchObject({ code: 'policy-denied' });
+  });
+
+  test('a file of an earlier folder replaces one of a later, and one may be missing', async () => {
+    const [first, second] = [
+      folderOf({ '20-a.policy': 's + a b deny' }),
+      folderOf({ '20-a.policy': 's + a b allow', '10-b.policy': 't + a b allow' }),
+    ];
+    const folders = [join(first, 'none'), first, second];
+    const rules = await loadPolicyOf({ folders });
+    expect(rules.map(({ service, action }) => `${service ?? ''} ${action.kind}`)).toEqual([
+      't allow',
+      's deny',
+    ]);
+  });
+
+  test('what has a file of the old format is denied, if that is brought in', async () => {
+    const legacy = folderOf({ s: 'anything', 't+x': 'anything' });
+    const text = 's + work vault allow\n!compat-4.0\ns * work vault allow\nt * work vault allow';
+    const rules = await loadPolicyOf({ folders: [folderOf({ '10-a.policy': text })], legacy });
+    const answer = (service: string, argument: string) => {
+      try {
+        return evaluatePolicy(rules, request('work vault', { service, argument }), system).target;
+      } catch (error) {
+        return isBackupError(error) ? error.message : '';
+      }
+    };
+    expect(answer('s', '')).toBe('vault');
+    expect(answer('s', 'y')).toMatch(/of a format that is not read/);
+    expect(answer('t', 'x')).toMatch(/of a format that is not read/);
+    expect(answer('t', 'y')).toBe('vault');
   });
 
   test('a folder named like a file of policy denies everything', async () => {

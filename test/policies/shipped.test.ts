@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { loadPolicy } from '../../dom0/domains/policy-parser.ts';
+import { loadPolicy } from '../../dom0/domains/policy-loader.ts';
 import { evaluatePolicy } from '../../dom0/domains/policy.ts';
 import type { PolicyVm } from '../../dom0/domains/policy.ts';
 

@@ -11,7 +11,7 @@ import { NODE_OPTIONS } from '../../../shared/node-options.ts';
 import type { ServiceRole } from '../../../shared/node-options.ts';
 import { TOOL_ENVIRONMENT } from '../child.ts';
 import type { ServiceCall } from '../domains.ts';
-import { loadPolicy } from '../policy-parser.ts';
+import { loadPolicy } from '../policy-loader.ts';
 import { evaluatePolicy } from '../policy.ts';
 import type { PolicyVm } from '../policy.ts';
 import type { Bind, Capability, SandboxSpec } from './sandbox-spec.ts';
