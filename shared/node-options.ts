@@ -4,11 +4,11 @@
 export type ServiceRole = 'dvm' | 'storagevm' | 'vm';
 
 /**
- * Options of Node.js. A storage VM's service has many small objects in flight, for which V8 would let its young generation grow
- * to 128 MiB: all of its garbage of a minute, and most of what the process may take in all.
+ * Options of Node.js, sizes in MiB. A storage VM's service has many small objects in flight, for which V8 would let its young
+ * generation grow to 128 MiB, and collects the old one the more often the less it may take: a million objects need 30 MiB of it.
  */
 export const NODE_OPTIONS: Readonly<Record<ServiceRole, readonly string[]>> = {
   dvm: [],
-  storagevm: ['--max-semi-space-size=8'],
+  storagevm: ['--max-semi-space-size=4', '--max-old-space-size=128'],
   vm: [],
 };

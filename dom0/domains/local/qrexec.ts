@@ -6,17 +6,17 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupError, systemCode } from '../../../shared/errors.ts';
-import { MAX_CALL_NAME } from '../../../shared/limits.ts';
 import { NODE_OPTIONS } from '../../../shared/node-options.ts';
 import type { ServiceRole } from '../../../shared/node-options.ts';
 import { TOOL_ENVIRONMENT } from '../child.ts';
+import { checkCallName } from '../call-name.ts';
 import type { ServiceCall } from '../domains.ts';
 import { loadPolicy } from '../policy-loader.ts';
 import { evaluatePolicy } from '../policy.ts';
+import { startService } from '../service-process.ts';
 import type { PolicyVm } from '../policy.ts';
 import type { Bind, Capability, SandboxSpec } from './sandbox-spec.ts';
 import type { Sandboxes } from './sandbox.ts';
-import { startService } from './service-process.ts';
 
 /**
  * What runs in a VM: `services/ROLE` and the program's part for it, nothing of the others. A VM of the user's has
@@ -43,9 +43,6 @@ export interface CallTarget {
   readonly config?: Readonly<Record<string, string>>;
 }
 
-const SERVICE = /^[A-Za-z0-9._][A-Za-z0-9._-]*$/;
-const ARGUMENT = /^[A-Za-z0-9._+-]*$/;
-
 /** In a sandbox the program is here, and only here. */
 const PROGRAM = '/opt/qubes-backup';
 const NODE = '/opt/node';
@@ -71,7 +68,7 @@ export class Qrexec {
    * such service) or `sandbox`.
    */
   async call(target: CallTarget, service: string, argument = ''): Promise<ServiceCall> {
-    checkNames(service, argument);
+    checkCallName(service, argument);
     await this.#checkPolicy(target, service, argument);
     return this.run(target, service, argument);
   }
@@ -134,21 +131,6 @@ export class Qrexec {
         `${permission.where} redirects ${service} elsewhere; calls from dom0 are not redirected`,
       );
     }
-  }
-}
-
-function checkNames(service: string, argument: string): void {
-  if (!SERVICE.test(service) || !ARGUMENT.test(argument)) {
-    throw new BackupError(
-      'usage',
-      `${JSON.stringify(`${service}+${argument}`.slice(0, 80))} is no qrexec service and argument`,
-    );
-  }
-  if (service.length + 1 + argument.length > MAX_CALL_NAME) {
-    throw new BackupError(
-      'usage',
-      `${service.slice(0, 80)}: service and argument are longer than ${MAX_CALL_NAME} bytes`,
-    );
   }
 }
 

@@ -5,7 +5,7 @@
 
 import { access, constants } from 'node:fs/promises';
 import { escapeText, byteString, utf8 } from '../../../../shared/bytes.ts';
-import { BackupError, messageOf } from '../../../../shared/errors.ts';
+import { BackupError, isBackupError, messageOf } from '../../../../shared/errors.ts';
 import { runProgram } from '../../run-program.ts';
 import type { ProgramEnd } from '../../run-program.ts';
 
@@ -108,6 +108,22 @@ export const TOOLS = {
     timeout: LONG,
     root: false,
   },
+  'qrexec-client': {
+    paths: ['/usr/bin/qrexec-client', '/usr/lib/qubes/qrexec-client'],
+    package: 'qubes-core-qrexec-dom0',
+    purpose: 'to call a service of a VM',
+    failure: 'The session with that VM is over, and the run says what it means for the backup.',
+    timeout: LONG,
+    root: false,
+  },
+  'qrexec-policy-exec': {
+    paths: ['/usr/bin/qrexec-policy-exec', '/usr/lib/qubes/qrexec-policy-exec'],
+    package: 'qubes-core-qrexec-dom0',
+    purpose: 'to ask the policy before each call, with `--just-evaluate`',
+    failure: 'Where it is not there or does not work, the files of the policy are read instead.',
+    timeout: SHORT,
+    root: false,
+  },
 } as const satisfies Readonly<Record<string, Tool>>;
 
 export type ToolName = keyof typeof TOOLS;
@@ -128,12 +144,27 @@ export interface ToolRunner {
   run(tool: ToolName, args: readonly string[], options: RunOptions): Promise<string>;
 }
 
+/** What asks tools that answer by their exit status. */
+export interface ToolAsker {
+  /**
+   * True for status 0, false for 1 without a word on stderr; undefined if the tool is not there, or anything else came of it.
+   * Throws `timeout`.
+   */
+  ask(tool: ToolName, args: readonly string[], options: RunOptions): Promise<boolean | undefined>;
+}
+
+/** What finds tools that are talked with while they run. */
+export interface ToolFinder {
+  /** The path of a tool. Throws `io`, `usage`. */
+  find(tool: ToolName, subject: string): Promise<string>;
+}
+
 /** Bytes of stdout that a tool may write. */
 const MAX_OUTPUT = 4 * 1024 * 1024;
 /** Characters of a command that an error shows. */
 const MAX_SHOWN_COMMAND = 500;
 
-export class Tools implements ToolRunner {
+export class Tools implements ToolRunner, ToolAsker, ToolFinder {
   readonly #paths: Readonly<Partial<Record<ToolName, string>>>;
 
   /** `paths` stand in for programs of the table, in tests. */
@@ -157,6 +188,19 @@ export class Tools implements ToolRunner {
     );
   }
 
+  /** See ToolAsker.ask. */
+  async ask(tool: ToolName, args: readonly string[], options: RunOptions): Promise<boolean | undefined> {
+    const { subject, timeout = TOOLS[tool].timeout, maxOutput = MAX_OUTPUT } = options;
+    const path = await this.find(tool, subject).catch(undefinedIfIo);
+    if (path === undefined) return undefined;
+    const { end, stderr } = await runProgram([path, ...args], { timeout, maxOutput });
+    if (end.kind === 'timeout')
+      throw new BackupError('timeout', `${subject}: ${tool} ${describe(end, timeout, maxOutput)}`);
+    if (end.kind !== 'exited') return undefined;
+    if (end.code === 1 && stderr === '') return false;
+    return end.code === 0 ? true : undefined;
+  }
+
   /** Where a tool is. For what talks with a running one; everything else calls run(). Throws `io`, `usage`. */
   async find(tool: ToolName, subject: string): Promise<string> {
     const replaced = this.#paths[tool];
@@ -170,6 +214,10 @@ export class Tools implements ToolRunner {
       `${subject}: ${tool} is not there (${paths.join(', ')}): install the package ${from} in dom0`,
     );
   }
+}
+
+function undefinedIfIo(error: unknown): undefined {
+  if (!isBackupError(error, 'io')) throw error;
 }
 
 async function isExecutable(path: string): Promise<boolean> {

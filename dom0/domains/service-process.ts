@@ -4,10 +4,10 @@
  */
 
 import { once } from 'node:events';
-import { BackupError, messageOf } from '../../../shared/errors.ts';
-import { streamIo } from '../../../shared/wire/io.ts';
-import { keepStderr, killGroup, spawnDetached } from '../child.ts';
-import type { ServiceCall } from '../domains.ts';
+import { BackupError, messageOf } from '../../shared/errors.ts';
+import { streamIo } from '../../shared/wire/io.ts';
+import { keepStderr, killGroup, spawnDetached } from './child.ts';
+import type { ServiceCall } from './domains.ts';
 
 /**
  * Starts `command`. Throws `sandbox` if the program cannot be run at all; what happens later is told by

@@ -1,0 +1,61 @@
+/**
+ * A stand-in for qrexec-client and the agents of VMs: `qrexec-client.ts FOLDER ARGUMENT...`. FOLDER/VM/ is the root of a VM that
+ * runs, with its services in usr/local/etc/qubes-rpc and etc/qubes-rpc, and home/user. Refuses every command line but that of
+ * a call from dom0 with a connect timeout; keeps the contract of a service (qubes.md): lookup, argv, environment, home, stdio, status.
+ */
+
+import { spawn } from 'node:child_process';
+import { accessSync, appendFileSync, constants, existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** What qrexec itself exits with. */
+const TROUBLE = 125;
+const NO_SUCH_SERVICE = 127;
+
+const [root = '', ...args] = process.argv.slice(2);
+appendFileSync(join(root, 'calls'), `${args.join(' ')}\n`);
+
+function fail(status: number, text: string): never {
+  process.stderr.write(`qrexec-client: ${text}\n`);
+  process.exit(status);
+}
+
+const [d, vm = '', w, seconds = '', dashes, command = '', ...more] = args;
+const parsed = /^DEFAULT:QUBESRPC ([A-Za-z0-9._-]+)\+([A-Za-z0-9._+-]*) dom0$/.exec(command);
+if (d !== '-d' || w !== '-w' || dashes !== '--' || more.length > 0 || !/^[1-9]\d*$/.test(seconds))
+  fail(1, `not a command line of ours: ${args.join(' ')}`);
+if (parsed === null) fail(TROUBLE, `no service call: ${command}`);
+const [, service = '', argument = ''] = parsed;
+const home = join(root, vm, 'home/user');
+if (!existsSync(home)) fail(TROUBLE, `connect to the daemon of ${vm}: No such file or directory`);
+
+const folders = ['usr/local/etc/qubes-rpc', 'etc/qubes-rpc'].map((folder) => join(root, vm, folder));
+const file = [`${service}+${argument}`, service]
+  .flatMap((name) => folders.map((folder) => join(folder, name)))
+  .find(isExecutable);
+if (file === undefined) process.exit(NO_SUCH_SERVICE);
+
+// Its own descriptors are sockets of dom0's, and so are the service's; what is left is who waits.
+const child = spawn(file, argument === '' ? [] : [argument], {
+  cwd: home,
+  stdio: 'inherit',
+  env: {
+    HOME: home,
+    PATH: '/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin',
+    QREXEC_REMOTE_DOMAIN: 'dom0',
+    QREXEC_SERVICE_FULL_NAME: `${service}+${argument}`,
+    QREXEC_SERVICE_ARGUMENT: argument,
+    QREXEC_AGENT_PID: String(process.pid),
+    QREXEC_REQUESTED_TARGET_TYPE: '',
+  },
+});
+child.once('close', (code, signal) => process.exit(code ?? (signal === null ? TROUBLE : 128 + 9)));
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
