@@ -5,7 +5,7 @@ export type ServiceRole = 'dvm' | 'storagevm' | 'vm';
 
 /**
  * Options of Node.js, sizes in MiB. A storage VM's service has many small objects in flight, for which V8 would let its young
- * generation grow to 128 MiB, and collects the old one the more often the less it may take: a million objects need 30 MiB of it.
+ * generation grow to 128 MiB, and collects the old one the more often the less it may take.
  */
 export const NODE_OPTIONS: Readonly<Record<ServiceRole, readonly string[]>> = {
   dvm: [],
