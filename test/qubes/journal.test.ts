@@ -137,6 +137,19 @@ describe('cleanUp', () => {
     expect(await journalIn(folder, [kind]).cleanUp()).toEqual(['cannot remove b']);
   });
 
+  it('names what the system refuses, and goes on', async () => {
+    const { kind } = world();
+    const folder = tempFolder();
+    const refused: StepKind<{ thing: string }> = {
+      ...kind,
+      undo: () => Promise.reject(Object.assign(new Error('EBUSY: busy'), { code: 'EBUSY' })),
+    };
+    await journalIn(folder, [refused]).begin().write(refused, { thing: 'a' });
+    expect(await journalIn(folder, [refused]).cleanUp()).toEqual(['cannot undo the step thing: EBUSY: busy']);
+    const mistaken = { ...kind, undo: () => Promise.reject(new TypeError('a mistake')) };
+    await expect(journalIn(folder, [mistaken]).cleanUp()).rejects.toThrow(TypeError);
+  });
+
   it('says so of what it does not know, cannot read, or did not write, and touches none of it', async () => {
     const { kind, things } = world();
     const folder = tempFolder();

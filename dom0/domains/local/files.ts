@@ -1,12 +1,12 @@
 /** Small durable file operations of the local driver. */
 
 import { randomBytes } from 'node:crypto';
-import type { BigIntStats } from 'node:fs';
-import { lstat, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
+import { BackupError, messageOf } from '../../../shared/errors.ts';
 import { runProgram } from '../run-program.ts';
 import type { ProgramEnd } from '../run-program.ts';
+import { statOf } from '../stat.ts';
 
 /** Bytes. The tools used here say next to nothing. */
 const MAX_TOOL_OUTPUT = 1024 * 1024;
@@ -37,16 +37,6 @@ export async function syncFolder(folder: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
-  }
-}
-
-/** What `path` itself is, or undefined if there is nothing. Symlinks are not followed. */
-export async function statOf(path: string): Promise<BigIntStats | undefined> {
-  try {
-    return await lstat(path, { bigint: true });
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }
 

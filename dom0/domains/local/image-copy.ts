@@ -6,19 +6,23 @@
  * time: that of a running VM's image is not of one moment.
  */
 
-import { chmod, constants, copyFile, statfs } from 'node:fs/promises';
+import { chmod, constants, copyFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { BackupError, systemCode } from '../../../shared/errors.ts';
+import { systemCode } from '../../../shared/errors.ts';
 import type { VmName } from '../../../shared/ids.ts';
-import { runTool, statOf } from './files.ts';
+import { checkRoom } from '../stat.ts';
+import { runTool } from './files.ts';
 
 /** What ioctl_ficlone(2) answers where the two files cannot share blocks. */
 const CANNOT_SHARE = ['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'ENOTTY', 'EXDEV', 'EINVAL'];
 
+const MORE_ROOM =
+  'make room there, or move the home to a file system with reflinks (btrfs, xfs), where copies share blocks';
+
 /** Copies the image of VM `name`. Throws `store-full` before a copy that would not fit. */
 export async function copyImage(name: VmName, image: string, copy: string): Promise<void> {
   if (!(await shareBlocks(image, copy))) {
-    await checkRoom(name, image, dirname(copy));
+    await checkRoom(`VM ${name}`, image, dirname(copy), MORE_ROOM);
     await runTool('cp', ['--reflink=never', '--sparse=always', '--', image, copy]);
   }
   await chmod(copy, 0o600); // Whatever the image's: the copy is written.
@@ -33,16 +37,4 @@ async function shareBlocks(image: string, copy: string): Promise<boolean> {
     if (CANNOT_SHARE.includes(systemCode(error) ?? '')) return false;
     throw error;
   }
-}
-
-/** A copy takes at most what the image occupies. Throws `store-full`. */
-async function checkRoom(name: VmName, image: string, folder: string): Promise<void> {
-  const needed = Number((await statOf(image))?.blocks ?? 0n) * 512;
-  const { bavail, bsize } = await statfs(folder);
-  if (needed <= bavail * bsize) return;
-  throw new BackupError(
-    'store-full',
-    `VM ${name}: a copy of its image may take ${needed} bytes, and ${folder} has ${bavail * bsize} left: ` +
-      'make room there, or move the home to a file system with reflinks (btrfs, xfs), where copies share blocks',
-  );
 }

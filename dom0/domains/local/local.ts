@@ -30,7 +30,8 @@ import type {
   VolumeSnapshot,
 } from '../domains.ts';
 import { LocalDisposable } from './disposable.ts';
-import { removeTree, statOf } from './files.ts';
+import { statOf } from '../stat.ts';
+import { removeTree } from './files.ts';
 import { Qrexec } from './qrexec.ts';
 import type { CallTarget } from './qrexec.ts';
 import type { Bind, Capability, SandboxMode } from './sandbox-spec.ts';

@@ -17,9 +17,10 @@ import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
 import type { VolumeShape } from '../domains.ts';
 import { canonicalJson } from '../json.ts';
+import { statOf } from '../stat.ts';
 import { makeImage } from './file-system.ts';
 import type { FileSystem } from './file-system.ts';
-import { readText, removeTree, runTool, statOf, syncFolder, writeDurably } from './files.ts';
+import { readText, removeTree, runTool, syncFolder, writeDurably } from './files.ts';
 import { parseDescription, readVm, vmConfigSchema } from './vms.ts';
 import type { LocalVolume } from './vms.ts';
 

@@ -19,7 +19,8 @@ import type { Vm, VolumeName } from '../domains.ts';
 import { canonicalJson, issues, parseJson } from '../json.ts';
 import { FILE_SYSTEMS, fileSystemOf } from './file-system.ts';
 import type { FileSystem } from './file-system.ts';
-import { readText, statOf } from './files.ts';
+import { statOf } from '../stat.ts';
+import { readText } from './files.ts';
 
 /** vm.json. Unknown fields travel with the backup untouched (R25). */
 export const vmConfigSchema = z.looseObject({

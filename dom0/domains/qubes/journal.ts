@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { BackupError, isBackupError } from '../../../shared/errors.ts';
+import { BackupError, isBackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from '../../state/files.ts';
 
 /** What undoing found. */
@@ -227,7 +227,12 @@ export class Transaction {
       return await this.#backing.undo(step);
     } catch (error) {
       this.#backing.abandon();
-      throw isBackupError(error) ? new RollBackError(lines, error) : error;
+      if (isBackupError(error)) throw new RollBackError(lines, error);
+      if (systemCode(error) === undefined) throw error; // A mistake of this program.
+      const refused = new BackupError('io', `cannot undo the step ${step.kind}: ${messageOf(error)}`, {
+        cause: error,
+      });
+      throw new RollBackError(lines, refused);
     }
   }
 

@@ -4,7 +4,8 @@
  */
 
 import { access, constants } from 'node:fs/promises';
-import { escapeText, byteString, utf8 } from '../../../../shared/bytes.ts';
+import type { z } from 'zod';
+import { byteString, escapeText, utf8 } from '../../../../shared/bytes.ts';
 import { BackupError, isBackupError, messageOf } from '../../../../shared/errors.ts';
 import { runProgram } from '../../run-program.ts';
 import type { ProgramEnd } from '../../run-program.ts';
@@ -218,6 +219,19 @@ export class Tools implements ToolRunner, ToolAsker, ToolFinder {
 
 function undefinedIfIo(error: unknown): undefined {
   if (!isBackupError(error, 'io')) throw error;
+}
+
+/** What a tool said, as JSON of this shape. Throws `protocol`. */
+export function parseOutput<T>(tool: ToolName, subject: string, said: string, schema: z.ZodType<T>): T {
+  try {
+    return schema.parse(JSON.parse(said));
+  } catch (cause) {
+    throw new BackupError(
+      'protocol',
+      `${subject}: what ${tool} says is not what it says on Qubes OS 4.2 and 4.3. ${TOOLS[tool].failure}`,
+      { cause },
+    );
+  }
 }
 
 async function isExecutable(path: string): Promise<boolean> {

@@ -1,0 +1,71 @@
+/**
+ * Volumes in plain files (`file`), which share no blocks and have no snapshots: only of a halted VM is there a state to be had, and
+ * a snapshot is a whole copy.
+ */
+
+import { dirname } from 'node:path';
+import { checkRoom, statOf } from '../../stat.ts';
+import type { Transaction } from '../journal.ts';
+import type { ToolRunner } from '../tools/tools.ts';
+import type { Images } from './images.ts';
+import { noSuchState, notThere, subjectOf } from './pool-driver.ts';
+import type { PoolDriver, Snapshot, Source, VolumeState } from './pool-driver.ts';
+import type { PoolVolume } from './pool-volume.ts';
+import { isFile } from './reflink.ts';
+import type { ShownFiles } from './shown-files.ts';
+
+/** Milliseconds: a whole copy takes as long as it takes to read and write. */
+const COPY_TIMEOUT = 12 * 3600_000;
+
+export class PlainFile implements PoolDriver {
+  readonly #tools: ToolRunner;
+  readonly #images: Images;
+  readonly #shown: ShownFiles;
+
+  constructor(tools: ToolRunner, images: Images, shown: ShownFiles) {
+    this.#tools = tools;
+    this.#images = images;
+    this.#shown = shown;
+  }
+
+  async snapshot(volume: PoolVolume, state: VolumeState, transaction: Transaction): Promise<Snapshot> {
+    const subject = subjectOf(volume);
+    if (volume.running) throw runs(volume, 'and the VM runs');
+    const image = this.#images.imageOf(volume);
+    if (!(await isFile(image))) throw notThere(volume, image);
+    const path = await this.#images.newPath(volume, transaction);
+    await checkRoom(
+      subject,
+      image,
+      dirname(path),
+      'make room there, or move the VM into a pool with snapshots (`qvm-clone --pool`)',
+    );
+    const before = await versionOf(image);
+    await this.#tools.run('cp', ['--reflink=auto', '--sparse=always', '--', image, path], {
+      subject,
+      timeout: COPY_TIMEOUT,
+    });
+    if ((await versionOf(image)) !== before) throw runs(volume, 'and it was written while it was copied');
+    return { path, offered: false, state };
+  }
+
+  async own(volume: PoolVolume, transaction: Transaction): Promise<Source> {
+    const image = this.#images.imageOf(volume);
+    if (!(await isFile(image))) throw notThere(volume, image);
+    return { path: await this.#shown.show(volume, image, transaction), offered: false };
+  }
+}
+
+/** Changes with every write. */
+async function versionOf(path: string): Promise<string> {
+  const stats = await statOf(path);
+  return `${stats?.ino ?? 0n} ${stats?.mtimeNs ?? 0n} ${stats?.size ?? 0n}`;
+}
+
+function runs(volume: PoolVolume, why: string) {
+  return noSuchState(
+    volume,
+    `the pool ${volume.pool.name} has no snapshots (driver file), ${why}. ` +
+      'Shut the VM down and keep it so, or move it into a pool with snapshots (`qvm-clone --pool`)',
+  );
+}

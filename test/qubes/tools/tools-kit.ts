@@ -1,0 +1,82 @@
+/** The stand-ins for dom0's programs, for tests: as programs, or played in the test's own process, which is faster. */
+
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { TOOLS, TOOL_NAMES, Tools } from '../../../dom0/domains/qubes/tools/tools.ts';
+import type { ToolName, ToolRunner } from '../../../dom0/domains/qubes/tools/tools.ts';
+import { BackupError } from '../../../shared/errors.ts';
+import { PROJECT } from '../../support/processes.ts';
+import { play } from './stand-in.ts';
+import { withWorld } from './state.ts';
+import type { ToolState } from './state.ts';
+
+/** Plays the programs on the machine in `root` (that of qubes-kit.ts) in this process. */
+export function playedTools(root: string): ToolRunner {
+  return {
+    run: async (tool, args, { subject }) => {
+      await Promise.resolve();
+      const { code, stdout, stderr } = play(root, tool, args);
+      if (code === 0) return stdout;
+      throw new BackupError(
+        'io',
+        `${subject}: \`${[tool, ...args].join(' ')}\` failed with status ${code}: ${stderr.trim()}. ${TOOLS[tool].failure}`,
+      );
+    },
+  };
+}
+
+/** The programs themselves: launchers below `root`, each a process of its own. */
+export function programs(root: string): Partial<Record<ToolName, string>> {
+  const folder = join(root, 'programs');
+  mkdirSync(folder, { recursive: true });
+  const entries = TOOL_NAMES.map((name) => {
+    const path = join(folder, name);
+    const script = join(PROJECT, 'test/qubes/tools/stand-in.ts');
+    writeFileSync(
+      path,
+      `#!/bin/sh\nexec '${process.execPath}' --no-warnings '${script}' '${root}' ${name} "$@"\n`,
+    );
+    chmodSync(path, 0o755);
+    return [name, path] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+export function programTools(root: string): Tools {
+  return new Tools({ paths: programs(root) });
+}
+
+/** Reads or changes what the stand-ins know. */
+export function toolState<T>(root: string, work: (state: ToolState) => T): T {
+  return withWorld(root, ({ state }) => work(state));
+}
+
+/** When the running test ends, no call may have been one that must never be, and every expected one must have come. */
+export function verifyTools(root: string): void {
+  onTestFinished(() => {
+    const { breaches, expected } = toolState(root, (state) => state);
+    if (breaches.length > 0) throw new Error(`never to be asked of dom0: ${breaches.join('; ')}`);
+    if (expected.length > 0)
+      throw new Error(
+        `these calls never came: ${expected.map(({ tool, args }) => `${tool} ${args}`).join('; ')}`,
+      );
+  });
+}
+
+/** What a VM that runs has of dom0's devices: where it has it, the file behind it, and whether it may write. */
+export function devicesOf(
+  root: string,
+  vm: string,
+): readonly { readonly device: string; readonly file: string; readonly readOnly: boolean }[] {
+  return withWorld(root, (world) => {
+    world.settle();
+    return world.state.attachments
+      .filter((attachment) => attachment.vm === vm)
+      .map(({ port, frontend, readOnly }) => ({
+        device: `/dev/${frontend}`,
+        file: world.state.loops[port.slice('loop'.length)]?.file ?? world.at(`dev/${port}`),
+        readOnly,
+      }));
+  });
+}
