@@ -5,52 +5,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Admin } from '../../dom0/domains/qubes/admin/admin.ts';
 import { parseVmName } from '../../shared/ids.ts';
+import { Instants } from './instants.ts';
 import { playedTools, toolState } from './tools/tools-kit.ts';
 import { DISPOSABLES, POOL_NAMES, remains, setting, startVm, volumeFile, volumesOf } from './volumes-kit.ts';
 import type { Parts, PoolName, Setting } from './volumes-kit.ts';
 
 const [disp1, disp2] = DISPOSABLES;
-
-/**
- * Instants of a run at which the machine is another than at the one before: after each call of a program or of qubesd that changes
- * something, and after each change of the journal.
- */
-class Instants {
-  readonly #last: number;
-  passed = 0;
-  #dead: () => void = () => undefined;
-  /** Settles when the run has stopped for ever, as a killed one has. */
-  readonly died = new Promise<void>((resolve) => {
-    this.#dead = resolve;
-  });
-
-  /** The run goes no further than its instant number `last`. */
-  constructor(last: number) {
-    this.#last = last;
-  }
-
-  readonly pass = (): Promise<void> => {
-    this.passed++;
-    if (this.passed < this.#last) return Promise.resolve();
-    this.#dead();
-    return new Promise(() => undefined);
-  };
-
-  /** `object` with an instant after each call that `changes` something. */
-  around<T extends object>(object: T, changes: (method: string, args: readonly unknown[]) => boolean): T {
-    return new Proxy(object, {
-      get: (target, name) => {
-        const value: unknown = Reflect.get(target, name);
-        if (typeof value !== 'function') return value;
-        return async (...args: unknown[]): Promise<unknown> => {
-          const answer: unknown = await (Reflect.apply(value, target, args) as Promise<unknown>);
-          if (changes(String(name), args)) await this.pass();
-          return answer;
-        };
-      },
-    });
-  }
-}
 
 const isChange = (call: string) => !/^lvs|list/.test(call);
 const ADMIN_CHANGES = ['create', 'setTag', 'setProperty', 'cloneVolume', 'remove'];

@@ -222,6 +222,18 @@ export class Transaction {
     return lines;
   }
 
+  /** Undoes what was done before `error`, and answers what is to be thrown: that, with what resists. */
+  async rollBackAfter(error: unknown): Promise<unknown> {
+    try {
+      await this.rollBack();
+      return error;
+    } catch (left) {
+      if (!isBackupError(error) || !isBackupError(left)) return left;
+      const message = `${error.message} Besides, what was made cannot be removed: ${left.message}`;
+      return new BackupError(error.code, message, { cause: error });
+    }
+  }
+
   async #undo(step: StoredStep, lines: readonly string[]): Promise<Undone> {
     try {
       return await this.#backing.undo(step);

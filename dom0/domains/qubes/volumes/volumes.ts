@@ -5,7 +5,7 @@
 
 import { realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { BackupError, isBackupError } from '../../../../shared/errors.ts';
+import { BackupError } from '../../../../shared/errors.ts';
 import type { VmName } from '../../../../shared/ids.ts';
 import type { Admin } from '../admin/admin.ts';
 import type { Journal, Transaction } from '../journal.ts';
@@ -94,8 +94,7 @@ export class Volumes {
       const tools = { loops: this.#loops, blocks: this.#blocks, transaction };
       return new HeldVolume(volume.vm, made, writable, tools);
     } catch (error) {
-      await rollBackAfter(error, transaction);
-      throw error;
+      throw await transaction.rollBackAfter(error);
     }
   }
 
@@ -150,21 +149,5 @@ export class HeldVolume {
   async release(): Promise<void> {
     this.#released = true;
     await this.#with.transaction.rollBack();
-  }
-}
-
-/** Undoes what was done before `error`, which stays what is thrown; what resists is told with it. */
-async function rollBackAfter(error: unknown, transaction: Transaction): Promise<void> {
-  try {
-    await transaction.rollBack();
-  } catch (left) {
-    if (!isBackupError(error) || !isBackupError(left)) throw left;
-    throw new BackupError(
-      error.code,
-      `${error.message} Besides, what was made cannot be removed: ${left.message}`,
-      {
-        cause: error,
-      },
-    );
   }
 }
