@@ -46,17 +46,21 @@ export function startService(
   return start(program, args, { cwd: home, env: { ...environment(home, service), ...changes } });
 }
 
+/** A storage VM: its home, where the services of this project run, or what starts those that are installed elsewhere. */
+export type StorageVm = string | ((service: string) => Child);
+
 export class Caller<ToService extends FrameTable, ToCaller extends FrameTable> {
   readonly child: Child;
   readonly session: Session<ToCaller, ToService>;
   stderr = '';
 
   constructor(
-    home: string,
+    vm: StorageVm,
     protocol: Protocol<ToService, ToCaller>,
     options: { limit?: number; window?: number } = {},
   ) {
-    this.child = startService(home, protocol.service, {}, options.limit);
+    this.child =
+      typeof vm === 'string' ? startService(vm, protocol.service, {}, options.limit) : vm(protocol.service);
     this.child.stderr.on('data', (piece: Buffer) => (this.stderr += piece.toString('utf8')));
     this.session = new Session(
       streamIo(this.child.stdout, this.child.stdin),
@@ -82,8 +86,8 @@ export class Caller<ToService extends FrameTable, ToCaller extends FrameTable> {
 }
 
 /** Puts all of `objects` in one session and answers which were new, in order. */
-export async function putAll(home: string, objects: readonly TestObject[]): Promise<boolean[]> {
-  const caller = new Caller(home, put);
+export async function putAll(vm: StorageVm, objects: readonly TestObject[]): Promise<boolean[]> {
+  const caller = new Caller(vm, put);
   for (const { bytes } of objects) caller.session.send('object', bytes).catch(() => undefined); // receive() says it.
   const acknowledged = await acks(caller, objects.length);
   await caller.finish();
@@ -104,8 +108,8 @@ export async function acks(caller: Caller<typeof put.toService, typeof put.toCal
 }
 
 /** Asks for `ids` in one request; undefined for each that is missing. */
-export async function getAll(home: string, ids: readonly ObjectId[]): Promise<(Uint8Array | undefined)[]> {
-  const caller = new Caller(home, get);
+export async function getAll(vm: StorageVm, ids: readonly ObjectId[]): Promise<(Uint8Array | undefined)[]> {
+  const caller = new Caller(vm, get);
   await caller.session.send('want', { ids: [...ids] });
   const all: (Uint8Array | undefined)[] = [];
   for (const id of ids) {
@@ -118,8 +122,8 @@ export async function getAll(home: string, ids: readonly ObjectId[]): Promise<(U
   return all;
 }
 
-export async function getRoot(home: string): Promise<Uint8Array | undefined> {
-  const caller = new Caller(home, get);
+export async function getRoot(vm: StorageVm): Promise<Uint8Array | undefined> {
+  const caller = new Caller(vm, get);
   await caller.session.send('wantRoot', {});
   const message = await caller.session.receive();
   await caller.finish();
@@ -130,9 +134,9 @@ export async function getRoot(home: string): Promise<Uint8Array | undefined> {
 
 /** All rows of a listing, and the rows of each page. */
 export async function listAll(
-  home: string,
+  vm: StorageVm,
 ): Promise<{ rows: { id: ObjectId; size: number }[]; pages: number[] }> {
-  const caller = new Caller(home, list);
+  const caller = new Caller(vm, list);
   await caller.session.send('start', {});
   const rows: { id: ObjectId; size: number }[] = [];
   const pages: number[] = [];
@@ -151,11 +155,11 @@ export async function listAll(
 
 /** `done`, or the hash of the root that is current instead. */
 export async function publishRoot(
-  home: string,
+  vm: StorageVm,
   root: Root,
   expected: RootHash = root.body.previous,
 ): Promise<string> {
-  const caller = new Caller(home, setRoot);
+  const caller = new Caller(vm, setRoot);
   await caller.session.send('expect', { current: expected });
   await caller.session.send('root', root.bytes);
   const answer = await caller.session.receive();

