@@ -19,7 +19,7 @@ export type RepositoryId = Brand<string, 'RepositoryId'>;
 export type VmId = Brand<string, 'VmId'>;
 /** SHA-256 over a volume's canonical entry stream, 64 hex digits. */
 export type ContentDigest = Brand<string, 'ContentDigest'>;
-/** A Qubes VM name: at most 31 characters, `[A-Za-z][A-Za-z0-9_-]*`. */
+/** A Qubes VM name: at most 31 characters, `[A-Za-z][A-Za-z0-9_.-]*`. */
 export type VmName = Brand<string, 'VmName'>;
 
 /** The previous-root field of the first root. */
@@ -75,7 +75,7 @@ export function idBytes(id: ObjectId | RootHash | RepositoryId | VmId | ContentD
   return Buffer.from(id, 'hex');
 }
 
-const VM_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,30}$/;
+const VM_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,30}$/;
 
 export function isVmName(text: string): text is VmName {
   return VM_NAME.test(text);
@@ -86,7 +86,7 @@ export function parseVmName(text: string): VmName {
   if (!isVmName(text)) {
     throw new BackupError(
       'usage',
-      `${JSON.stringify(text)} is not a VM name: use a letter, then letters, digits, "_" or "-", at most 31 in all`,
+      `${JSON.stringify(text)} is not a VM name: use a letter, then letters, digits, "_", "." or "-", at most 31 in all`,
     );
   }
   return text;
