@@ -112,6 +112,8 @@ describe('a snapshot', () => {
         expect(devicesOf(set.folder, name).map(({ file, readOnly }) => [textOf(file), readOnly])).toEqual([
           ['committed', true],
         ]);
+      const loops = toolState(set.folder, (state) => Object.values(state.loops));
+      expect(loops.map(({ readOnly }) => readOnly)).toEqual(pool === 'lvm' ? [true] : [true, true]);
       await held.release();
       await held.release();
       expect((await rejection(held.attach(disp1))).code).toBe('internal');
