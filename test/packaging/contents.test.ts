@@ -146,6 +146,17 @@ describe('the packages', () => {
     }
   });
 
+  test('the page on installing names every package as its file is called', () => {
+    const page = readFileSync(join(PROJECT, 'docs/install-qubes.md'), 'utf8');
+    for (const { name } of all) expect(page).toContain(`| \`${name}\` |`);
+    const { version } = readRelease();
+    const files = [
+      ...page.matchAll(/qubes-backup-[a-z$]+(?:-|_)(\d+\.\d+\.\d+)(-1\.x86_64\.rpm|_amd64\.deb|_all\.deb)/g),
+    ];
+    expect(files.length).toBeGreaterThan(3);
+    for (const [, named] of files) expect(named).toBe(version);
+  });
+
   test('licenses: every package that is in a bundle is named', () => {
     const { tree } = all.find(({ name }) => name === 'qubes-backup-storagevm')!;
     const entry = tree.get('/usr/share/doc/qubes-backup-storagevm/copyright');
