@@ -7,6 +7,9 @@ import type { VmName } from '../../shared/ids.ts';
 import type { Volume } from '../../shared/protocol/disposable.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
 
+/** The tag of a VM that a restore makes: it may be removed while it has it. */
+export const TEMPORARY_TAG = 'qubes-backup-temporary';
+
 /** Volumes that outlive a VM's run. */
 export const VOLUME_NAMES = ['private', 'root'] as const;
 export type VolumeName = (typeof VOLUME_NAMES)[number];

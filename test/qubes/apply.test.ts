@@ -140,9 +140,10 @@ describe('what is missing', () => {
   test('a VM that referred to itself does so again', async () => {
     const { admin } = await fresh();
     const config = configOf({
+      // In the order of the file.
       properties: {
-        template_for_dispvms: { type: 'bool', value: 'True' },
         default_dispvm: vmProperty('work'),
+        template_for_dispvms: { type: 'bool', value: 'True' },
       },
     });
     expect(await applyVmConfig(admin, 'new', config)).toEqual([]);
@@ -175,7 +176,7 @@ describe('what is missing', () => {
 
   test('qubesd itself, or the VM, is no report', async () => {
     const { admin, qubesd } = await fresh();
-    const config = configOf({ tags: ['a'] });
+    const config = configOf({ tags: ['a'], firewall: null });
     expect(await rejection(applyVmConfig(admin, 'gone', config))).toMatchObject({ code: 'unknown-vm' });
     await qubesd.close();
     expect(await rejection(applyVmConfig(admin, 'new', config))).toMatchObject({ code: 'io' });
@@ -244,6 +245,7 @@ describe('the network', () => {
       brief(await finishVmConfig(qubes.admin, 'new', configOf({ netvm: 'sys-whonix' }), 'captured')),
     ).toEqual([['netvm', '', 'sys-whonix', '']]);
     expect(await netvmOf(qubes)).toMatchObject({ isDefault: false, value: '' });
+    await qubes.admin.setProperty('new', 'netvm', 'sys-net');
     expect(brief(await finishVmConfig(qubes.admin, 'new', configOf({ netvm: 'work' }), 'captured'))).toEqual([
       ['netvm', '', 'work', ''],
     ]);
@@ -290,6 +292,10 @@ describe('what a VM is created with', () => {
     const config = configOf({ label: 'teal', template: 'debian-14', volumes });
     const { create, report } = await planVm(admin, config, 'new', 'nearest');
     expect(create).toMatchObject({ label: 'red', template: 'debian-13', pools: {} });
+    const otherDriver = { private: { ...volumes.private, pool: 'varlibqubes' } };
+    expect((await planVm(admin, configOf({ volumes: otherDriver }), 'new', 'refuse')).create.pools).toEqual(
+      {},
+    );
     expect(brief(report)).toEqual([
       ['label', '', 'teal', 'red'],
       ['template', '', 'debian-14', 'debian-13'],

@@ -138,6 +138,7 @@ describe('an answer', () => {
     '2\0X\0\0',
     '2\0X\0\0why',
     '2\0X\0\0why\0more\0',
+    '2\0X\0\0why\0\0',
     '2\0X Y\0\0why\0',
   ])('%j is none of the Admin API', async (bytes) => {
     const error = await rejection(call(await answering(bytes)));

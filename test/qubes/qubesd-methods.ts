@@ -91,6 +91,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
   'admin.vm.property.Set': method(true, null, null, (qubesd, { dest, argument, payload }) => {
     needVmProperty(qubesd, dest, argument);
     setVmProperty(qubesd.store, dest, argument, payload);
+    if (argument === 'template') qubesd.volumes.followTemplate(dest);
     qubesd.emit(dest.name, `property-set:${argument}`, { name: argument, newvalue: payload });
     return undefined;
   }),

@@ -151,6 +151,15 @@ export class Volumes {
     to.size = statSync(this.#clean(to)).size;
   }
 
+  /** Its snapshots are of the template that it has now; so are those of its disposables. */
+  followTemplate(vm: VmState): void {
+    const base = vm.properties['template'] ?? '';
+    for (const [name, volume] of Object.entries(vm.volumes))
+      if (volume.source !== null) volume.source = this.#sourceOf(vm.klass, name, this.#store.vm(base));
+    for (const other of this.#store.vms())
+      if (other.klass === 'DispVM' && other.properties['template'] === vm.name) this.followTemplate(other);
+  }
+
   /** Every volume of a pool. */
   of(pool: string): readonly VolumeState[] {
     return this.#store
@@ -171,14 +180,18 @@ export class Volumes {
     const vid = layoutOf(this.#pool(pool)).vid(vm, name);
     const ofTemplate =
       template !== undefined && (name === 'root' || (name === 'private' && vm.klass === 'DispVM'));
-    // A DispVM's root is that of its template's template.
-    const owner =
-      name === 'root' && vm.klass === 'DispVM' ? (template?.properties['template'] ?? '') : template?.name;
-    const source = ofTemplate ? `${owner ?? ''}/${name}` : null;
+    const source = ofTemplate ? this.#sourceOf(vm.klass, name, template) : null;
     const size =
       source === null ? (name === 'private' ? PRIVATE_SIZE : ROOT_SIZE) : this.size(this.#byPath(source));
     const kept = { save_on_stop: source === null && name !== 'volatile', snap_on_start: source !== null };
     return { ...common, vid, size, source, rw: true, ...kept };
+  }
+
+  /** A DispVM's root is that of its template's template. */
+  #sourceOf(klass: VmState['klass'], name: string, template: VmState): string {
+    const owner =
+      name === 'root' && klass === 'DispVM' ? (template.properties['template'] ?? '') : template.name;
+    return `${owner}/${name}`;
   }
 
   async #start(volume: VolumeState): Promise<void> {

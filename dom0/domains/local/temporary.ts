@@ -15,6 +15,7 @@ import { BackupError, isBackupError, systemCode } from '../../../shared/errors.t
 import { isVmName, parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
+import { TEMPORARY_TAG } from '../domains.ts';
 import type { VolumeShape } from '../domains.ts';
 import { canonicalJson } from '../json.ts';
 import { statOf } from '../stat.ts';
@@ -24,8 +25,6 @@ import { readText, removeTree, runTool, syncFolder, writeDurably } from './files
 import { parseDescription, readVm, vmConfigSchema } from './vms.ts';
 import type { LocalVolume } from './vms.ts';
 
-/** The tag of a temporary VM. */
-export const TEMPORARY_TAG = 'qubes-backup-temporary';
 /** Longest VM name of Qubes OS. */
 const MAX_NAME = 31;
 

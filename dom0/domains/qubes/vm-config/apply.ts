@@ -4,6 +4,7 @@
  * backup, and is started by nobody.
  */
 
+import { TEMPORARY_TAG } from '../../domains.ts';
 import { isAdminError } from '../admin/admin-error.ts';
 import type { Admin } from '../admin/admin.ts';
 import type { NotApplied, Part } from './report.ts';
@@ -16,9 +17,8 @@ const LATE_FEATURES = ['preload-dispvm-max', 'preload-dispvm-threshold'];
 /** A VM that it refers to and that is not there: none takes its place, as another one might be let see more. */
 const NONE_IF_MISSING = ['default_dispvm', 'management_dispvm'];
 
-/** Tags that Qubes itself keeps in step with properties; and our mark of a temporary VM. */
+/** Tags that Qubes itself keeps in step with properties. */
 const KEPT_BY_QUBES = /^(guivm|audiovm)-/;
-const TEMPORARY_TAG = 'qubes-backup-temporary';
 /** Tags that let another VM manage this one. */
 const CREATED_BY = /^(?:disp-)?created-by-(.+)$/;
 
