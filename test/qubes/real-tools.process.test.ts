@@ -100,7 +100,7 @@ describe.each(['xfs', 'btrfs'] as const)('on a real %s', (kind) => {
       const tools = withPlayedBlocks();
       const held = await volumesIn(root, tools).volumes.snapshot(volume('data'), 'current');
       writeFileSync(image, Buffer.alloc(1 << 20, 'changed '));
-      expect(await held.attach(parseVmName('disp'))).toBe('/dev/xvdi');
+      expect(await held.attach(parseVmName('disp'), 'blocks')).toBe('/dev/xvdi');
       const [file = ''] = loopsOver(root);
       expect(file).toMatch(/^\/.*\/srv\/vms\/qubes-backup\/qib-[0-9a-f]{8}\.img$/);
       expect(readFileSync(file, 'latin1').startsWith('original ')).toBe(true);
@@ -137,7 +137,7 @@ describe('on a real ext4', () => {
       const image = makeVolume(root, 'restore-data-abcd');
       const tools = withPlayedBlocks();
       const held = await volumesIn(root, tools).volumes.open(volume('restore-data-abcd'), true);
-      await held.attach(parseVmName('disp'));
+      await held.attach(parseVmName('disp'), 'blocks');
       const [file = ''] = loopsOver(root);
       expect(file).toMatch(/^\/.*\/var\/lib\/qubes-backup\/images\/qib-[0-9a-f]{8}\.img$/);
       const device = shell('losetup --noheadings --output NAME --associated "$1"', file).trim();

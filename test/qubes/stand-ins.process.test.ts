@@ -33,8 +33,8 @@ describe('as programs', () => {
       const original = readFileSync(live);
       const { volumes, journal } = volumesOf(set, { tools: programTools(set.folder) });
       const held = await volumes.snapshot(await set.describe(), 'current');
-      expect(await held.attach(disp1)).toBe('/dev/xvdi');
-      expect(await held.attach(disp2)).toBe('/dev/xvdi');
+      expect(await held.attach(disp1, 'blocks')).toBe('/dev/xvdi');
+      expect(await held.attach(disp2, 'blocks')).toBe('/dev/xvdi');
       shell('debugfs -w -R "rm note" "$1" 2>/dev/null', live);
       for (const name of DISPOSABLES) {
         const [given] = devicesOf(set.folder, name);

@@ -20,8 +20,8 @@ type Job = (set: Setting, parts: Parts) => Promise<void>;
 /** Freezes the volume, gives it to two disposables, and releases it. */
 const freeze: Job = async (set, { volumes }) => {
   const held = await volumes.snapshot(await set.describe(), 'current');
-  await held.attach(disp1);
-  await held.attach(disp2);
+  await held.attach(disp1, 'files');
+  await held.attach(disp2, 'blocks');
   await held.release();
 };
 
@@ -30,7 +30,7 @@ const write: Job = async (set, { volumes }) => {
   const vm = parseVmName('restore-data-abcd');
   const { vid } = await set.admin.volume(vm, 'private');
   const held = await volumes.open({ ...(await set.describe()), vm, vid }, true);
-  await held.attach(disp1);
+  await held.attach(disp1, 'blocks');
   await held.release();
 };
 
@@ -110,7 +110,7 @@ describe('killed at every instant', () => {
     const set = await setting('reflink');
     const before = remains(set);
     const { volumes } = volumesOf(set, { boot: 'yesterday' });
-    await (await volumes.snapshot(await set.describe(), 'current')).attach(disp1);
+    await (await volumes.snapshot(await set.describe(), 'current')).attach(disp1, 'blocks');
     toolState(set.folder, (state) => {
       Object.assign(state, { loops: {}, attachments: [], calls: [] });
     });
@@ -200,7 +200,7 @@ describe('what is not ours is left alone and named', () => {
   it('a device of ours that a VM has which nobody gave it to: it is not taken from that, and all is named', async () => {
     const set = await setting('reflink');
     const held = await volumesOf(set).volumes.snapshot(await set.describe(), 'current');
-    await held.attach(disp1);
+    await held.attach(disp1, 'blocks');
     toolState(set.folder, (state) => {
       state.attachments = state.attachments.map((attachment) => ({ ...attachment, vm: disp2 }));
     });

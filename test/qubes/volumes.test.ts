@@ -7,6 +7,7 @@ import { TOOLS } from '../../dom0/domains/qubes/tools/tools.ts';
 import type { ToolName, ToolRunner } from '../../dom0/domains/qubes/tools/tools.ts';
 import { describeVolume } from '../../dom0/domains/qubes/volumes/pool-volume.ts';
 import { parseVmName } from '../../shared/ids.ts';
+import type { VmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
 import { devicesOf, playedTools, toolState } from './tools/tools-kit.ts';
 import {
@@ -28,7 +29,7 @@ async function frozen(set: Setting, state: 'current' | 'committed'): Promise<str
   const { volumes } = volumesOf(set);
   const held = await volumes.snapshot(await set.describe(), state);
   try {
-    const device = await held.attach(disp1);
+    const device = await held.attach(disp1, 'blocks');
     const [found, ...more] = devicesOf(set.folder, disp1);
     expect(more).toEqual([]);
     expect(found).toMatchObject({ device, readOnly: true });
@@ -106,8 +107,8 @@ describe('a snapshot', () => {
       const { volumes } = volumesOf(set);
       const held = await volumes.snapshot(await set.describe(), 'current');
       expect(held.writable).toBe(false);
-      expect(await held.attach(disp1)).toBe('/dev/xvdi');
-      expect(await held.attach(disp2)).toBe('/dev/xvdi');
+      expect(await held.attach(disp1, 'blocks')).toBe('/dev/xvdi');
+      expect(await held.attach(disp2, 'blocks')).toBe('/dev/xvdi');
       for (const name of DISPOSABLES)
         expect(devicesOf(set.folder, name).map(({ file, readOnly }) => [textOf(file), readOnly])).toEqual([
           ['committed', true],
@@ -116,7 +117,31 @@ describe('a snapshot', () => {
       expect(loops.map(({ readOnly }) => readOnly)).toEqual(pool === 'lvm' ? [true] : [true, true]);
       await held.release();
       await held.release();
-      expect((await rejection(held.attach(disp1))).code).toBe('internal');
+      expect((await rejection(held.attach(disp1, 'blocks'))).code).toBe('internal');
+    },
+  );
+
+  it.each(POOL_NAMES)(
+    'R24: in the pool %s is given to each reader of files as a copy of its own, and is as it was',
+    async (pool) => {
+      const set = await setting(pool);
+      const before = remains(set);
+      const { volumes } = volumesOf(set);
+      const held = await volumes.snapshot(await set.describe(), 'current');
+      await held.attach(disp1, 'files');
+      const given = (name: VmName) =>
+        devicesOf(set.folder, name).map(({ file, readOnly }) => ({ file, readOnly }));
+      const [own, ...more] = given(disp1);
+      expect(more).toEqual([]);
+      // A pool without cheap copies has it read-only: its VM is halted, and its journal clean.
+      expect(own?.readOnly).toBe(pool === 'file');
+      if (own?.readOnly === false) writeFileSync(own.file, 'replayed');
+      await held.attach(disp2, 'files');
+      const [other] = given(disp2);
+      expect(textOf(other?.file ?? '')).toBe('committed');
+      await held.release();
+      expect(remains(set)).toEqual(before);
+      expect(textOf(volumeFile(set, 'committed'))).toBe('committed');
     },
   );
 
@@ -129,8 +154,8 @@ describe('a snapshot', () => {
         await volumes.snapshot(await set.describe(), 'current'),
         await volumes.snapshot(await set.describe(), 'current'),
       ];
-      expect(await first.attach(disp1)).toBe('/dev/xvdi');
-      expect(await second.attach(disp1)).toBe('/dev/xvdj');
+      expect(await first.attach(disp1, 'blocks')).toBe('/dev/xvdi');
+      expect(await second.attach(disp1, 'blocks')).toBe('/dev/xvdj');
       await second.release();
       await first.release();
     },
@@ -141,9 +166,9 @@ describe('a snapshot', () => {
     const before = remains(set);
     const { volumes } = volumesOf(set);
     const held = await volumes.snapshot(await set.describe(), 'current');
-    await held.attach(disp1);
+    await held.attach(disp1, 'blocks');
     await set.admin.kill(disp1);
-    await held.attach(disp2);
+    await held.attach(disp2, 'blocks');
     await set.admin.kill(disp2);
     await held.release();
     expect(
@@ -360,14 +385,14 @@ describe('the volume of a temporary VM', () => {
       const { volumes } = volumesOf(set);
       const before = remains(set);
       const writable = await volumes.open(volume, true);
-      await writable.attach(disp1);
+      await writable.attach(disp1, 'blocks');
       const [given] = devicesOf(set.folder, disp1);
       expect(given?.readOnly).toBe(false);
       writeFileSync(given?.file ?? '', 'EMPTY');
       await set.admin.kill(disp1);
       await writable.release();
       const readable = await volumes.open(volume, false);
-      await readable.attach(disp2);
+      await readable.attach(disp2, 'blocks');
       const [seen] = devicesOf(set.folder, disp2);
       expect([textOf(seen?.file ?? ''), seen?.readOnly]).toEqual(['EMPTY', true]);
       await readable.release();
@@ -430,7 +455,7 @@ describe('what fails', () => {
     toolState(set.folder, (state) => {
       state.failing.push({ tool, args, code: 1, says: 'refused' });
     });
-    const { message } = await rejection(held.attach(disp1));
+    const { message } = await rejection(held.attach(disp1, 'blocks'));
     expect(message).toMatch(new RegExp(`^VM data: \`${tool} ${args}.*: refused`));
     toolState(set.folder, (state) => {
       state.failing = [];
@@ -460,7 +485,7 @@ describe('what fails', () => {
 
   it('nor is losetup, by a cleanUp(), which goes no further', async () => {
     const set = await setting('reflink');
-    await (await volumesOf(set).volumes.snapshot(await set.describe(), 'current')).attach(disp1);
+    await (await volumesOf(set).volumes.snapshot(await set.describe(), 'current')).attach(disp1, 'blocks');
     const listing = '{"loopdevices":[{"name":"/etc/passwd","back-file":null}]}';
     expect(await volumesOf(set, { tools: lying(set, 'losetup', listing) }).journal.cleanUp()).toEqual([
       'took the device loop0 of VM data from disp1',
@@ -486,7 +511,7 @@ describe('what fails', () => {
     const set = await setting('reflink');
     await set.admin.kill(disp1);
     const held = await volumesOf(set).volumes.snapshot(await set.describe(), 'current');
-    expect((await rejection(held.attach(disp1))).message).toContain('not running: disp1');
+    expect((await rejection(held.attach(disp1, 'blocks'))).message).toContain('not running: disp1');
     await held.release();
     const hidden = volumesOf(set, {
       patience: 30,
@@ -498,7 +523,7 @@ describe('what fails', () => {
       },
     });
     const unseen = await hidden.volumes.snapshot(await set.describe(), 'current');
-    const { code, message } = await rejection(unseen.attach(disp2));
+    const { code, message } = await rejection(unseen.attach(disp2, 'blocks'));
     expect([code, message]).toEqual([
       'timeout',
       expect.stringContaining('dom0 does not offer its device loop7'),

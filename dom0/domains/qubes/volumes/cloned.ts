@@ -64,8 +64,9 @@ export class Cloned implements PoolDriver {
     await this.#admin.setProperty(clone, 'netvm', '');
     await this.#admin.setProperty(clone, 'include_in_backups', 'False');
     await this.#admin.cloneVolume(vm, clone, name);
-    const source = await driver.own(await describeVolume(this.#admin, clone, name), transaction);
-    return { ...source, state: volume.running ? 'committed' : state };
+    const copy = await describeVolume(this.#admin, clone, name);
+    const fork = (into: Transaction) => driver.snapshot(copy, 'current', into);
+    return { ...(await driver.own(copy, transaction)), state: volume.running ? 'committed' : state, fork };
   }
 
   own({ vm, name, pool }: PoolVolume): Promise<Source> {

@@ -57,12 +57,23 @@ export class LvmThin implements PoolDriver {
     const { vm } = volume;
     const { group, name: base } = splitVid(volume);
     const origin = chooseOrigin(volume, base, state, await this.#list(vm, group));
+    const { name, ...source } = await this.#freeze(volume, group, origin, transaction);
+    const fork = (into: Transaction) => this.#freeze(volume, group, name, into);
+    return { ...source, state, fork };
+  }
+
+  async #freeze(
+    volume: PoolVolume,
+    group: string,
+    origin: string,
+    transaction: Transaction,
+  ): Promise<Source & { readonly name: string }> {
     const name = newName();
-    await transaction.write(this.#snapshots, { vm, group, name });
+    await transaction.write(this.#snapshots, { vm: volume.vm, group, name });
     // As Qubes makes its own: not skipped at activation, and active. The tag is there as soon as the snapshot is.
     const options = ['-s', '-kn', '-ay', '--addtag', TAG, '-n', name];
     await this.#tools.run('lvcreate', [...options, `${group}/${origin}`], { subject: subjectOf(volume) });
-    return { path: this.#places.device(`${group}/${name}`), offered: true, state };
+    return { name, path: this.#places.device(`${group}/${name}`), offered: true };
   }
 
   async own(volume: PoolVolume): Promise<Source> {

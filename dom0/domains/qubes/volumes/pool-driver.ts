@@ -22,6 +22,12 @@ export interface Source {
 export interface Snapshot extends Source {
   /** What it is: not always what was asked for (cloned.ts). */
   readonly state: VolumeState;
+  /**
+   * A copy of it that shares its blocks, to be written by one disposable: that replays the journal there, and what it writes no
+   * other sees. Undefined where there is no such copy without copying all; what is frozen is then of a halted VM, and has a clean
+   * journal.
+   */
+  readonly fork?: (transaction: Transaction) => Promise<Source>;
 }
 
 /** Works on the volumes of one kind of pool. What it makes is in the transaction, and undone with that. */

@@ -25,10 +25,15 @@ export class Reflink implements PoolDriver {
 
   async snapshot(volume: PoolVolume, state: VolumeState, transaction: Transaction): Promise<Snapshot> {
     const original = await chooseImage(this.#images.imageOf(volume), volume, state);
+    const frozen = await this.#copy(volume, original, transaction);
+    return { ...frozen, state, fork: (into) => this.#copy(volume, frozen.path, into) };
+  }
+
+  /** Of one moment even while the VM writes, and never a copy of bytes: that would be neither. */
+  async #copy(volume: PoolVolume, original: string, transaction: Transaction): Promise<Source> {
     const path = await this.#images.newPath(volume, transaction);
-    // Of one moment even while the VM writes, and never a copy of bytes: that would be neither.
     await this.#tools.run('cp', ['--reflink=always', '--', original, path], { subject: subjectOf(volume) });
-    return { path, offered: false, state };
+    return { path, offered: false };
   }
 
   async own(volume: PoolVolume, transaction: Transaction): Promise<Source> {

@@ -7,6 +7,7 @@ import { realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { BackupError } from '../../../../shared/errors.ts';
 import type { VmName } from '../../../../shared/ids.ts';
+import type { VolumeMode } from '../../domains.ts';
 import type { Admin } from '../admin/admin.ts';
 import type { Journal, Transaction } from '../journal.ts';
 import type { ToolRunner } from '../tools/tools.ts';
@@ -18,7 +19,7 @@ import { Loops } from './loop.ts';
 import { LvmThin } from './lvm-thin.ts';
 import { PATIENCE } from './patience.ts';
 import { Places } from './pool-driver.ts';
-import type { PoolDriver, Snapshot, Source, VolumeState } from './pool-driver.ts';
+import type { PoolDriver, Snapshot, VolumeState } from './pool-driver.ts';
 import type { Pool, PoolVolume } from './pool-volume.ts';
 import { Reflink } from './reflink.ts';
 import { ShownFiles } from './shown-files.ts';
@@ -109,7 +110,7 @@ export class HeldVolume {
   readonly state: VolumeState;
   readonly writable: boolean;
   readonly #vm: VmName;
-  readonly #source: Source;
+  readonly #source: Omit<Snapshot, 'state'>;
   readonly #with: { readonly loops: Loops; readonly blocks: Blocks; readonly transaction: Transaction };
   #used = false;
   #released = false;
@@ -128,21 +129,24 @@ export class HeldVolume {
   }
 
   /**
-   * Gives it to a running disposable; read-only, unless it is writable. Answers where that has it, `/dev/xvdi`. May be called for
-   * several disposables, which then have it at the same time. What fails half-way is undone by release().
+   * Gives it to a running disposable, to be read in `mode`, or written if it is writable. Answers where that has it, `/dev/xvdi`. To
+   * read files a disposable replays the journal, so each gets a copy of its own which it may write; a device is read as it is. May be
+   * called for several disposables, which then have it at the same time. What fails half-way is undone by release().
    */
-  async attach(disposable: VmName): Promise<string> {
+  async attach(disposable: VmName, mode: VolumeMode): Promise<string> {
     if (this.#released)
       throw new BackupError('internal', `VM ${this.#vm}: its volume is attached after its release`);
     const { loops, blocks, transaction } = this.#with;
-    const { path, offered } = this.#source;
+    const own = mode === 'files' && !this.writable ? await this.#source.fork?.(transaction) : undefined;
+    const writable = this.writable || own !== undefined;
+    const { path, offered } = own ?? this.#source;
     // Qubes gives a device to one VM at a time: each further one gets a loop device of its own.
-    const direct = offered && !this.#used;
-    this.#used = true;
+    const direct = offered && (own !== undefined || !this.#used);
+    this.#used ||= own === undefined;
     const port = direct
       ? basename(await realpath(path))
-      : await loops.attach(this.#vm, path, this.writable, transaction);
-    return blocks.attach({ vm: this.#vm, disposable, port }, this.writable, transaction);
+      : await loops.attach(this.#vm, path, writable, transaction);
+    return blocks.attach({ vm: this.#vm, disposable, port }, writable, transaction);
   }
 
   /** Takes it from all, and removes what was made for it. Idempotent. Throws if something resists: it stays in the journal. */

@@ -47,20 +47,31 @@ export class Zfs implements PoolDriver {
     const { vm } = volume;
     const container = setting(volume, 'container', CONTAINER);
     const vid = vidWithin(volume, container);
-    const name = newName();
     const run = (args: readonly string[]) => this.#tools.run('zfs', args, { subject: subjectOf(volume) });
     if (state === 'committed') refuseUncommitted(volume);
     // A halted VM's volume is what it was at its shutdown.
     let origin = state === 'committed' && volume.running ? await this.#lastShutdown(volume, vid) : undefined;
     if (origin === undefined) {
-      origin = `${vid}@${name}`;
+      origin = `${vid}@${newName()}`;
       await transaction.write(this.#datasets, { vm, container, dataset: origin });
       await run(['snapshot', '-o', `${MARK}=yes`, origin]);
     }
-    const clone = `${container}/${name}`;
-    await transaction.write(this.#datasets, { vm, container, dataset: clone });
-    await run(['clone', '-o', `${MARK}=yes`, '-o', 'com.sun:auto-snapshot=false', origin, clone]);
-    return { path: this.#places.device(`zvol/${clone}`), offered: false, state };
+    const frozen = origin;
+    const fork = (into: Transaction) => this.#clone(volume, container, frozen, into);
+    return { ...(await fork(transaction)), state, fork };
+  }
+
+  async #clone(
+    volume: PoolVolume,
+    container: string,
+    origin: string,
+    transaction: Transaction,
+  ): Promise<Source> {
+    const clone = `${container}/${newName()}`;
+    await transaction.write(this.#datasets, { vm: volume.vm, container, dataset: clone });
+    const options = ['-o', `${MARK}=yes`, '-o', 'com.sun:auto-snapshot=false'];
+    await this.#tools.run('zfs', ['clone', ...options, origin, clone], { subject: subjectOf(volume) });
+    return { path: this.#places.device(`zvol/${clone}`), offered: false };
   }
 
   own(volume: PoolVolume): Promise<Source> {
