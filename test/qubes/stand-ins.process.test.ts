@@ -50,7 +50,7 @@ describe('as programs', () => {
   );
 
   it('answer, refuse and exit as programs do, and keep their state between processes', async () => {
-    const set = await setting('lvm');
+    const set = await setting('lvm', '4.3', false);
     const { lvcreate = '', lvs = '', zfs = '' } = programs(set.folder);
     const options = [
       '-s',
@@ -105,7 +105,7 @@ describe('what they refuse', () => {
   }
 
   it('of LVM: an origin that is not there, a name that is taken or bad, a volume in use, one that is not there', async () => {
-    const set = await setting('lvm');
+    const set = await setting('lvm', '4.3', false);
     const base = 'qubes_dom0/vm-data-private';
     await ends(set, [
       [snapshot('qib-1', 'qubes_dom0/absent'), /Failed to find/],
@@ -126,7 +126,7 @@ describe('what they refuse', () => {
   });
 
   it('of qvm-block: what udev hides, a VM that does not run, a second VM, writing to what is read-only', async () => {
-    const set = await setting('reflink');
+    const set = await setting('reflink', '4.3', false);
     const image = set.at('srv/qib.img');
     for (const path of [image]) {
       shell('mkdir -p "$(dirname "$1")"; echo x >"$1"', path);
@@ -152,7 +152,7 @@ describe('what they refuse', () => {
   });
 
   it('of ZFS: a volume with snapshots, a snapshot with clones, a clone in use, what exists', async () => {
-    const set = await setting('zfs');
+    const set = await setting('zfs', '4.3', false);
     const volume = 'rpool/vms/data/private';
     const mark = ['-o', 'qubes-backup:made=yes'];
     await ends(set, [
@@ -174,7 +174,7 @@ describe('what they refuse', () => {
   });
 
   it('of mounts: a place that is not there, one in use, one that is no mount', async () => {
-    const set = await setting('reflink');
+    const set = await setting('reflink', '4.3', false);
     const image = volumeFile(set, 'committed');
     const place = set.at('srv/place.img');
     shell('mkdir -p "$(dirname "$1")"', place);
@@ -202,7 +202,7 @@ describe('what they refuse', () => {
   ] as const)(
     'in the pool %s, and report to the test, what must never be: %j',
     async (pool, [tool, ...args]) => {
-      const set = await setting(pool);
+      const set = await setting(pool, '4.3', false);
       const before = remains(set);
       const paths = args.map((arg) => (arg === 'IMAGE' ? volumeFile(set, 'committed') : arg));
       const error = await rejection(playedTools(set.folder).run(tool, paths, { subject: 'VM data' }));
@@ -213,14 +213,14 @@ describe('what they refuse', () => {
   );
 
   it('an original volume for a VM, by any way', async () => {
-    const set = await setting('zfs');
+    const set = await setting('zfs', '4.3', false);
     await ends(set, [[loop(set.at('dev/zvol/rpool/vms/data/private')), true]]);
     expect(play(set.folder, 'qvm-block', ['attach', '--ro', disp1, 'dom0:loop0']).stderr).toContain('NEVER');
     toolState(set.folder, ({ breaches }) => breaches.splice(0));
   });
 
   it('and an expected call that never came fails the test', async () => {
-    const set = await setting('lvm');
+    const set = await setting('lvm', '4.3', false);
     toolState(set.folder, (state) => {
       state.expected.push({ tool: 'lvcreate', args: '-s' }, { tool: 'lvremove', args: '--yes' });
     });

@@ -30,7 +30,7 @@ describe('the table', () => {
       ).toBe(true);
       expect(purpose, name).toMatch(/^to [^.]+$/);
       expect(failure, name).toMatch(/^[A-Z].*\.$/);
-      expect(timeout).toBeGreaterThan(0);
+      expect(timeout ?? 1, name).toBeGreaterThan(0);
     }
   });
 });

@@ -52,10 +52,26 @@ export function toolState<T>(root: string, work: (state: ToolState) => T): T {
   return withWorld(root, ({ state }) => work(state));
 }
 
-/** When the running test ends, no call may have been one that must never be, and every expected one must have come. */
-export function verifyTools(root: string): void {
+/** Every form of a call that the table has; what is in capitals stands for any value. */
+const CALLS = TOOL_NAMES.flatMap((name) =>
+  TOOLS[name].calls.map((form) => {
+    const words = `${name} ${form}`.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    const values = words
+      .replace(/\bqib-ID\b/g, 'qib-[0-9a-f]{8}')
+      .replace(/\b(?!NAME,BACK)[A-Z]{2,}\b(?!-)/g, '[^ ]+');
+    return new RegExp(`^${values}$`);
+  }),
+);
+
+/**
+ * When the running test ends, every call must have been one of the table (if `strict`), no call may have been one that must never be,
+ * and every expected one must have come.
+ */
+export function verifyTools(root: string, strict = true): void {
   onTestFinished(() => {
-    const { breaches, expected } = toolState(root, (state) => state);
+    const { breaches, expected, calls } = toolState(root, (state) => state);
+    const unknown = calls.find((call) => !CALLS.some((form) => form.test(call)));
+    if (strict && unknown !== undefined) throw new Error(`no call of the table of tools: ${unknown}`);
     if (breaches.length > 0) throw new Error(`never to be asked of dom0: ${breaches.join('; ')}`);
     if (expected.length > 0)
       throw new Error(

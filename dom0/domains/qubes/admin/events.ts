@@ -8,6 +8,7 @@ import { BackupError } from '../../../../shared/errors.ts';
 import { MAX_ADMIN_EVENT } from '../../../../shared/limits.ts';
 import { AdminError, EMPTY_ANSWER } from './admin-error.ts';
 import { contentOf, describeCall, encodeRequest, isAbort, unreachable } from './connection.ts';
+import { METHODS } from './methods.ts';
 
 export interface AdminEvent {
   /** The VM it is about; empty for the system itself. */
@@ -27,7 +28,8 @@ export async function* followEvents(
   destination: string,
   signal: AbortSignal,
 ): AsyncGenerator<AdminEvent, void> {
-  const request = { method: 'admin.Events', argument: '', destination, payload: new Uint8Array() };
+  const { method } = METHODS.events;
+  const request = { method, argument: '', destination, payload: new Uint8Array() };
   const what = describeCall(request);
   const bytes = encodeRequest(request);
   const socket = connect({ path: socketPath, allowHalfOpen: true, signal });

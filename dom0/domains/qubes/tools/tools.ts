@@ -18,10 +18,12 @@ export interface Tool {
   readonly package: string;
   /** What the driver needs it for. */
   readonly purpose: string;
+  /** Its arguments, every form of them; what is in capitals stands for a value. */
+  readonly calls: readonly [string, ...string[]];
   /** What a failure means, and what the user can do; full sentences. */
   readonly failure: string;
-  /** Milliseconds. */
-  readonly timeout: number;
+  /** Milliseconds; undefined of one that is talked with while it runs: that has bounds of its own. */
+  readonly timeout: number | undefined;
   /** Whether it works for root only. */
   readonly root: boolean;
 }
@@ -38,8 +40,9 @@ export const TOOLS = {
   lvs: {
     paths: ['/usr/sbin/lvs', '/sbin/lvs'],
     package: 'lvm2',
-    purpose: 'to see which logical volumes there are, and what one is a snapshot of',
-    failure: `The volume group of the pool cannot be read: look at it with \`sudo lvs\`. ${NOT_SNAPSHOT}`,
+    purpose: 'to see which logical volumes there are, whose they are and which are in use',
+    calls: ['--reportformat json -o lv_name,lv_tags,lv_device_open GROUP'],
+    failure: `The volume group of the pool cannot be read: look at it with \`sudo lvs\`. ${LEFT}`,
     timeout: SHORT,
     root: true,
   },
@@ -47,6 +50,7 @@ export const TOOLS = {
     paths: ['/usr/sbin/lvcreate', '/sbin/lvcreate'],
     package: 'lvm2',
     purpose: 'to take a snapshot of a volume in an LVM thin pool',
+    calls: ['-s -kn -ay --addtag qubes-backup -n qib-ID GROUP/VOLUME'],
     failure: NOT_SNAPSHOT,
     timeout: LONG,
     root: true,
@@ -55,6 +59,7 @@ export const TOOLS = {
     paths: ['/usr/sbin/lvremove', '/sbin/lvremove'],
     package: 'lvm2',
     purpose: 'to remove such a snapshot',
+    calls: ['--yes -- GROUP/qib-ID'],
     failure: LEFT,
     timeout: LONG,
     root: true,
@@ -63,6 +68,14 @@ export const TOOLS = {
     paths: ['/usr/sbin/zfs', '/sbin/zfs'],
     package: 'zfs',
     purpose: 'to take a snapshot of a volume in a ZFS pool and clone it, and to remove both',
+    calls: [
+      'list -H -t snapshot -o name -s creation -d 1 VOLUME',
+      'list -H -t volume,snapshot -o name,qubes-backup:made -r CONTAINER',
+      'snapshot -o qubes-backup:made=yes VOLUME@qib-ID',
+      'clone -o qubes-backup:made=yes -o com.sun:auto-snapshot=false SNAPSHOT CONTAINER/qib-ID',
+      'destroy CONTAINER/qib-ID',
+      'destroy VOLUME@qib-ID',
+    ],
     failure: `${NOT_SNAPSHOT} ${LEFT}`,
     timeout: LONG,
     root: true,
@@ -70,7 +83,12 @@ export const TOOLS = {
   cp: {
     paths: ['/usr/bin/cp', '/bin/cp'],
     package: 'coreutils',
-    purpose: 'to copy an image in a pool of files, by reflink: the copy shares its blocks',
+    purpose:
+      'to copy an image in a pool of files: by reflink, so that the copy shares its blocks, or of a pool without those as a whole',
+    calls: [
+      '--reflink=always -- IMAGE FOLDER/qib-ID.img',
+      '--reflink=auto --sparse=always -- IMAGE FOLDER/qib-ID.img',
+    ],
     failure: NOT_SNAPSHOT,
     timeout: LONG,
     root: true,
@@ -80,6 +98,12 @@ export const TOOLS = {
     package: 'util-linux',
     purpose:
       'to make a block device of an image or of a volume that Qubes hides, to list such devices, and to detach them',
+    calls: [
+      '--find --show --read-only -- FILE',
+      '--find --show -- FILE',
+      '--list --json --output NAME,BACK-FILE',
+      '--detach DEVICE',
+    ],
     failure: `Look at \`losetup --list\`: devices may be used up. ${LEFT}`,
     timeout: SHORT,
     root: true,
@@ -89,6 +113,7 @@ export const TOOLS = {
     package: 'util-linux',
     purpose:
       'to show the image of a temporary VM (the file alone, not what is in it) in a folder that Qubes does not hide',
+    calls: ['--bind -- IMAGE FOLDER/qib-ID.img'],
     failure: 'Nothing was restored. Try again.',
     timeout: SHORT,
     root: true,
@@ -97,6 +122,7 @@ export const TOOLS = {
     paths: ['/usr/bin/umount', '/bin/umount'],
     package: 'util-linux',
     purpose: 'to end that',
+    calls: ['-- FOLDER/qib-ID.img'],
     failure: LEFT,
     timeout: SHORT,
     root: true,
@@ -105,6 +131,12 @@ export const TOOLS = {
     paths: ['/usr/bin/qvm-block'],
     package: 'qubes-core-admin-client',
     purpose: 'to attach a block device to a disposable, to see where it is attached, and to detach it',
+    calls: [
+      'list dom0',
+      'attach --ro DISPOSABLE dom0:PORT',
+      'attach DISPOSABLE dom0:PORT',
+      'detach DISPOSABLE dom0:PORT',
+    ],
     failure: `The disposable got no data. See \`qvm-block list\` and the journal of qubesd. ${LEFT}`,
     timeout: LONG,
     root: false,
@@ -113,14 +145,16 @@ export const TOOLS = {
     paths: ['/usr/bin/qrexec-client', '/usr/lib/qubes/qrexec-client'],
     package: 'qubes-core-qrexec-dom0',
     purpose: 'to call a service of a VM',
+    calls: ["-d VM -w SECONDS -- 'DEFAULT:QUBESRPC SERVICE+ARGUMENT dom0'"],
     failure: 'The session with that VM is over, and the run says what it means for the backup.',
-    timeout: LONG,
+    timeout: undefined,
     root: false,
   },
   'qrexec-policy-exec': {
     paths: ['/usr/bin/qrexec-policy-exec', '/usr/lib/qubes/qrexec-policy-exec'],
     package: 'qubes-core-qrexec-dom0',
     purpose: 'to ask the policy before each call, with `--just-evaluate`',
+    calls: ['--just-evaluate dom0 VM SERVICE+ARGUMENT'],
     failure: 'Where it is not there or does not work, the files of the policy are read instead.',
     timeout: SHORT,
     root: false,
@@ -175,7 +209,7 @@ export class Tools implements ToolRunner, ToolAsker, ToolFinder {
 
   /** See ToolRunner.run. */
   async run(tool: ToolName, args: readonly string[], options: RunOptions): Promise<string> {
-    const { subject, timeout = TOOLS[tool].timeout, maxOutput = MAX_OUTPUT } = options;
+    const { subject, timeout = TOOLS[tool].timeout ?? LONG, maxOutput = MAX_OUTPUT } = options;
     const path = await this.find(tool, subject);
     const { end, stderr } = await runProgram([path, ...args], { timeout, maxOutput });
     if (end.kind === 'exited' && end.code === 0) return Buffer.from(end.stdout).toString('utf8');
@@ -191,7 +225,7 @@ export class Tools implements ToolRunner, ToolAsker, ToolFinder {
 
   /** See ToolAsker.ask. */
   async ask(tool: ToolName, args: readonly string[], options: RunOptions): Promise<boolean | undefined> {
-    const { subject, timeout = TOOLS[tool].timeout, maxOutput = MAX_OUTPUT } = options;
+    const { subject, timeout = TOOLS[tool].timeout ?? LONG, maxOutput = MAX_OUTPUT } = options;
     const path = await this.find(tool, subject).catch(undefinedIfIo);
     if (path === undefined) return undefined;
     const { end, stderr } = await runProgram([path, ...args], { timeout, maxOutput });
