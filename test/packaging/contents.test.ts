@@ -124,10 +124,11 @@ describe('the packages', () => {
   test('every service of a checkout is installed, but what stands in for a VM’s own', () => {
     const installed = all
       .flatMap(({ tree }) => [...tree.keys()])
-      .filter((path) => path.startsWith('/etc/qubes-rpc/'));
-    const services = ['dvm', 'storagevm'].flatMap((part) => readdirSync(join(PROJECT, 'services', part)));
-    const names = [...services.map((name) => name.replace(/\.ts$/, '')), 'qubes.BackupSync'];
-    expect(installed.sort()).toEqual(names.map((name) => `/etc/qubes-rpc/${name}`).sort());
+      .filter((path) => path.startsWith('/etc/qubes-rpc/'))
+      .map((path) => path.slice('/etc/qubes-rpc/'.length));
+    const found = readdirSync(join(PROJECT, 'services'), { recursive: true, withFileTypes: true });
+    const services = found.filter((entry) => entry.isFile()).map(({ name }) => name.replace(/\.ts$/, ''));
+    expect(installed.sort()).toEqual(services.filter((name) => name !== 'qubes.Filecopy').sort());
   });
 
   test('an installed service is started as a checkout starts it', () => {
