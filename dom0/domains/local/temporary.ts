@@ -7,16 +7,17 @@
  * follows the name; until then the VM has no network and is excluded from backups.
  */
 
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BackupError, isBackupError, systemCode } from '../../../shared/errors.ts';
-import { isVmName, parseVmName } from '../../../shared/ids.ts';
+import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
 import { TEMPORARY_TAG } from '../domains.ts';
 import type { VolumeShape } from '../domains.ts';
+import { temporaryName } from '../temporary-name.ts';
 import { canonicalJson } from '../json.ts';
 import { statOf } from '../stat.ts';
 import { makeImage } from './file-system.ts';
@@ -24,9 +25,6 @@ import type { FileSystem } from './file-system.ts';
 import { readText, removeTree, runTool, syncFolder, writeDurably } from './files.ts';
 import { parseDescription, readVm, vmConfigSchema } from './vms.ts';
 import type { LocalVolume } from './vms.ts';
-
-/** Longest VM name of Qubes OS. */
-const MAX_NAME = 31;
 
 const entrySchema = z.strictObject({
   name: z.custom<VmName>((value) => typeof value === 'string' && isVmName(value)),
@@ -266,13 +264,6 @@ export class TemporaryVms {
     await rm(join(this.#journal, `${entry.name}.json`));
     await syncFolder(this.#journal);
   }
-}
-
-/** `restore-NAME-xxxxxx`, with NAME cut to fit. */
-function temporaryName(finalName: VmName): VmName {
-  const random = randomBytes(3).toString('hex');
-  const room = MAX_NAME - 'restore--'.length - random.length;
-  return parseVmName(`restore-${finalName.slice(0, room)}-${random}`);
 }
 
 function nameTaken(name: VmName): BackupError {
