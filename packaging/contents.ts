@@ -22,7 +22,6 @@ export interface Package {
 /** The program's folder on Qubes OS. Launchers find all else from where they are themselves. */
 const PROGRAM = '/usr/lib/qubes-backup';
 const RPC = '/etc/qubes-rpc';
-const DOM0_SCRIPTS = 'dom0/domains/local';
 
 /** Services of a disposable that mount a volume, or read or write files of any owner; the others need no more than blobs. */
 const AS_ROOT = ['qubes.BackupCompare', 'qubes.BackupRestore', 'qubes.BackupScan', 'qubes.BackupVerify'];
@@ -117,16 +116,15 @@ function storageProgram(program: string, rpc: string, bin: string, bundle: Bundl
   );
 }
 
-/** The command line, the policy that it obeys, and the shell scripts of the driver that confines its own children. */
+/** The command line, the policy that it obeys, and dom0's shell scripts, where a checkout has them. */
 function dom0Tree(): Tree {
   const policy = '/etc/qubes/policy.d/30-qubes-backup.policy';
-  const scripts = readdirSync(join(PROJECT, DOM0_SCRIPTS)).filter((name) => name.endsWith('.sh'));
+  const files = readdirSync(join(PROJECT, 'dom0'), { recursive: true, encoding: 'utf8' });
+  const scripts = files.filter((name) => name.endsWith('.sh')).map((name) => `dom0/${name}`);
   return merge(
     command(PROGRAM, '/usr/bin', 'qubes-backup', 'dom0'),
     new Map<string, Entry>([
-      ...scripts.map(
-        (name) => [`${PROGRAM}/${DOM0_SCRIPTS}/${name}`, file(source(`${DOM0_SCRIPTS}/${name}`))] as const,
-      ),
+      ...scripts.map((path) => [`${PROGRAM}/${path}`, file(source(path))] as const),
       [policy, file(source('policies/30-qubes-backup.policy'))],
       [`${PROGRAM}/policies/30-qubes-backup.policy`, link(`../../../..${policy}`)],
       ['/etc/qubes-backup', { kind: 'folder', mode: 0o755 }],
