@@ -2,11 +2,12 @@
 
 import { expect, test } from 'vitest';
 import { RunningVms } from '../../dom0/domains/qubes/running-vms.ts';
+import { BackupError } from '../../shared/errors.ts';
 import { rejection } from '../support/failure.ts';
 import { Callable } from './calls-kit.ts';
 import { machine } from './qubes-kit.ts';
 
-const MISSING = { code: 'store-missing', message: 'there is no storage VM vault' } as const;
+const MISSING = new BackupError('store-missing', 'there is no storage VM vault');
 
 test('a VM is started for the first call, and asked about once', async () => {
   const system = await machine();
@@ -32,7 +33,7 @@ test('a VM that is not there is said as its caller says it, and looked for again
   const callable = new Callable();
   callable.vm('vault', { 'test.Echo': 'exit 0' });
   const vms = new RunningVms(system.admin, callable.calls);
-  expect(await rejection(vms.call('vault', 'test.Echo', '', MISSING))).toMatchObject(MISSING);
+  expect(await rejection(vms.call('vault', 'test.Echo', '', MISSING))).toBe(MISSING);
   await system.qubesd.call('admin.vm.Create.AppVM+debian-12', 'dom0', 'name=vault label=red');
   const call = await vms.call('vault', 'test.Echo', '', MISSING);
   call.hangUp();

@@ -32,7 +32,7 @@ import type {
 import { LocalDisposable } from './disposable.ts';
 import { statOf } from '../stat.ts';
 import { removeTree } from './files.ts';
-import { Qrexec } from './qrexec.ts';
+import { Qrexec, storageTarget } from './qrexec.ts';
 import type { CallTarget } from './qrexec.ts';
 import type { Bind, Capability, SandboxMode } from './sandbox-spec.ts';
 import { Sandboxes } from './sandbox.ts';
@@ -261,11 +261,6 @@ export class LocalDomains implements Domains {
     await mkdir(path, { recursive: true, mode: 0o700 });
     return path;
   }
-}
-
-/** What runs the services of a storage VM, with its home in `home`. */
-function storageTarget(name: string, policy: CallTarget['policy'], home: string): CallTarget {
-  return { name, role: 'storagevm', policy, binds: [], home, image: undefined, capabilities: [] };
 }
 
 async function requireFolder(folder: string, what: string): Promise<void> {

@@ -50,6 +50,11 @@ const HOME = '/home/user';
 /** Bytes of a sandbox's own /tmp and volatile home. They are memory: nothing large belongs there. */
 const TMPFS_SIZE = 64 * 1024 * 1024;
 
+/** What runs the services of a storage VM, with its home in `home`. */
+export function storageTarget(name: string, policy: PolicyVm, home: string): CallTarget {
+  return { name, role: 'storagevm', policy, binds: [], home, image: undefined, capabilities: [] };
+}
+
 export class Qrexec {
   readonly #program: string;
   readonly #policyFolder: string;

@@ -113,6 +113,7 @@ class QubesDisposable implements Disposable {
   readonly #calls: QubesCalls;
   readonly #timeout: number;
   readonly #transaction: Transaction;
+  readonly #starting = new Set<Promise<ServiceCall>>();
   readonly #running = new Set<ServiceCall>();
   #destroyed: Promise<void> | undefined;
 
@@ -133,10 +134,16 @@ class QubesDisposable implements Disposable {
       throw new BackupError('internal', `${this.name} was destroyed: it runs nothing any more`);
     const vm = { klass: 'DispVM', tags: [DISPOSABLE_TAG] };
     const what = { service, argument: '', target: this.name, vm };
-    const call = await this.#calls.call(what, { connectTimeout: this.#timeout });
-    this.#running.add(call);
-    void call.exited.then(() => this.#running.delete(call));
-    return call;
+    const starting = this.#calls.call(what, { connectTimeout: this.#timeout });
+    this.#starting.add(starting);
+    try {
+      const call = await starting;
+      this.#running.add(call);
+      void call.exited.then(() => this.#running.delete(call));
+      return call;
+    } finally {
+      this.#starting.delete(starting);
+    }
   }
 
   destroy(): Promise<void> {
@@ -144,6 +151,7 @@ class QubesDisposable implements Disposable {
   }
 
   async #destroy(): Promise<void> {
+    await Promise.allSettled(this.#starting); // A call on its way is ended as well.
     for (const call of this.#running) call.kill();
     await this.#transaction.rollBack();
   }

@@ -1,6 +1,6 @@
 /** VMs that are to run because a service of theirs is called: each is started, and looked at, once a run. */
 
-import { BackupError } from '../../../shared/errors.ts';
+import type { BackupError } from '../../../shared/errors.ts';
 import type { ServiceCall } from '../domains.ts';
 import type { PolicyVm } from '../policy.ts';
 import { isAdminError } from './admin/admin-error.ts';
@@ -14,13 +14,6 @@ interface RunningVm {
   readonly connectTimeout: number;
 }
 
-/** What a call cannot be done without. */
-export interface Missing {
-  /** Why the VM is needed: `there is no storage VM vault`. */
-  readonly code: 'store-missing' | 'unknown-vm';
-  readonly message: string;
-}
-
 export class RunningVms {
   readonly #admin: Admin;
   readonly #calls: QubesCalls;
@@ -32,7 +25,7 @@ export class RunningVms {
   }
 
   /** Calls a service of `vm`, which is started if need be. Throws `missing` if there is no such VM. */
-  async call(vm: string, service: string, argument: string, missing: Missing): Promise<ServiceCall> {
+  async call(vm: string, service: string, argument: string, missing: BackupError): Promise<ServiceCall> {
     let running = this.#running.get(vm);
     if (running === undefined) {
       running = this.#start(vm, missing);
@@ -47,7 +40,7 @@ export class RunningVms {
     }
   }
 
-  async #start(vm: string, { code, message }: Missing): Promise<RunningVm> {
+  async #start(vm: string, missing: BackupError): Promise<RunningVm> {
     try {
       await this.#admin.start(vm);
       const [tags, klass, timeout] = await Promise.all([
@@ -56,9 +49,8 @@ export class RunningVms {
         this.#admin.property(vm, 'qrexec_timeout'),
       ]);
       return { policy: { klass: klass.value, tags }, connectTimeout: Number(timeout.value) };
-    } catch (cause) {
-      if (!isAdminError(cause, 'QubesVMNotFoundError')) throw cause;
-      throw new BackupError(code, message, { cause });
+    } catch (error) {
+      throw isAdminError(error, 'QubesVMNotFoundError') ? missing : error;
     }
   }
 }

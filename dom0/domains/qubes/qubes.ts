@@ -1,0 +1,254 @@
+/** The driver for Qubes OS: VMs by qubesd, services by qrexec-client, volumes by the tools of their pools. */
+
+import { realpathSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BackupError } from '../../../shared/errors.ts';
+import type { VmName } from '../../../shared/ids.ts';
+import type { Volume } from '../../../shared/protocol/disposable.ts';
+import type {
+  Attachment,
+  Disposable,
+  Domains,
+  ServiceCall,
+  Vm,
+  VolumeMode,
+  VolumeName,
+  VolumeShape,
+  VolumeSnapshot,
+} from '../domains.ts';
+import { Qrexec, storageTarget } from '../local/qrexec.ts';
+import { Sandboxes } from '../local/sandbox.ts';
+import { makePrivateFolder } from '../../state/files.ts';
+import { statOf } from '../stat.ts';
+import type { Admin } from './admin/admin.ts';
+import { Disposables } from './disposable.ts';
+import type { DisposableSettings } from './disposable.ts';
+import { dvmTemplateOf } from './dvm-template.ts';
+import { listVms } from './inventory.ts';
+import type { Journal } from './journal.ts';
+import { Renaming } from './rename.ts';
+import { RunningVms } from './running-vms.ts';
+import type { QubesCalls } from './service-call.ts';
+import { TemporaryVms } from './temporary.ts';
+import type { ToolRunner } from './tools/tools.ts';
+import { captureVmConfig, readSystemFacts } from './vm-config/capture.ts';
+import { encodeVmConfig } from './vm-config/vm-config.ts';
+import { syncVm } from './vm-sync.ts';
+import { describeVolume } from './volumes/pool-volume.ts';
+import { Volumes } from './volumes/volumes.ts';
+import type { HeldVolume, VolumesOptions } from './volumes/volumes.ts';
+
+export interface QubesOptions {
+  readonly admin: Admin;
+  readonly tools: ToolRunner;
+  readonly calls: QubesCalls;
+  /** In dom0's state, of which one process at a time is the user. */
+  readonly journal: Journal;
+  /** A private folder for what runs in dom0 itself. */
+  readonly stateFolder: string;
+  /** What a disposable for a VM's data is made of, where that is not the one of its template. */
+  readonly disposable?: (vm: VmName) => Partial<DisposableSettings>;
+  readonly warn: (text: string) => void;
+  /** For tests. */
+  readonly volumes?: Pick<VolumesOptions, 'root' | 'patience'>;
+}
+
+export class QubesDomains implements Domains {
+  readonly #options: QubesOptions;
+  readonly #admin: Admin;
+  readonly #volumes: Volumes;
+  readonly #disposables: Disposables;
+  readonly #temporary: TemporaryVms;
+  readonly #vms: RunningVms;
+  readonly #dom0: Qrexec;
+  readonly #running = new Set<Disposable>();
+
+  constructor(options: QubesOptions) {
+    const { admin, tools, calls, journal, stateFolder, warn } = options;
+    this.#options = options;
+    this.#admin = admin;
+    this.#volumes = new Volumes({ tools, journal, admin, ...options.volumes });
+    this.#disposables = new Disposables(admin, calls, journal);
+    this.#temporary = new TemporaryVms(admin, journal, new Renaming(admin, journal), warn);
+    this.#vms = new RunningVms(admin, calls);
+    const program = realpathSync(join(import.meta.dirname, '../../..'));
+    const mountPoint = join(stateFolder, 'root');
+    makePrivateFolder(mountPoint);
+    const sandboxes = new Sandboxes('auto', mountPoint);
+    this.#dom0 = new Qrexec(program, join(program, 'policies'), sandboxes);
+  }
+
+  list(): Promise<readonly Vm[]> {
+    return listVms(this.#admin, ({ name, class: klass }) =>
+      this.#options.warn(`VM ${name} is ignored: this program knows nothing of the class ${klass}`),
+    );
+  }
+
+  async readConfig(vm: VmName): Promise<Uint8Array> {
+    return encodeVmConfig(await captureVmConfig(this.#admin, vm, await readSystemFacts(this.#admin)));
+  }
+
+  async snapshotVolume(vm: VmName, name: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
+    const note = await syncVm(this.#admin, this.#options.calls, vm);
+    if (note !== undefined) this.#options.warn(note);
+    const volume = await describeVolume(this.#admin, vm, name);
+    const takenAt = Date.now();
+    const held = await this.#volumes.snapshot(volume, 'current');
+    return new QubesSnapshot({ vm, name, mode, size: volume.size, takenAt }, held);
+  }
+
+  async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
+    const settings = await this.#settingsFor(vm);
+    const given = await this.#given(vm, attachment);
+    try {
+      const started = await this.#disposables.start(vm, settings, (name) => given.attach(name));
+      const disposable: Disposable = {
+        name: started.name,
+        attached: started.attached,
+        call: (service) => started.call(service),
+        destroy: async () => {
+          this.#running.delete(disposable);
+          await started.destroy();
+          await given.release();
+        },
+      };
+      this.#running.add(disposable);
+      return disposable;
+    } catch (error) {
+      await given.release();
+      throw error;
+    }
+  }
+
+  async prepareStorage(storageVm: string): Promise<void> {
+    if ((await this.#admin.list()).some(({ name }) => name === storageVm)) return;
+    throw noStorageVm(storageVm);
+  }
+
+  callStorage(storageVm: string, service: string): Promise<ServiceCall> {
+    return this.#vms.call(storageVm, service, '', noStorageVm(storageVm));
+  }
+
+  async callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {
+    if ((await statOf(folder))?.isDirectory() !== true)
+      throw new BackupError(
+        'store-missing',
+        `the store ${name} is not there: the folder ${folder} is missing (not mounted?)`,
+      );
+    return this.#dom0.run(
+      storageTarget(name, { klass: 'AdminVM', tags: [] }, await realpath(folder)),
+      service,
+    );
+  }
+
+  callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall> {
+    return this.#vms.call(vm, service, argument, new BackupError('unknown-vm', `there is no VM ${vm}`));
+  }
+
+  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
+    return this.#temporary.create(finalName, config, volumes);
+  }
+
+  promote(temporary: VmName, finalName: VmName): Promise<void> {
+    return this.#temporary.promote(temporary, finalName);
+  }
+
+  removeTemporary(temporary: VmName): Promise<void> {
+    return this.#temporary.remove(temporary);
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all([...this.#running].map((disposable) => disposable.destroy()));
+    await Promise.all([this.#options.calls.stopAll(), this.#dom0.stopAll()]);
+  }
+
+  cleanUp(): Promise<readonly string[]> {
+    return this.#options.journal.cleanUp();
+  }
+
+  /** By default of the template of the VM that it reads (R04); a VM without one must have been given one. */
+  async #settingsFor(vm: VmName): Promise<DisposableSettings> {
+    const { template, ...others } = this.#options.disposable?.(vm) ?? {};
+    if (template !== undefined) return { ...others, template };
+    const properties = await this.#admin.properties(vm);
+    const klass = properties.get('klass')?.value;
+    const own = klass === 'TemplateVM' ? vm : (properties.get('template')?.value ?? '');
+    if (own === '')
+      throw new BackupError(
+        'usage',
+        `VM ${vm} has no template: say in the configuration which disposables read it (vm.${vm}.disposable)`,
+      );
+    return { ...others, template: dvmTemplateOf(own) };
+  }
+
+  /** What a disposable is handed, and how that is given back. */
+  async #given(vm: VmName, attachment: Attachment): Promise<Given> {
+    switch (attachment.kind) {
+      case 'nothing':
+        return { attach: () => Promise.resolve(undefined), release: () => Promise.resolve() };
+      case 'folder':
+        throw new BackupError(
+          'usage',
+          'dom0 unpacks nothing on Qubes OS: extract with --into-vm, or with --tar as one opaque file',
+        );
+      case 'snapshot': {
+        const { snapshot } = attachment;
+        if (!(snapshot instanceof QubesSnapshot) || snapshot.vm !== vm)
+          throw new BackupError('internal', `the snapshot is not one of VM ${vm}`);
+        return {
+          attach: (name) => attachTo(name, snapshot.held, snapshot.mode),
+          release: () => Promise.resolve(),
+        };
+      }
+      case 'volume': {
+        this.#temporary.check(attachment.vm);
+        const volume = await describeVolume(this.#admin, attachment.vm, attachment.volume);
+        const held = await this.#volumes.open(volume, attachment.writable);
+        return { attach: (name) => attachTo(name, held, attachment.mode), release: () => held.release() };
+      }
+    }
+  }
+}
+
+interface Given {
+  attach(disposable: VmName): Promise<Volume | undefined>;
+  release(): Promise<void>;
+}
+
+async function attachTo(disposable: VmName, held: HeldVolume, mode: VolumeMode): Promise<Volume> {
+  const path = await held.attach(disposable, mode);
+  return { kind: mode === 'files' ? 'disk' : 'blocks', path };
+}
+
+class QubesSnapshot implements VolumeSnapshot {
+  readonly vm: VmName;
+  readonly name: VolumeName;
+  readonly mode: VolumeMode;
+  readonly size: number;
+  readonly takenAt: number;
+  readonly capacity: number;
+  readonly frozen = true;
+  readonly held: HeldVolume;
+
+  constructor(of: Pick<VolumeSnapshot, 'vm' | 'name' | 'mode' | 'size' | 'takenAt'>, held: HeldVolume) {
+    this.vm = of.vm;
+    this.name = of.name;
+    this.mode = of.mode;
+    this.size = of.size;
+    this.takenAt = of.takenAt;
+    this.capacity = of.size;
+    this.held = held;
+  }
+
+  release(): Promise<void> {
+    return this.held.release();
+  }
+}
+
+function noStorageVm(name: string): BackupError {
+  return new BackupError(
+    'store-missing',
+    `there is no VM ${name} to store backups in: create it and install the storage services there (docs/install-qubes.md)`,
+  );
+}
