@@ -112,7 +112,11 @@ const VM_PROPERTIES: Readonly<Record<string, Definition>> = {
   installed_by_rpm: bool(constant('False')),
   ip: str(networked(address)),
   ip6: str(constant('')),
-  is_preload: bool(constant('False'), { of: ['DispVM'], new: true, ...fixed }),
+  is_preload: bool((store, vm) => (isPreloaded(store, vm) ? 'True' : 'False'), {
+    of: ['DispVM'],
+    new: true,
+    ...fixed,
+  }),
   kernel: str(withTemplate('kernel', system('default_kernel'))),
   keyboard_layout: str(constant('us++'), { of: ALL }),
   klass: str((_store, vm) => vm.klass, { of: ALL, ...fixed }),
@@ -328,6 +332,12 @@ export function dependents(store: Store, name: string): readonly (readonly [stri
     }
   }
   return found;
+}
+
+/** A disposable that Qubes made ahead: its template has a note of it (4.3). */
+function isPreloaded(store: Store, vm: VmState): boolean {
+  const notes = store.find(vm.properties['template'] ?? '')?.features['preload-dispvm'] ?? '';
+  return vm.klass === 'DispVM' && notes.split(' ').includes(vm.name);
 }
 
 function definition(name: string): Definition {

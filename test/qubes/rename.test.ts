@@ -11,7 +11,7 @@ import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import { Renaming } from '../../dom0/domains/qubes/rename.ts';
 import { captureVmConfig, readSystemFacts } from '../../dom0/domains/qubes/vm-config/capture.ts';
 import { rejection } from '../support/failure.ts';
-import { QubesException } from './qubesd-exception.ts';
+import { QubesException, noSuchVm } from './qubesd-exception.ts';
 import { machine } from './qubes-kit.ts';
 import type { Machine } from './qubes-kit.ts';
 import type { Options } from './fake-qubesd.ts';
@@ -102,6 +102,29 @@ describe('references', () => {
     expect(await findReferences(admin, 'work')).toEqual([]);
     const templates = await findReferences(admin, 'debian-12');
     expect(templates.map(({ owner }) => owner)).toEqual([null, 'default-dvm', 'sys-net', 'work']);
+  });
+
+  test('of a disposable that Qubes made ahead are none', async () => {
+    const { admin, qubesd } = await referred();
+    qubesd.store.vm('default-dvm').features['preload-dispvm'] = 'disp1 named-disp';
+    const owners = (await findReferences(admin, 'default-dvm')).map(({ owner }) => owner);
+    expect(owners).toEqual([null, null, 'work']);
+  });
+
+  test('of a VM that goes while all are asked are none', async () => {
+    let gone = false;
+    const { admin } = await referred({
+      before: (call, dest) => {
+        if (gone && call.startsWith('admin.vm.property.GetAll') && dest === 'named-disp')
+          throw noSuchVm(dest);
+      },
+    });
+    gone = true;
+    expect((await findReferences(admin, 'default-dvm')).map(({ owner }) => owner)).toEqual([
+      null,
+      null,
+      'work',
+    ]);
   });
 
   test('are those for which Qubes refuses to remove a VM', async () => {
@@ -229,14 +252,18 @@ test('a temporary VM stays one', async () => {
 });
 
 describe('a process that dies', () => {
-  /** Renames until the call number `limit` that changes something, which never comes to qubesd; then another process starts. */
-  async function dieAt(limit: number) {
+  /**
+   * Renames until the call number `limit` that changes something, or the first of `limit`, which never comes to qubesd; then
+   * another process starts.
+   */
+  async function dieAt(limit: number | string) {
     let died: () => void = () => undefined;
     const death = new Promise<void>((resolve) => (died = resolve));
     let count = -1; // Not begun.
     const set = await referred({
       before: async (call) => {
-        if (count < 0 || !CHANGES.test(call) || ++count <= limit) return;
+        if (count < 0 || !CHANGES.test(call)) return;
+        if (typeof limit === 'string' ? !call.startsWith(limit) : ++count <= limit) return;
         died();
         await new Promise(() => undefined);
       },
@@ -281,13 +308,13 @@ describe('a process that dies', () => {
   });
 
   test('leaves to its owner what a person changed meanwhile', async () => {
-    const { admin, journal, set } = await dieAt(14);
-    const [global] = [...(await admin.globals())].filter(([name]) => name === 'default_dispvm');
+    const { admin, journal, set } = await dieAt('admin.vm.Remove');
+    expect((await admin.property('work', 'default_dispvm')).value).toBe('new');
     await admin.setProperty('work', 'default_dispvm', '');
     const lines = await journal.cleanUp();
+    expect(lines).toContainEqual(expect.stringContaining('left work: default_dispvm alone'));
     expect((await admin.property('work', 'default_dispvm')).value).toBe('');
-    expect(lines.length).toBeGreaterThan(0);
-    expect(global?.[1].type).toBe('vm');
+    expect(await findReferences(admin, 'default-dvm')).toHaveLength(3);
     await set.qubesd.close();
   });
 

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { BackupError, isBackupError } from '../../../../shared/errors.ts';
 import type { VmName } from '../../../../shared/ids.ts';
+import { TEMPORARY_TAG } from '../../domains.ts';
 import type { VolumeName } from '../../domains.ts';
 import type { Admin } from '../admin/admin.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
@@ -14,8 +15,6 @@ import { describePool, describeVolume } from './pool-volume.ts';
 import type { PoolDriver, Snapshot, Source, VolumeState } from './pool-driver.ts';
 import type { Pool, PoolVolume } from './pool-volume.ts';
 
-/** Says of a VM that it is ours (docs/qubes-driver.md). */
-export const TEMPORARY_TAG = 'qubes-backup-temporary';
 /** Tags that Qubes gives a new VM by itself. */
 const OWN_TAGS = /^(?:created-by|guivm|audiovm)-/;
 
