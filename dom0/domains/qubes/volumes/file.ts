@@ -29,24 +29,31 @@ export class PlainFile implements PoolDriver {
   }
 
   async snapshot(volume: PoolVolume, state: VolumeState, transaction: Transaction): Promise<Snapshot> {
-    const subject = subjectOf(volume);
     if (volume.running) throw runs(volume, 'and the VM runs');
     const image = this.#images.imageOf(volume);
     if (!(await isFile(image))) throw notThere(volume, image);
+    const version = await versionOf(image);
+    const frozen = await this.#copy(volume, image, version, transaction);
+    // A copy takes the time and room of the whole: the first reader has the one that is there, as most often it is the only one.
+    let isGiven = false;
+    const fork = (into: Transaction) => {
+      if (isGiven) return this.#copy(volume, image, version, into);
+      isGiven = true;
+      return Promise.resolve(frozen);
+    };
+    return { ...frozen, state, fork };
+  }
+
+  /** Throws `refused` if the image is of another version before the copy is whole, `store-full` if there is no room for one. */
+  async #copy(volume: PoolVolume, image: string, version: string, transaction: Transaction): Promise<Source> {
+    const subject = subjectOf(volume);
     const path = await this.#images.newPath(volume, transaction);
-    await checkRoom(
-      subject,
-      image,
-      dirname(path),
-      'make room there, or move the VM into a pool with snapshots (`qvm-clone --pool`)',
-    );
-    const before = await versionOf(image);
-    await this.#tools.run('cp', ['--reflink=auto', '--sparse=always', '--', image, path], {
-      subject,
-      timeout: COPY_TIMEOUT,
-    });
-    if ((await versionOf(image)) !== before) throw runs(volume, 'and it was written while it was copied');
-    return { path, offered: false, state };
+    const advice = 'make room there, or move the VM into a pool with snapshots (`qvm-clone --pool`)';
+    await checkRoom(subject, image, dirname(path), advice);
+    const options = ['--reflink=auto', '--sparse=always', '--'];
+    await this.#tools.run('cp', [...options, image, path], { subject, timeout: COPY_TIMEOUT });
+    if ((await versionOf(image)) !== version) throw runs(volume, 'and it was written while it was copied');
+    return { path, offered: false };
   }
 
   async own(volume: PoolVolume, transaction: Transaction): Promise<Source> {

@@ -23,9 +23,8 @@ export interface Snapshot extends Source {
   /** What it is: not always what was asked for (cloned.ts). */
   readonly state: VolumeState;
   /**
-   * A copy of it that shares its blocks, to be written by one disposable: that replays the journal there, and what it writes no
-   * other sees. Undefined where there is no such copy without copying all; what is frozen is then of a halted VM, and has a clean
-   * journal.
+   * A copy of it, to be written by one disposable: that replays the journal there, and what it writes no other sees. The copy may be
+   * the snapshot itself, for the first. Undefined of what is no snapshot: the volume of a temporary VM.
    */
   readonly fork?: (transaction: Transaction) => Promise<Source>;
 }
