@@ -8,7 +8,7 @@ import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import { QubesException, Unhandled, noSuchVm, protocolError } from './qubesd-exception.ts';
 import { handlerOf } from './qubesd-methods.ts';
-import type { Call, Handler, Qubesd } from './qubesd-methods.ts';
+import type { Call, Handler, Qubesd } from './qubesd-handler.ts';
 import { checkName } from './qubesd-names.ts';
 import type { Release } from './qubesd-properties.ts';
 import { Store } from './qubesd-state.ts';

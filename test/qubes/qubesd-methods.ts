@@ -2,15 +2,20 @@
 
 import { randomBytes } from 'node:crypto';
 import { QubesException, Unhandled, permissionDenied, protocolError } from './qubesd-exception.ts';
+import { ask, askNamed, give, lines, method } from './qubesd-handler.ts';
+import type { Handler, Qubesd } from './qubesd-handler.ts';
+import { POOL_HANDLERS } from './qubesd-pool-methods.ts';
 import { isCurrent, normalRule } from './qubesd-firewall.ts';
 import {
   globalDefault,
   globalPropertyNames,
   globalPropertyType,
   globalValue,
+  setGlobalProperty,
+} from './qubesd-global-properties.ts';
+import {
   isDefault,
   resetVmProperty,
-  setGlobalProperty,
   setVmProperty,
   vmDefault,
   vmPropertyNames,
@@ -18,51 +23,12 @@ import {
   vmValue,
 } from './qubesd-properties.ts';
 import type { Release } from './qubesd-properties.ts';
-import type { Klass, PoolState, Store, VmState } from './qubesd-state.ts';
-import type { Emit, Vms } from './qubesd-vms.ts';
-import type { Volumes } from './qubesd-volumes.ts';
-
-export interface Qubesd {
-  readonly store: Store;
-  readonly volumes: Volumes;
-  readonly vms: Vms;
-  readonly emit: Emit;
-  readonly release: Release;
-}
-
-export interface Call {
-  readonly dest: VmState;
-  readonly argument: string;
-  /** The payload's bytes as latin1. */
-  readonly payload: string;
-}
-
-type Answer = string | undefined | Promise<string | undefined>;
-
-/** What a call must have: `true` needs it, `false` refuses it, `null` takes either. */
-export interface Handler {
-  readonly argument: boolean | null;
-  readonly payload: boolean | null;
-  readonly adminVm: boolean | null;
-  readonly run: (qubesd: Qubesd, call: Call) => Answer;
-}
+import type { Klass, Store, VmState } from './qubesd-state.ts';
 
 const DEVICE_CLASSES = ['pci', 'block'];
 const CLASSES: readonly Klass[] = ['AdminVM', 'AppVM', 'DispVM', 'StandaloneVM', 'TemplateVM'];
 
-const lines = (items: readonly string[]): string => items.map((item) => `${item}\n`).join('');
-const method = (
-  argument: boolean | null,
-  payload: boolean | null,
-  adminVm: boolean | null,
-  run: Handler['run'],
-): Handler => ({ argument, payload, adminVm, run });
-/** Of a VM or of dom0, without a payload. */
-const ask = (run: Handler['run']): Handler => method(false, false, null, run);
-const askNamed = (run: Handler['run']): Handler => method(true, false, null, run);
-const give = (run: Handler['run']): Handler => method(true, true, null, run);
-
-export const HANDLERS: Readonly<Record<string, Handler>> = {
+const HANDLERS: Readonly<Record<string, Handler>> = {
   'admin.vm.List': ask(({ store, release }, { dest }) =>
     lines(
       (dest.klass === 'AdminVM' ? store.vms() : [dest]).map(
@@ -255,52 +221,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
   'admin.vm.CurrentState': ask(
     (_qubesd, { dest }) => `mem=0 mem_static_max=0 cputime=0 power_state=${dest.power}`,
   ),
-  'admin.label.List': method(false, false, true, ({ store }) => lines(store.state.labels)),
-  'admin.pool.List': method(false, false, true, ({ store }) => lines(Object.keys(store.state.pools))),
-  'admin.pool.Info': method(true, false, true, ({ store }, { argument }) =>
-    poolInfo(store, needPool(store, argument)),
-  ),
-  'admin.pool.UsageDetails': method(true, false, true, ({ store }, { argument }) => {
-    needPool(store, argument);
-    return lines(['data_size=1', 'data_usage=1']);
-  }),
-  'admin.pool.volume.List': method(true, false, true, ({ store, volumes }, { argument }) => {
-    needPool(store, argument);
-    return lines(
-      volumes
-        .of(argument)
-        .map(({ vid }) => vid)
-        .sort(),
-    );
-  }),
-  'admin.pool.Add': method(true, true, true, ({ store }, { argument, payload }) => {
-    const {
-      name = '',
-      revisions_to_keep = '1',
-      ...config
-    } = Object.fromEntries(
-      payload
-        .trimEnd()
-        .split('\n')
-        .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
-    );
-    if (store.pool(name) !== undefined)
-      throw new QubesException('QubesException', `pool ${name} already exists`);
-    store.state.pools[name] = {
-      name,
-      driver: argument,
-      config,
-      revisions_to_keep: Number(revisions_to_keep),
-    };
-    return undefined;
-  }),
-  'admin.pool.Remove': method(true, false, true, ({ store, volumes }, { argument }) => {
-    needPool(store, argument);
-    if (volumes.of(argument).length > 0)
-      throw new QubesException('QubesPoolInUseError', `Storage pool is in use: <Pool ${argument}>`);
-    Reflect.deleteProperty(store.state.pools, argument);
-    return undefined;
-  }),
+  ...POOL_HANDLERS,
   'admin.deviceclass.List': method(false, false, true, () => lines(DEVICE_CLASSES)),
 };
 
@@ -353,12 +274,6 @@ function needGlobal(name: string): void {
     throw new QubesException('QubesNoSuchPropertyError', `Invalid property '${name}' of Qubes`);
 }
 
-function needPool(store: Store, name: string): PoolState {
-  const pool = store.pool(name);
-  if (pool === undefined) throw permissionDenied('pools');
-  return pool;
-}
-
 function vmProperty({ store }: Qubesd, vm: VmState, name: string): string {
   const value = vmValue(store, vm, name) ?? '';
   return `default=${isDefault(vm, name) ? 'True' : 'False'} type=${vmPropertyType(name)} ${value}`;
@@ -391,26 +306,4 @@ function checkedNumber(text: string, name: string): number {
   if (text.length >= 20) throw protocolError(`${name} is bigger than 19 decimal digits`);
   if (/^0./.test(text)) throw protocolError(`${name} contains spurious leading zeros`);
   return Number(text);
-}
-
-function poolInfo(store: Store, { name, driver, config, revisions_to_keep }: PoolState): string {
-  const fields = {
-    ...config,
-    driver,
-    ephemeral_volatile: 'False',
-    name,
-    revisions_to_keep: String(revisions_to_keep),
-  };
-  const dir = config['dir_path'];
-  const around = Object.values(store.state.pools).find(
-    ({ name: other, config: { dir_path: outer } }) =>
-      other !== name && dir !== undefined && outer !== undefined && dir.startsWith(`${outer}/`),
-  );
-  return lines([
-    ...Object.entries(fields)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, value]) => `${key}=${value}`),
-    ...['size=1', 'usage=1'],
-    ...(around === undefined ? [] : [`included_in=${around.name}`]),
-  ]);
 }

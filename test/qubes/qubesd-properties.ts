@@ -1,21 +1,19 @@
 /**
- * Properties of VMs and of the system as qubesd 4.4 has them: types, defaults, what a setter refuses. In the order of the
- * answers: by the stage at which qubesd loads them, then by name. Source: qubes/vm/*.py, qubes/app.py.
+ * Properties of VMs as qubesd 4.4 has them: types, defaults, what a setter refuses. In the order of the
+ * answers: by the stage at which qubesd loads them, then by name. Source: qubes/vm/*.py.
  */
 
+import { QubesException, Unhandled, propertyValueError, valueError } from './qubesd-exception.ts';
+import { globalPropertyNames, globalPropertyType, globalValue } from './qubesd-global-properties.ts';
 import {
-  QubesException,
-  Unhandled,
-  notHalted,
-  notStarted,
-  propertyValueError,
-  valueError,
-  vmInUse,
-} from './qubesd-exception.ts';
-import { checkName } from './qubesd-names.ts';
+  checkNetvm,
+  checkNoDisposables,
+  checkTemplate,
+  disposableTemplate,
+} from './qubesd-property-checks.ts';
+import { checkExists, sanitized } from './qubesd-property-values.ts';
+import type { PropertyType } from './qubesd-property-values.ts';
 import type { Klass, Store, VmState } from './qubesd-state.ts';
-
-export type PropertyType = 'str' | 'int' | 'bool' | 'vm' | 'label';
 
 /** `undefined` has no default; `null` is none. */
 type Default = (store: Store, vm: VmState) => string | null | undefined;
@@ -68,10 +66,6 @@ const aVm = (value: Default, more: Partial<Definition> = {}): Definition => ({ t
 const fixed = { set: 'fixed' } as const;
 
 const address = (vm: VmState): string => `10.137.0.${vm.qid}`;
-const netvmOf = (store: Store, vm: VmState): VmState | undefined => {
-  const name = vmValue(store, vm, 'netvm');
-  return name === null || name === undefined ? undefined : store.vm(name);
-};
 const networked =
   (value: (vm: VmState, netvm: VmState) => string): Default =>
   (store, vm) => {
@@ -222,29 +216,6 @@ const VM_PROPERTIES: Readonly<Record<string, Definition>> = {
   template: aVm(constant(null), { of: ['AppVM', 'DispVM'], set: checkTemplate }),
 };
 
-const GLOBAL_PROPERTIES: Readonly<Record<string, readonly [PropertyType, string | null]>> = {
-  check_updates_vm: ['bool', 'True'],
-  clockvm: ['vm', null],
-  default_audiovm: ['vm', 'dom0'],
-  default_dispvm: ['vm', null],
-  default_guivm: ['vm', 'dom0'],
-  default_kernel: ['str', null],
-  default_netvm: ['vm', null],
-  default_pool: ['str', 'varlibqubes'],
-  default_pool_kernel: ['str', 'linux-kernel'],
-  default_pool_private: ['str', 'varlibqubes'],
-  default_pool_root: ['str', 'varlibqubes'],
-  default_pool_volatile: ['str', 'varlibqubes'],
-  default_qrexec_timeout: ['int', '60'],
-  default_shutdown_timeout: ['int', '60'],
-  default_template: ['vm', null],
-  management_dispvm: ['vm', null],
-  maxmem: ['int', '16384'],
-  no_cpus: ['int', '16'],
-  stats_interval: ['int', '3'],
-  updatevm: ['vm', null],
-};
-
 /** Always set: what a VM was created with. */
 const SET_AT_CREATION = ['name', 'qid', 'uuid', 'label'];
 
@@ -256,10 +227,7 @@ export function vmPropertyNames(vm: VmState, release: Release): readonly string[
 
 export type Release = '4.2' | '4.3';
 
-export const globalPropertyNames = (): readonly string[] => Object.keys(GLOBAL_PROPERTIES);
 export const vmPropertyType = (name: string): PropertyType => definition(name).type;
-export const globalPropertyType = (name: string): PropertyType => GLOBAL_PROPERTIES[name]?.[0] ?? 'str';
-
 /** What a property is: null for none. */
 export function vmValue(store: Store, vm: VmState, name: string): string | null | undefined {
   const { type, of = VMS } = definition(name);
@@ -277,14 +245,6 @@ export function isDefault(vm: VmState, name: string): boolean {
   if (vm.klass === 'AdminVM') return name !== 'label';
   return !SET_AT_CREATION.includes(name) && !Object.hasOwn(vm.properties, name);
 }
-
-export function globalValue(store: Store, name: string): string | null {
-  const set = Object.hasOwn(store.state.globals, name) ? store.state.globals[name] : undefined;
-  if (set === undefined) return GLOBAL_PROPERTIES[name]?.[1] ?? null;
-  return set === '' ? null : set;
-}
-
-export const globalDefault = (name: string): string | null => GLOBAL_PROPERTIES[name]?.[1] ?? null;
 
 /** Sets a property of a VM. Throws as the real one. */
 export function setVmProperty(store: Store, vm: VmState, name: string, payload: string): void {
@@ -307,17 +267,6 @@ export function resetVmProperty(store: Store, vm: VmState, name: string): void {
   if (SET_AT_CREATION.includes(name) || set === 'fixed') throw new Unhandled(`${name} has no default`);
   if (typeof set === 'function') set(store, vm, vmDefault(store, vm, name) ?? '');
   Reflect.deleteProperty(vm.properties, name);
-}
-
-export function setGlobalProperty(store: Store, name: string, payload: string): void {
-  const type = globalPropertyType(name);
-  const value = sanitized(type, payload);
-  if (name === 'maxmem' || name === 'no_cpus')
-    throw propertyValueError(`property '${name}' on Qubes instance cannot be set`);
-  if (type === 'vm') checkGlobalVm(store, name, value);
-  if (name.startsWith('default_pool') && store.pool(value) === undefined)
-    throw propertyValueError('No such storage pool');
-  store.state.globals[name] = value;
 }
 
 /** Where a VM is referred to: properties of the system, then properties that were set on other VMs. */
@@ -346,103 +295,12 @@ function definition(name: string): Definition {
   return found;
 }
 
-function isTrue(store: Store, vm: VmState, name: string): boolean {
+/** Undefined of a VM without a network. */
+export function netvmOf(store: Store, vm: VmState): VmState | undefined {
+  const name = vmValue(store, vm, 'netvm');
+  return name === null || name === undefined ? undefined : store.vm(name);
+}
+
+export function isTrue(store: Store, vm: VmState, name: string): boolean {
   return vmValue(store, vm, name) === 'True';
-}
-
-/** The coarse check before a setter, on the bytes as latin1. */
-function sanitized(type: PropertyType, payload: string): string {
-  if (!/^[\x00-\x7f]*$/.test(payload)) throw valueError('Non-ASCII bytes in property value');
-  switch (type) {
-    case 'bool':
-      if (/^(1|yes|true|on)$/i.test(payload)) return 'True';
-      if (/^(0|no|false|off)$/i.test(payload)) return 'False';
-      throw valueError(`Invalid literal for boolean property: '${payload}'`);
-    case 'int':
-      if (!/^\s*[+-]?[0-9]+\s*$/.test(payload)) throw valueError('Failed to parse property value as int');
-      return String(Number(payload));
-    case 'vm':
-      if (payload !== '') checkName(payload);
-      return payload;
-    case 'str':
-    case 'label':
-      if (!/^[\x20-\x7e\t-\r]*$/.test(payload)) throw valueError('Invalid characters in property value');
-      return payload;
-  }
-}
-
-function checkExists(store: Store, property: string, value: string): void {
-  if (value !== '' && store.find(value) === undefined)
-    throw propertyValueError(`Can't set ${property} to non-existing qube ${value}`);
-}
-
-function checkClass(vm: VmState, klass: Klass): void {
-  if (vm.klass !== klass)
-    throw propertyValueError(`wrong VM class: domains['${vm.name}'] is of type ${vm.klass} and not ${klass}`);
-}
-
-function checkTemplate(store: Store, vm: VmState, value: string): string {
-  if (value === '') throw propertyValueError("Invalid value '' for property 'template'");
-  const template = store.vm(value);
-  if (vm.klass === 'DispVM') {
-    if (!isTrue(store, template, 'template_for_dispvms'))
-      throw propertyValueError('not a disposable template');
-  } else checkClass(template, 'TemplateVM');
-  if (vm.power !== 'Halted') throw notHalted(vm.name, 'Cannot change template while qube is running');
-  return value;
-}
-
-function checkNetvm(store: Store, vm: VmState, value: string): string {
-  if (value === '') return value;
-  const netvm = store.vm(value);
-  if (!isTrue(store, netvm, 'provides_network'))
-    throw valueError(`The ${value} qube does not provide network`);
-  for (let next: VmState | undefined = netvm; next !== undefined; next = netvmOf(store, next)) {
-    if (next.name === vm.name) throw valueError('Loops in network are unsupported');
-  }
-  if (vm.power === 'Running' && netvm.power !== 'Running')
-    throw notStarted(value, `Cannot dynamically attach to stopped qube ${value}`);
-  return value;
-}
-
-function disposableTemplate(property: string) {
-  return (store: Store, vm: VmState, value: string): string => {
-    if (value !== '' && !isTrue(store, store.vm(value), 'template_for_dispvms')) {
-      throw propertyValueError(
-        `Cannot set invalid property to qube '${vm.name}', ${property} '${value}' has template_for_dispvms set to False`,
-      );
-    }
-    return value;
-  };
-}
-
-function checkNoDisposables(store: Store, vm: VmState): void {
-  const uses = dependents(store, vm.name).filter(([, property]) =>
-    ['default_dispvm', 'management_dispvm', 'template'].includes(property),
-  );
-  const message = 'Cannot change template_for_dispvms to False while it is';
-  if (uses.some(([owner]) => owner === '@GLOBAL'))
-    throw vmInUse(
-      `${message} in use by the system by any of these properties: default_dispvm, management_dispvm`,
-    );
-  if (uses.length > 0)
-    throw vmInUse(
-      `${message} the default_dispvm, management_dispvm or template of ${uses.map(([owner]) => owner).join(', ')}`,
-    );
-}
-
-function checkGlobalVm(store: Store, property: string, value: string): void {
-  checkExists(store, property, value);
-  if (value === '') return;
-  const vm = store.vm(value);
-  if (property === 'default_template') checkClass(vm, 'TemplateVM');
-  if (property === 'default_netvm' && !isTrue(store, vm, 'provides_network'))
-    throw valueError(`The ${value} qube does not provide network`);
-  if (
-    ['default_dispvm', 'management_dispvm'].includes(property) &&
-    !isTrue(store, vm, 'template_for_dispvms')
-  )
-    throw propertyValueError(
-      `Cannot set invalid property, ${property} '${value}' has template_for_dispvms set to False`,
-    );
 }

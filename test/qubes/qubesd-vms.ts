@@ -12,7 +12,8 @@ import {
   vmInUse,
 } from './qubesd-exception.ts';
 import { checkName } from './qubesd-names.ts';
-import { dependents, globalValue, vmValue } from './qubesd-properties.ts';
+import { globalValue } from './qubesd-global-properties.ts';
+import { dependents, vmValue } from './qubesd-properties.ts';
 import type { Klass, Store, VmState } from './qubesd-state.ts';
 import type { Volumes } from './qubesd-volumes.ts';
 

@@ -20,7 +20,7 @@ import { promisify } from 'node:util';
 import { QubesException, Unhandled, notHalted, permissionDenied, valueError } from './qubesd-exception.ts';
 import { layoutOf, snapshotsDisabled } from './qubesd-layouts.ts';
 import type { Layout } from './qubesd-layouts.ts';
-import { globalValue } from './qubesd-properties.ts';
+import { globalValue } from './qubesd-global-properties.ts';
 import type { PoolState, Store, VmState, VolumeState } from './qubesd-state.ts';
 
 const GiB = 2 ** 30;
