@@ -15,6 +15,8 @@ import type { VolumeMode, VolumeName } from './domains/domains.ts';
 import { quorumSchema, storageSchema, storeConfig } from './storage-config.ts';
 import type { LimitOptions, StoreConfig } from './storage-config.ts';
 
+/** dom0's own folder on Qubes OS. */
+const QUBES_STATE = '/var/lib/qubes-backup/state';
 const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
 const MiB = 1024 * 1024;
@@ -86,13 +88,28 @@ const DEFAULTS = {
   volume_excludes: true,
 };
 
-const settings = backup.extend({ volumes: volumes.optional() });
+/** The disposables that read and write a VM's data on Qubes OS. */
+const disposable = z.strictObject({
+  /** The DVM template they are made of; default: the one of ours for the VM's own template. */
+  template: z.string().min(1).max(31).optional(),
+  memory_mib: z
+    .int()
+    .min(400)
+    .max(1024 * 1024)
+    .optional(),
+  vcpus: z.int().min(1).max(1024).optional(),
+});
+
+const settings = backup.extend({ volumes: volumes.optional(), disposable: disposable.optional() });
 
 const schema = z.strictObject({
-  /** Where VMs come from: `local` is folders and sandboxed processes below `home`. */
-  driver: z.literal('local'),
-  home: z.string().min(1),
+  /** Where VMs come from: `local` is folders and sandboxed processes below `home`, `qubes` is Qubes OS. */
+  driver: z.enum(['local', 'qubes']),
+  /** Of the local driver. */
+  home: z.string().min(1).optional(),
   sandbox: sandbox.default('auto'),
+  /** dom0's own folder; default: `state` in the home, or /var/lib/qubes-backup/state. */
+  state: z.string().startsWith('/').optional(),
   storage: storageSchema,
   quorum: quorumSchema,
   /** MiB of sealed records and trees kept in dom0. */
@@ -134,9 +151,20 @@ export interface Configured {
   readonly template: string | null;
 }
 
+/** Where VMs come from, and what that needs to know. */
+export type Driver =
+  { readonly kind: 'local'; readonly home: string; readonly sandbox: Sandbox } | { readonly kind: 'qubes' };
+
+/** What is set of the disposables for a VM's data. */
+export interface DisposableChoice {
+  readonly template?: string;
+  /** MiB. */
+  readonly memory?: number;
+  readonly vcpus?: number;
+}
+
 export interface Config {
-  readonly home: string;
-  readonly sandbox: Sandbox;
+  readonly driver: Driver;
   /** At least one. The first is the primary one, as long as no other was chosen. */
   readonly stores: readonly StoreConfig[];
   /** Stores that must have a backup, so that it counts as complete. */
@@ -148,6 +176,7 @@ export interface Config {
   backup(vm: Configured): BackupSettings;
   /** The volumes of a VM to back up, in the order of a snapshot. */
   volumes(vm: Configured): VolumePlan[];
+  disposable(vm: Configured): DisposableChoice;
 }
 
 /** What the command line says of the configuration. */
@@ -185,18 +214,17 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
       'usage',
       `the configuration ${file} is wrong: quorum = ${config.quorum}, but there are ${config.storage.length} stores`,
     );
-  const home = resolve(config.home);
+  const driver = driverOf(config, file, options);
   const levelsOf = ({ name, template }: Configured): readonly Level[] => [
     { source: `[vm.${name}]`, settings: own(config.vm, name) },
     { source: `[template.${template ?? ''}]`, settings: own(config.template, template ?? '') },
     { source: '[backup]', settings: config.backup },
   ];
   return {
-    home,
-    sandbox: options.sandbox ?? config.sandbox,
+    driver,
     stores: config.storage.map((table) => storeConfig(table, options.limits ?? {})),
     quorum: config.quorum,
-    stateFolder: join(home, 'state'),
+    stateFolder: config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE),
     cacheSize: config.cache_mib * MiB,
     backup(vm) {
       const levels = levelsOf(vm);
@@ -224,7 +252,30 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
         return [{ name, mode, explicit: name === 'private' || ofVm?.[name] !== undefined }];
       });
     },
+    disposable(vm) {
+      const levels = levelsOf(vm).map(({ settings: { disposable: choice } }) => choice ?? {});
+      const { template, memory_mib: memory, vcpus } = Object.assign({}, ...levels.toReversed()) as Choice;
+      return definedOf({ template, memory, vcpus });
+    },
   };
+}
+
+type Choice = z.output<typeof disposable>;
+
+function definedOf<T extends object>(values: T): Partial<{ [K in keyof T]: Exclude<T[K], undefined> }> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<{
+    [K in keyof T]: Exclude<T[K], undefined>;
+  }>;
+}
+
+function driverOf(config: z.output<typeof schema>, file: string, { sandbox: chosen }: ConfigOptions): Driver {
+  const wrong = (what: string) => new BackupError('usage', `the configuration ${file} is wrong: ${what}`);
+  if (config.driver === 'qubes') {
+    if (config.home !== undefined) throw wrong('home: is of the driver "local", and this is "qubes"');
+    return { kind: 'qubes' };
+  }
+  if (config.home === undefined) throw wrong('home: is missing');
+  return { kind: 'local', home: resolve(config.home), sandbox: chosen ?? config.sandbox };
 }
 
 /** One table of settings for a VM, and what a person calls it. */

@@ -3,8 +3,10 @@
 import { isBackupError, messageOf } from '../shared/errors.ts';
 import { App } from './app.ts';
 import { loadConfig } from './config.ts';
-import type { Sandbox } from './config.ts';
+import type { Config, Sandbox } from './config.ts';
+import type { Domains } from './domains/domains.ts';
 import { LocalDomains } from './domains/local/local.ts';
+import { openQubes } from './domains/qubes/open.ts';
 import { passphraseOf } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
 import { readSecrets } from './new-secret.ts';
@@ -64,13 +66,7 @@ function createApp(options: GlobalOptions, output: Output): App {
     sandbox: options.sandbox,
     limits: { upload: options.limitUpload, download: options.limitDownload },
   });
-  const domains = new LocalDomains({
-    home: config.home,
-    sandbox: config.sandbox,
-    warn: (text) => output.warn(text),
-  });
-  if (config.sandbox === 'none')
-    output.warn('running without sandboxes: nothing confines the parts that read your files and the store');
+  const domains = openDomains(config, (text) => output.warn(text));
   return new App({
     config,
     domains,
@@ -78,6 +74,16 @@ function createApp(options: GlobalOptions, output: Output): App {
     secrets: () => secretsToOpen(options),
     trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
   });
+}
+
+/** The driver that is configured. */
+function openDomains(config: Config, warn: (text: string) => void): Domains {
+  const { driver } = config;
+  if (driver.kind === 'qubes') return openQubes(config.stateFolder, (vm) => config.disposable(vm), warn);
+  const { home, sandbox } = driver;
+  if (sandbox === 'none')
+    warn('running without sandboxes: nothing confines the parts that read your files and the store');
+  return new LocalDomains({ home, sandbox, warn });
 }
 
 /** Lets a first signal end the run in order; a second one ends it at once. */

@@ -3,7 +3,7 @@
  * error in any file, and nothing is allowed.
  */
 
-import { lstat, readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 import { MAX_POLICY_FILE } from '../../shared/limits.ts';
@@ -91,7 +91,7 @@ class Loader {
   async #read(place: Place): Promise<void> {
     const { file, depth, prefix } = place;
     if (depth > MAX_DEPTH) throw policyError(file, 'files include one another too deep');
-    if ((await lstat(file)).size > MAX_POLICY_FILE) throw policyError(file, 'the file is too large');
+    if ((await stat(file)).size > MAX_POLICY_FILE) throw policyError(file, 'the file is too large');
     const lines = (await readFile(file, 'utf8')).split('\n');
     for (const [index, text] of lines.entries()) {
       const where = `${file}:${index + 1}`;

@@ -159,3 +159,42 @@ describe('what is left out', () => {
     expect(error.message).toContain('more than 32768 bytes of patterns');
   });
 });
+
+describe('the driver', () => {
+  function load(text: string) {
+    const file = join(tempFolder(), 'config.toml');
+    writeFileSync(file, text);
+    return loadConfig({ file, localHome: undefined, sandbox: undefined });
+  }
+  const STORAGE = '[[storage]]\nvm = "vault"\n';
+
+  test('for Qubes OS needs no more than a store', () => {
+    const config = load(`driver = "qubes"\n${STORAGE}`);
+    expect(config.driver).toEqual({ kind: 'qubes' });
+    expect(config.stateFolder).toBe('/var/lib/qubes-backup/state');
+    expect(config.disposable({ name: 'work', template: 'debian-12' })).toEqual({});
+  });
+
+  test('takes of disposables what is set nearest to the VM', () => {
+    const config = load(
+      `driver = "qubes"\nstate = "/srv/state"\n${STORAGE}[backup.disposable]\nmemory_mib = 800\nvcpus = 1\n` +
+        '[template.fedora.disposable]\nmemory_mib = 900\n[vm.hvm.disposable]\ntemplate = "my-dvm"\nvcpus = 4\n',
+    );
+    expect(config.stateFolder).toBe('/srv/state');
+    expect(config.disposable({ name: 'work', template: 'fedora' })).toEqual({ memory: 900, vcpus: 1 });
+    expect(config.disposable({ name: 'hvm', template: null })).toEqual({
+      template: 'my-dvm',
+      memory: 800,
+      vcpus: 4,
+    });
+  });
+
+  test.each([
+    [`driver = "qubes"\nhome = "/x"\n${STORAGE}`, 'home: is of the driver'],
+    [`driver = "local"\n${STORAGE}`, 'home: is missing'],
+    [`driver = "xen"\nhome = "/x"\n${STORAGE}`, 'driver'],
+    [`driver = "qubes"\n${STORAGE}[vm.a.disposable]\nmemory_mib = 10\n`, 'memory_mib'],
+  ])('that is set wrong is said: %j', (text, message) => {
+    expect(() => load(text)).toThrow(message);
+  });
+});

@@ -11,13 +11,13 @@ import { rejection } from '../support/failure.ts';
 import { Callable } from './calls-kit.ts';
 import { devicesOf, playedTools } from './tools/tools-kit.ts';
 import { remains, setting, startVm, textOf } from './volumes-kit.ts';
+import type { PoolName } from './volumes-kit.ts';
 
 const GiB = 2 ** 30;
 const copy = parseVmName('copy');
 
-async function system() {
-  const set = await setting('lvm');
-  await ensureDvmTemplate(set.admin, 'debian-12');
+async function system(pool: PoolName = 'lvm') {
+  const set = await setting(pool);
   const callable = new Callable();
   const warnings: string[] = [];
   const journal = new Journal(join(set.folder, 'journal'));
@@ -42,6 +42,7 @@ describe('a backup', () => {
     async (mode, kind, readOnly) => {
       const { set, domains, callable, warnings, journal } = await system();
       await startVm(set);
+      await ensureDvmTemplate(set.admin, 'debian-12'); // What stays after a first run.
       const before = remains(set);
       callable.vm('data', { 'qubes.BackupSync': 'exit 0' });
       const snapshot = await domains.snapshotVolume(set.vm, 'private', mode);
@@ -69,6 +70,14 @@ describe('a backup', () => {
     await (await domains.snapshotVolume(set.vm, 'private', 'files')).release();
     expect(warnings).toEqual([expect.stringContaining('ended with 9 (broken)')]);
   });
+});
+
+test('of a VM that runs in a pool that nobody knows has the last shutdown, and says so', async () => {
+  const { set, domains, callable, warnings } = await system('strange');
+  await startVm(set);
+  callable.vm('data', {});
+  await (await domains.snapshotVolume(set.vm, 'private', 'blocks')).release();
+  expect(warnings).toEqual([expect.stringContaining('as it was at the last shutdown')]);
 });
 
 describe('a restore', () => {
@@ -102,6 +111,7 @@ describe('a restore', () => {
 
   test('never gives out the volume of a VM that is not its own, and unpacks nothing in dom0', async () => {
     const { set, domains } = await system();
+    await ensureDvmTemplate(set.admin, 'debian-12');
     const before = remains(set);
     const start = (attachment: Parameters<typeof domains.startDisposable>[1]) =>
       rejection(domains.startDisposable(set.vm, attachment));
@@ -114,6 +124,7 @@ describe('a restore', () => {
 
 test('what a dead run left is undone by the next', async () => {
   const { set, domains } = await system();
+  await ensureDvmTemplate(set.admin, 'debian-12');
   const before = remains(set);
   const snapshot = await domains.snapshotVolume(set.vm, 'private', 'files');
   await domains.startDisposable(set.vm, { kind: 'snapshot', snapshot });

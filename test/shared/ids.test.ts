@@ -68,21 +68,11 @@ describe('VM names', () => {
     expect(parseVmName(name)).toBe(name);
   });
 
-  test.each([
-    '',
-    '1work',
-    '-work',
-    '_x',
-    'x'.repeat(32),
-    'a b',
-    'a/b',
-    '..',
-    'a\n',
-    'ä',
-    'a\0',
-    '@dispvm',
-  ])('%j is none', (name) => {
-    expect(isVmName(name)).toBe(false);
-    expect(failure(() => parseVmName(name)).code).toBe('usage');
-  });
+  test.each(['', '1work', '-work', '_x', 'x'.repeat(32), 'a b', 'a/b', '..', 'a\n', 'ä', 'a\0', '@dispvm'])(
+    '%j is none',
+    (name) => {
+      expect(isVmName(name)).toBe(false);
+      expect(failure(() => parseVmName(name)).code).toBe('usage');
+    },
+  );
 });

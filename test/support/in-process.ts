@@ -16,8 +16,7 @@ export async function runInProcess(
   command: (app: App) => Promise<void>,
   wrap: (domains: Domains) => Domains = (domains) => domains,
 ): Promise<App> {
-  const config = loadConfig({ file: undefined, localHome: home.folder, sandbox: SANDBOX });
-  const local = new LocalDomains({ home: config.home, sandbox: config.sandbox });
+  const local = new LocalDomains({ home: home.folder, sandbox: SANDBOX });
   return (await runOver(wrap(local), home, command)).app;
 }
 

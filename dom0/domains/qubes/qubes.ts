@@ -24,7 +24,7 @@ import { statOf } from '../stat.ts';
 import type { Admin } from './admin/admin.ts';
 import { Disposables } from './disposable.ts';
 import type { DisposableSettings } from './disposable.ts';
-import { dvmTemplateOf } from './dvm-template.ts';
+import { ensureDvmTemplate } from './dvm-template.ts';
 import { listVms } from './inventory.ts';
 import type { Journal } from './journal.ts';
 import { Renaming } from './rename.ts';
@@ -48,7 +48,7 @@ export interface QubesOptions {
   /** A private folder for what runs in dom0 itself. */
   readonly stateFolder: string;
   /** What a disposable for a VM's data is made of, where that is not the one of its template. */
-  readonly disposable?: (vm: VmName) => Partial<DisposableSettings>;
+  readonly disposable?: (vm: { name: string; template: string | null }) => Partial<DisposableSettings>;
   readonly warn: (text: string) => void;
   /** For tests. */
   readonly volumes?: Pick<VolumesOptions, 'root' | 'patience'>;
@@ -63,6 +63,8 @@ export class QubesDomains implements Domains {
   readonly #vms: RunningVms;
   readonly #dom0: Qrexec;
   readonly #running = new Set<Disposable>();
+  /** By template: made, or set as they must be, once a run. */
+  readonly #dvmTemplates = new Map<string, Promise<VmName>>();
 
   constructor(options: QubesOptions) {
     const { admin, tools, calls, journal, stateFolder, warn } = options;
@@ -95,6 +97,11 @@ export class QubesDomains implements Domains {
     const volume = await describeVolume(this.#admin, vm, name);
     const takenAt = Date.now();
     const held = await this.#volumes.snapshot(volume, 'current');
+    if (volume.running && held.state === 'committed')
+      this.#options.warn(
+        `VM ${vm}: its ${name} volume is backed up as it was at the last shutdown: the pool ${volume.pool.name} (${volume.pool.driver}) ` +
+          'shows no later state of a VM that runs',
+      );
     return new QubesSnapshot({ vm, name, mode, size: volume.size, takenAt }, held);
   }
 
@@ -169,17 +176,23 @@ export class QubesDomains implements Domains {
 
   /** By default of the template of the VM that it reads (R04); a VM without one must have been given one. */
   async #settingsFor(vm: VmName): Promise<DisposableSettings> {
-    const { template, ...others } = this.#options.disposable?.(vm) ?? {};
-    if (template !== undefined) return { ...others, template };
     const properties = await this.#admin.properties(vm);
     const klass = properties.get('klass')?.value;
     const own = klass === 'TemplateVM' ? vm : (properties.get('template')?.value ?? '');
+    const { template, ...others } =
+      this.#options.disposable?.({ name: vm, template: own === '' ? null : own }) ?? {};
+    if (template !== undefined) return { ...others, template };
     if (own === '')
       throw new BackupError(
         'usage',
-        `VM ${vm} has no template: say in the configuration which disposables read it (vm.${vm}.disposable)`,
+        `VM ${vm} has no template: say in the configuration which disposables read it ([vm.${vm}.disposable] template)`,
       );
-    return { ...others, template: dvmTemplateOf(own) };
+    let ready = this.#dvmTemplates.get(own);
+    if (ready === undefined) {
+      ready = ensureDvmTemplate(this.#admin, own);
+      this.#dvmTemplates.set(own, ready);
+    }
+    return { ...others, template: await ready };
   }
 
   /** What a disposable is handed, and how that is given back. */

@@ -1,0 +1,32 @@
+/** The driver on the Qubes OS that this is dom0 of. */
+
+import { join } from 'node:path';
+import { makePrivateFolder } from '../../state/files.ts';
+import type { Domains } from '../domains.ts';
+import { Admin } from './admin/admin.ts';
+import { Journal } from './journal.ts';
+import { InstalledPolicy } from './policy.ts';
+import { QubesDomains } from './qubes.ts';
+import type { QubesOptions } from './qubes.ts';
+import { QubesCalls } from './service-call.ts';
+import { Tools } from './tools/tools.ts';
+
+/** `stateFolder`: dom0's own; `disposable`: see QubesOptions. */
+export function openQubes(
+  stateFolder: string,
+  disposable: NonNullable<QubesOptions['disposable']>,
+  warn: (text: string) => void,
+): Domains {
+  const own = join(stateFolder, 'qubes');
+  makePrivateFolder(own);
+  const tools = new Tools();
+  return new QubesDomains({
+    admin: new Admin(),
+    tools,
+    calls: new QubesCalls(tools, new InstalledPolicy(tools)),
+    journal: new Journal(join(own, 'journal')),
+    stateFolder: own,
+    disposable,
+    warn,
+  });
+}
