@@ -18,8 +18,10 @@ export class Callable {
   readonly #evaluator: string;
   readonly calls: QubesCalls;
 
-  constructor() {
-    const client = this.#program('client', `exec '${process.execPath}' '${STAND_IN}' '${this.folder}' "$@"`);
+  /** `machine`: the folder of the other stand-ins, by which VMs have devices. */
+  constructor(machine = '') {
+    const words = [process.execPath, STAND_IN, this.folder, machine].map((word) => `'${word}'`).join(' ');
+    const client = this.#program('client', `exec ${words} "$@"`);
     this.#evaluator = join(this.#policy, 'evaluator');
     const tools = new Tools({ paths: { 'qrexec-client': client, 'qrexec-policy-exec': this.#evaluator } });
     this.calls = new QubesCalls(tools, new InstalledPolicy(tools, { folders: [this.#policy] }));

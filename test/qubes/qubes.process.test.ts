@@ -9,7 +9,8 @@ import { QubesDomains } from '../../dom0/domains/qubes/qubes.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
 import { Callable } from './calls-kit.ts';
-import { devicesOf, playedTools } from './tools/tools-kit.ts';
+import { devicesOf } from './tools/devices.ts';
+import { playedTools } from './tools/tools-kit.ts';
 import { remains, setting, startVm, textOf } from './volumes-kit.ts';
 import type { PoolName } from './volumes-kit.ts';
 

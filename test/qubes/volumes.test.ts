@@ -9,7 +9,8 @@ import { describeVolume } from '../../dom0/domains/qubes/volumes/pool-volume.ts'
 import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
-import { devicesOf, playedTools, toolState } from './tools/tools-kit.ts';
+import { devicesOf } from './tools/devices.ts';
+import { playedTools, toolState } from './tools/tools-kit.ts';
 import {
   DISPOSABLES,
   POOL_NAMES,

@@ -1,18 +1,22 @@
 /**
- * A stand-in for qrexec-client and the agents of VMs: `qrexec-client.ts FOLDER ARGUMENT...`. FOLDER/VM/ is the root of a VM that
- * runs, with its services in usr/local/etc/qubes-rpc and etc/qubes-rpc, and home/user. Refuses every command line but that of
- * a call from dom0 with a connect timeout; keeps the contract of a service (qubes.md): lookup, argv, environment, home, stdio, status.
+ * A stand-in for qrexec-client and the agents of VMs: `qrexec-client.ts FOLDER MACHINE ARGUMENT...`. FOLDER/VM/ is the root of a VM
+ * that runs, with its services in usr/local/etc/qubes-rpc and etc/qubes-rpc, and home/user; FOLDER/disposable/ is that of every
+ * disposable. Where MACHINE is the folder of the other stand-ins and not empty, a VM has the devices that it was given there. Refuses
+ * every command line but that of a call from dom0 with a connect timeout; keeps the contract of a service (qubes.md): lookup,
+ * argv, environment, home, stdio, status.
  */
 
 import { spawn } from 'node:child_process';
 import { accessSync, appendFileSync, constants, existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { devicesOf } from './devices.ts';
 
 /** What qrexec itself exits with. */
+const IN_VM = join(import.meta.dirname, 'in-vm.sh');
 const TROUBLE = 125;
 const NO_SUCH_SERVICE = 127;
 
-const [root = '', ...args] = process.argv.slice(2);
+const [root = '', machine = '', ...args] = process.argv.slice(2);
 appendFileSync(join(root, 'calls'), `${args.join(' ')}\n`);
 
 function fail(status: number, text: string): never {
@@ -26,17 +30,26 @@ if (d !== '-d' || w !== '-w' || dashes !== '--' || more.length > 0 || !/^[1-9]\d
   fail(1, `not a command line of ours: ${args.join(' ')}`);
 if (parsed === null) fail(TROUBLE, `no service call: ${command}`);
 const [, service = '', argument = ''] = parsed;
-const home = join(root, vm, 'home/user');
+const own = vm.startsWith('qib-disp-') && !existsSync(join(root, vm)) ? 'disposable' : vm;
+const home = join(root, own, 'home/user');
 if (!existsSync(home)) fail(TROUBLE, `connect to the daemon of ${vm}: No such file or directory`);
 
-const folders = ['usr/local/etc/qubes-rpc', 'etc/qubes-rpc'].map((folder) => join(root, vm, folder));
+const folders = ['usr/local/etc/qubes-rpc', 'etc/qubes-rpc'].map((folder) => join(root, own, folder));
 const file = [`${service}+${argument}`, service]
   .flatMap((name) => folders.map((folder) => join(folder, name)))
   .find(isExecutable);
 if (file === undefined) process.exit(NO_SUCH_SERVICE);
 
 // Its own descriptors are sockets of dom0's, and so are the service's; what is left is who waits.
-const child = spawn(file, argument === '' ? [] : [argument], {
+const devices = machine === '' ? [] : devicesOf(machine, vm);
+const given = devices.flatMap(({ device, file: behind, readOnly }) => [
+  basename(device),
+  behind,
+  readOnly ? 'ro' : 'rw',
+]);
+const inVm = given.length === 0 ? [] : ['unshare', '--mount', '--', 'sh', IN_VM, ...given, '--'];
+const [program = file, ...rest] = [...inVm, file, ...(argument === '' ? [] : [argument])];
+const child = spawn(program, rest, {
   cwd: home,
   stdio: 'inherit',
   env: {
