@@ -3,7 +3,7 @@
  * services, and volumes that are real ext4 devices in mount namespaces of their own. Needs root and loop devices.
  */
 
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import type { App } from '../../dom0/app.ts';
@@ -15,7 +15,7 @@ import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import { QubesDomains } from '../../dom0/domains/qubes/qubes.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
 import { NODE_OPTIONS } from '../../shared/node-options.ts';
-import { mountable, shell, withMounted } from '../support/images.ts';
+import { hashOf, makeCrashedImage, mountable, shell, withMounted } from '../support/images.ts';
 import { runOver } from '../support/in-process.ts';
 import { testNeeding } from '../support/needs.ts';
 import { PROJECT } from '../support/processes.ts';
@@ -119,6 +119,24 @@ describe('R21 R30: on Qubes OS', () => {
       expect(vms.filter((name) => /^(?:qib-disp|restore)-/.test(name))).toEqual([]);
       expect(shell('losetup --list --noheadings --output BACK-FILE')).not.toContain(system.set.folder);
       expect(system.warnings).toEqual([]);
+    },
+  );
+
+  testMounting(
+    'R24: a VM that runs is backed up with all that it had fsynced, and is not touched',
+    async () => {
+      const system = await System.create();
+      await system.set.admin.start('data');
+      const live = volumeFile(system.set, 'live');
+      rmSync(live);
+      makeCrashedImage(live, 'ext4', 'echo synced >"$1/file"; sync "$1/file"; sync "$1"');
+      const before = hashOf(live);
+      await system.run((app) => init(app, () => app.secrets()));
+      expect((await system.run((app) => backup(app, ['data']))).warnings).toBe(0);
+      expect(hashOf(live)).toBe(before);
+      await system.run((app) => restore(app, 'data', 'copy'));
+      expect(withMounted(system.imageOf('copy'), 'ro', 'cat "$1/file"')).toBe('synced\n');
+      expect([await system.set.admin.state('data'), system.warnings]).toEqual(['Running', []]);
     },
   );
 });

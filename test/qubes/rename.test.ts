@@ -342,7 +342,7 @@ test('what could not be undone is said, and done by the next run', async () => {
   broken = true;
   const error = await rejection(set.renaming.rename('default-dvm', 'new'));
   expect(error).toMatchObject({ code: 'io' });
-  expect(error.message).toMatch(/broken new.*not all could be undone/);
+  expect(error.message).toMatch(/broken new.*what was made cannot be removed/);
   broken = false;
   const { journal } = begin(set);
   expect(await journal.cleanUp()).toEqual([expect.stringContaining('removed VM new')]);

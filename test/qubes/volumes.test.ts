@@ -558,7 +558,7 @@ describe('what fails', () => {
       volumesOf(set, { patience: 30 }).volumes.snapshot(await set.describe(), 'current'),
     );
     expect(message).toMatch(
-      /zfs clone .*: full.* Besides, what was made cannot be removed: .*zfs destroy .*: held/s,
+      /zfs clone .*: full.* Besides, what was made cannot be removed, .*zfs destroy .*: held/s,
     );
     expect(readdirSync(join(set.folder, 'journal'))).toHaveLength(1);
     toolState(set.folder, (state) => {

@@ -229,7 +229,7 @@ export class Transaction {
       return error;
     } catch (left) {
       if (!isBackupError(error) || !isBackupError(left)) return left;
-      const message = `${error.message} Besides, what was made cannot be removed: ${left.message}`;
+      const message = `${error.message} Besides, what was made cannot be removed, and the next run tries again: ${left.message}`;
       return new BackupError(error.code, message, { cause: error });
     }
   }

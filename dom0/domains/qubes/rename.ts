@@ -7,11 +7,12 @@
  */
 
 import { z } from 'zod';
-import { BackupError, isBackupError } from '../../../shared/errors.ts';
+import { BackupError } from '../../../shared/errors.ts';
 import { TEMPORARY_TAG } from '../domains.ts';
 import type { Admin } from './admin/admin.ts';
 import { References } from './dependents.ts';
 import type { Journal, StepKind, Transaction, Undone } from './journal.ts';
+import { OWN_TAGS } from './new-vm.ts';
 import { applyVmConfig, finishVmConfig } from './vm-config/apply.ts';
 import { captureVmConfig, readSystemFacts } from './vm-config/capture.ts';
 import { planVm } from './vm-config/plan.ts';
@@ -19,9 +20,6 @@ import { describeNotApplied } from './vm-config/report.ts';
 import type { NotApplied } from './vm-config/report.ts';
 import type { VmConfig } from './vm-config/vm-config.ts';
 import { uuidOf } from './vm-uuid.ts';
-
-/** Tags that Qubes gives every new VM. */
-const OWN_TAGS = /^(?:created-by|guivm|audiovm)-/;
 
 const copyData = z.strictObject({
   name: z.string(),
@@ -67,8 +65,7 @@ export class Renaming {
     try {
       return await this.#move(config, to, transaction, progress);
     } catch (error) {
-      await undoAll(transaction, error);
-      throw error;
+      throw await transaction.rollBackAfter(error);
     }
   }
 
@@ -161,15 +158,4 @@ function refuseLoss(from: string, report: readonly NotApplied[]): void {
   const lost = report.filter(({ part }) => part !== 'device').map(describeNotApplied);
   if (lost.length > 0)
     throw new BackupError('refused', `VM ${from} cannot be renamed without a loss: ${lost.join('; ')}`);
-}
-
-/** Throws what says both, where undoing fails as well. */
-async function undoAll(transaction: Transaction, cause: unknown): Promise<void> {
-  try {
-    await transaction.rollBack();
-  } catch (error) {
-    if (!isBackupError(error) || !isBackupError(cause)) throw error;
-    const message = `${cause.message}; not all could be undone, the next run tries again: ${error.message}`;
-    throw new BackupError(cause.code, message, { cause });
-  }
 }

@@ -12,6 +12,7 @@ import type { VolumeShape } from '../domains.ts';
 import { TEMPORARY_NAME, temporaryName } from '../temporary-name.ts';
 import type { Admin } from './admin/admin.ts';
 import type { Journal, StepKind, Transaction, Undone } from './journal.ts';
+import { OWN_TAGS } from './new-vm.ts';
 import type { Renaming } from './rename.ts';
 import { applyVmConfig, finishVmConfig } from './vm-config/apply.ts';
 import { planVm } from './vm-config/plan.ts';
@@ -20,9 +21,6 @@ import type { NotApplied } from './vm-config/report.ts';
 import { parseVmConfig, vmConfigSchema } from './vm-config/vm-config.ts';
 import type { VmConfig } from './vm-config/vm-config.ts';
 import { uuidOf } from './vm-uuid.ts';
-
-/** Tags that Qubes gives every new VM. */
-const OWN_TAGS = /^(?:created-by|guivm|audiovm)-/;
 
 const madeData = z.strictObject({
   name: z.string().regex(TEMPORARY_NAME),

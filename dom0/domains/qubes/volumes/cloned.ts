@@ -10,13 +10,11 @@ import { TEMPORARY_TAG } from '../../domains.ts';
 import type { VolumeName } from '../../domains.ts';
 import type { Admin } from '../admin/admin.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
+import { OWN_TAGS } from '../new-vm.ts';
 import { OWN_NAME, newName, refuseUncommitted } from './pool-driver.ts';
 import { describePool, describeVolume } from './pool-volume.ts';
 import type { PoolDriver, Snapshot, Source, VolumeState } from './pool-driver.ts';
 import type { Pool, PoolVolume } from './pool-volume.ts';
-
-/** Tags that Qubes gives a new VM by itself. */
-const OWN_TAGS = /^(?:created-by|guivm|audiovm)-/;
 
 const cloneData = z.strictObject({
   vm: z.string(),
