@@ -105,6 +105,17 @@ describe('the contract of a call', () => {
     expect(existsSync(answers.cwd)).toBe(false);
   });
 
+  test('compiled code is used where there is some, and is for services to read only', async () => {
+    const { domains, program } = setUp();
+    const cache = 'node_modules/.cache/qubes-backup';
+    const ask = async () => (await askProbe(await domains.callStorage('main', 'test.Probe'))).environment;
+    expect(Object.keys(await ask()).filter((name) => name.startsWith('NODE_'))).toEqual([]);
+    mkdirSync(join(program, cache), { recursive: true });
+    const { NODE_COMPILE_CACHE: folder = '', NODE_COMPILE_CACHE_PORTABLE: portable } = await ask();
+    expect([folder.endsWith(`/${cache}`), portable]).toEqual([true, '1']);
+    if (SANDBOX !== 'none') expect(readdirSync(join(program, cache))).toEqual([]);
+  });
+
   test('an argument is passed as argv[1] and in the environment', async () => {
     const { qrexec, target } = directly(setUp());
     const answers = await askProbe(await qrexec.call(target, 'test.Probe', 'an.argument+with_all-9'));

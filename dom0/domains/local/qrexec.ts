@@ -15,6 +15,7 @@ import { loadPolicy } from '../policy-loader.ts';
 import { evaluatePolicy } from '../policy.ts';
 import { startService } from '../service-process.ts';
 import type { PolicyVm } from '../policy.ts';
+import { compileCache } from './compile-cache.ts';
 import type { Bind, Capability, SandboxSpec } from './sandbox-spec.ts';
 import type { Sandboxes } from './sandbox.ts';
 
@@ -97,6 +98,7 @@ export class Qrexec {
       environment: {
         ...environmentOf(service, argument, target.homeWithin ?? home, sandboxed ? 1 : process.pid),
         ...(sandboxed ? {} : target.config),
+        ...compileCache(this.#program, program),
       },
       cwd: home,
       argv: [
