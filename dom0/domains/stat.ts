@@ -14,6 +14,17 @@ export async function statOf(path: string): Promise<BigIntStats | undefined> {
   }
 }
 
+/** True of a regular file. */
+export async function isFile(path: string): Promise<boolean> {
+  return (await statOf(path))?.isFile() === true;
+}
+
+/** Throws `store-missing` unless `folder` is one; `what` says what is missed. */
+export async function requireFolder(folder: string, what: string): Promise<void> {
+  if ((await statOf(folder))?.isDirectory() === true) return;
+  throw new BackupError('store-missing', `${what}: the folder ${folder} is missing (not mounted?)`);
+}
+
 /** Throws `store-full` if a copy of `image`, which takes at most what that occupies, does not fit in `folder`. */
 export async function checkRoom(
   subject: string,

@@ -30,7 +30,7 @@ import type {
   VolumeSnapshot,
 } from '../domains.ts';
 import { LocalDisposable } from './disposable.ts';
-import { statOf } from '../stat.ts';
+import { requireFolder } from '../stat.ts';
 import { removeTree } from './files.ts';
 import { Qrexec, storageTarget } from './qrexec.ts';
 import type { CallTarget } from './qrexec.ts';
@@ -261,11 +261,6 @@ export class LocalDomains implements Domains {
     await mkdir(path, { recursive: true, mode: 0o700 });
     return path;
   }
-}
-
-async function requireFolder(folder: string, what: string): Promise<void> {
-  if ((await statOf(folder))?.isDirectory() === true) return;
-  throw new BackupError('store-missing', `${what}: the folder ${folder} is missing (not mounted?)`);
 }
 
 function isWritable(attachment: Attachment): boolean {

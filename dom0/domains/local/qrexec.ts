@@ -13,6 +13,7 @@ import { checkCallName } from '../call-name.ts';
 import type { ServiceCall } from '../domains.ts';
 import { loadPolicy } from '../policy-loader.ts';
 import { evaluatePolicy } from '../policy.ts';
+import { RunningCalls } from '../running-calls.ts';
 import { startService } from '../service-process.ts';
 import type { PolicyVm } from '../policy.ts';
 import { compileCache } from './compile-cache.ts';
@@ -60,7 +61,7 @@ export class Qrexec {
   readonly #program: string;
   readonly #policyFolder: string;
   readonly #sandboxes: Sandboxes;
-  readonly #running = new Set<ServiceCall>();
+  readonly #running = new RunningCalls();
 
   /** `program`: the folder with services (dom0/program.ts). */
   constructor(program: string, policyFolder: string, sandboxes: Sandboxes) {
@@ -113,16 +114,12 @@ export class Qrexec {
       environment: TOOL_ENVIRONMENT,
       directory: sandboxed ? '/' : home,
     });
-    this.#running.add(call);
-    void call.exited.then(() => this.#running.delete(call));
-    return call;
+    return this.#running.add(call);
   }
 
   /** Kills every call of this process and waits until they are gone. */
-  async stopAll(): Promise<void> {
-    const calls = [...this.#running];
-    for (const call of calls) call.kill();
-    await Promise.all(calls.map((call) => call.exited));
+  stopAll(): Promise<void> {
+    return this.#running.stopAll();
   }
 
   /** Throws `policy-denied`. */

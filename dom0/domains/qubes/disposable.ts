@@ -11,6 +11,7 @@ import { parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import type { Volume } from '../../../shared/protocol/disposable.ts';
 import type { Disposable, ServiceCall } from '../domains.ts';
+import { RunningCalls } from '../running-calls.ts';
 import type { Admin } from './admin/admin.ts';
 import type { Journal, StepKind, Transaction, Undone } from './journal.ts';
 import type { QubesCalls } from './service-call.ts';
@@ -114,7 +115,7 @@ class QubesDisposable implements Disposable {
   readonly #timeout: number;
   readonly #transaction: Transaction;
   readonly #starting = new Set<Promise<ServiceCall>>();
-  readonly #running = new Set<ServiceCall>();
+  readonly #running = new RunningCalls();
   #destroyed: Promise<void> | undefined;
 
   constructor(
@@ -137,10 +138,7 @@ class QubesDisposable implements Disposable {
     const starting = this.#calls.call(what, { connectTimeout: this.#timeout });
     this.#starting.add(starting);
     try {
-      const call = await starting;
-      this.#running.add(call);
-      void call.exited.then(() => this.#running.delete(call));
-      return call;
+      return this.#running.add(await starting);
     } finally {
       this.#starting.delete(starting);
     }
@@ -152,7 +150,7 @@ class QubesDisposable implements Disposable {
 
   async #destroy(): Promise<void> {
     await Promise.allSettled(this.#starting); // A call on its way is ended as well.
-    for (const call of this.#running) call.kill();
+    await this.#running.stopAll();
     await this.#transaction.rollBack();
   }
 }

@@ -19,8 +19,9 @@ import type {
 } from '../domains.ts';
 import { Qrexec, storageTarget } from '../local/qrexec.ts';
 import { Sandboxes } from '../local/sandbox.ts';
+import { PROGRAM } from '../../program.ts';
 import { makePrivateFolder } from '../../state/files.ts';
-import { statOf } from '../stat.ts';
+import { requireFolder } from '../stat.ts';
 import type { Admin } from './admin/admin.ts';
 import { Disposables } from './disposable.ts';
 import type { DisposableSettings } from './disposable.ts';
@@ -74,7 +75,7 @@ export class QubesDomains implements Domains {
     this.#disposables = new Disposables(admin, calls, journal);
     this.#temporary = new TemporaryVms(admin, journal, new Renaming(admin, journal), warn);
     this.#vms = new RunningVms(admin, calls);
-    const program = realpathSync(join(import.meta.dirname, '../../..'));
+    const program = realpathSync(PROGRAM);
     const mountPoint = join(stateFolder, 'root');
     makePrivateFolder(mountPoint);
     const sandboxes = new Sandboxes('auto', mountPoint);
@@ -138,11 +139,7 @@ export class QubesDomains implements Domains {
   }
 
   async callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {
-    if ((await statOf(folder))?.isDirectory() !== true)
-      throw new BackupError(
-        'store-missing',
-        `the store ${name} is not there: the folder ${folder} is missing (not mounted?)`,
-      );
+    await requireFolder(folder, `the store ${name} is not there`);
     return this.#dom0.run(
       storageTarget(name, { klass: 'AdminVM', tags: [] }, await realpath(folder)),
       service,

@@ -3,6 +3,7 @@
 import { checkCallName } from '../call-name.ts';
 import { TOOL_ENVIRONMENT } from '../child.ts';
 import type { ServiceCall } from '../domains.ts';
+import { RunningCalls } from '../running-calls.ts';
 import { startService } from '../service-process.ts';
 import type { CallFromDom0, InstalledPolicy } from './policy.ts';
 import type { ToolFinder } from './tools/tools.ts';
@@ -25,7 +26,7 @@ export interface CallOptions {
 export class QubesCalls {
   readonly #tools: ToolFinder;
   readonly #policy: InstalledPolicy;
-  readonly #running = new Set<ServiceCall>();
+  readonly #running = new RunningCalls();
 
   constructor(tools: ToolFinder, policy: InstalledPolicy) {
     this.#tools = tools;
@@ -47,17 +48,12 @@ export class QubesCalls {
       environment: TOOL_ENVIRONMENT,
       directory: '/',
     });
-    const call = explained(started, options);
-    this.#running.add(call);
-    void call.exited.then(() => this.#running.delete(call));
-    return call;
+    return this.#running.add(explained(started, options));
   }
 
   /** Kills every call of this process and waits until they are gone. */
-  async stopAll(): Promise<void> {
-    const calls = [...this.#running];
-    for (const call of calls) call.kill();
-    await Promise.all(calls.map((call) => call.exited));
+  stopAll(): Promise<void> {
+    return this.#running.stopAll();
   }
 }
 

@@ -16,7 +16,7 @@ const integer = z
   .transform(Number)
   .refine(Number.isSafeInteger);
 const bytes = integer.refine((value) => value >= 0);
-/** Names of VMs: unlike our own rule, Qubes allows a dot. */
+/** Names of VMs as Qubes allows them. */
 const vmName = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,30}$/);
 const word = z.string().regex(/^[\x21-\x7e]{1,256}$/);
 const line = z.string().regex(/^[\x20-\x7e]*$/);

@@ -4,14 +4,13 @@
  */
 
 import { dirname } from 'node:path';
-import { checkRoom, statOf } from '../../stat.ts';
+import { checkRoom, isFile, statOf } from '../../stat.ts';
 import type { Transaction } from '../journal.ts';
 import type { ToolRunner } from '../tools/tools.ts';
 import type { Images } from './images.ts';
 import { noSuchState, notThere, subjectOf } from './pool-driver.ts';
 import type { PoolDriver, Snapshot, Source, VolumeState } from './pool-driver.ts';
 import type { PoolVolume } from './pool-volume.ts';
-import { isFile } from './reflink.ts';
 import type { ShownFiles } from './shown-files.ts';
 
 /** Milliseconds: a whole copy takes as long as it takes to read and write. */
@@ -56,10 +55,8 @@ export class PlainFile implements PoolDriver {
     return { path, offered: false };
   }
 
-  async own(volume: PoolVolume, transaction: Transaction): Promise<Source> {
-    const image = this.#images.imageOf(volume);
-    if (!(await isFile(image))) throw notThere(volume, image);
-    return { path: await this.#shown.show(volume, image, transaction), offered: false };
+  own(volume: PoolVolume, transaction: Transaction): Promise<Source> {
+    return this.#shown.source(volume, this.#images.imageOf(volume), transaction);
   }
 }
 

@@ -3,7 +3,7 @@
  * `private.img` when it halts; one that keeps no revisions has its image renamed to that instead of copied.
  */
 
-import { statOf } from '../../stat.ts';
+import { isFile } from '../../stat.ts';
 import type { Transaction } from '../journal.ts';
 import type { ToolRunner } from '../tools/tools.ts';
 import type { Images } from './images.ts';
@@ -36,10 +36,8 @@ export class Reflink implements PoolDriver {
     return { path, offered: false };
   }
 
-  async own(volume: PoolVolume, transaction: Transaction): Promise<Source> {
-    const image = this.#images.imageOf(volume);
-    if (!(await isFile(image))) throw notThere(volume, image);
-    return { path: await this.#shown.show(volume, image, transaction), offered: false };
+  own(volume: PoolVolume, transaction: Transaction): Promise<Source> {
+    return this.#shown.source(volume, this.#images.imageOf(volume), transaction);
   }
 }
 
@@ -52,8 +50,4 @@ async function chooseImage(clean: string, volume: PoolVolume, state: VolumeState
   else if (volume.running && volume.revisionsToKeep !== -1) throw notThere(volume, dirty);
   if (await isFile(clean)) return clean;
   throw notThere(volume, clean);
-}
-
-export async function isFile(path: string): Promise<boolean> {
-  return (await statOf(path))?.isFile() === true;
 }

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { BackupError } from '../../../../shared/errors.ts';
 import { makePrivateFolder } from '../../../state/files.ts';
-import { statOf } from '../../stat.ts';
+import { isFile, statOf } from '../../stat.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
 import type { ToolRunner } from '../tools/tools.ts';
 import { insist } from './patience.ts';
-import { newName, subjectOf } from './pool-driver.ts';
-import type { Places } from './pool-driver.ts';
+import { newName, notThere, subjectOf } from './pool-driver.ts';
+import type { Places, Source } from './pool-driver.ts';
 import type { PoolVolume } from './pool-volume.ts';
 
 const shownData = z.strictObject({
@@ -40,8 +40,14 @@ export class ShownFiles {
     });
   }
 
+  /** The image of a halted VM, by a path that Qubes does not hide. Throws `refused` if it is not there. */
+  async source(volume: PoolVolume, image: string, transaction: Transaction): Promise<Source> {
+    if (!(await isFile(image))) throw notThere(volume, image);
+    return { path: await this.#show(volume, image, transaction), offered: false };
+  }
+
   /** Another path of the same file. */
-  async show(volume: PoolVolume, file: string, transaction: Transaction): Promise<string> {
+  async #show(volume: PoolVolume, file: string, transaction: Transaction): Promise<string> {
     if ((await lstat(file)).size === 0)
       throw new BackupError('io', `${subjectOf(volume)}: ${file} is empty: give the volume a size`);
     makePrivateFolder(this.#folder);
