@@ -10,7 +10,7 @@ import { crc32 } from 'node:zlib';
 import { byteString, bytesOf } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { isBackupError, systemCode } from '../shared/errors.ts';
-import { descriptorIo } from '../shared/wire/io.ts';
+import { descriptorIo } from '../shared/wire/descriptor-io.ts';
 import type { ByteIo } from '../shared/wire/io.ts';
 import {
   HEADER_SIZE,

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { BackupError, messageOf } from '../shared/errors.ts';
-import { printableText } from '../shared/service.ts';
+import { printableText } from '../shared/format.ts';
 
 const DEFAULT_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 

@@ -9,7 +9,7 @@ import { escapeText } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { MAX_NOTES, MAX_TEXT } from '../shared/limits.ts';
 import type { NoteCode, restore } from '../shared/protocol/disposable.ts';
-import { printableText } from '../shared/service.ts';
+import { printableText } from '../shared/format.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import type { Top } from './tree.ts';

@@ -1,4 +1,6 @@
-/** Numbers, sizes, times and tables as people read them. */
+/** Numbers, sizes, times, tables and text as people read them. */
+
+import { MAX_TEXT } from './limits.ts';
 
 /** `1234567` as `1,234,567`. */
 export function formatCount(count: number): string {
@@ -35,4 +37,9 @@ export function formatTable(rows: readonly (readonly string[])[], right: readonl
       .join('  ')
       .trimEnd(),
   );
+}
+
+/** Any text as one line of printable ASCII, cut to what the protocol carries. */
+export function printableText(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_TEXT);
 }

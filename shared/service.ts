@@ -6,9 +6,10 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BackupError, isBackupError, messageOf, systemCode } from './errors.ts';
-import { MAX_TEXT, SERVICE_IDLE_TIMEOUT, SERVICE_WINDOW, SESSION_TIMEOUT } from './limits.ts';
+import { SERVICE_IDLE_TIMEOUT, SERVICE_WINDOW, SESSION_TIMEOUT } from './limits.ts';
+import { printableText } from './format.ts';
+import { descriptorIo } from './wire/descriptor-io.ts';
 import type { FrameTable, Protocol } from './wire/frame.ts';
-import { descriptorIo } from './wire/io.ts';
 import { Session } from './wire/session.ts';
 
 /** Milliseconds that a failed service waits for its caller to hang up. */
@@ -59,11 +60,6 @@ export async function serve<ToService extends FrameTable, ToCaller extends Frame
 function invocation(): Invocation {
   const { QREXEC_SERVICE_ARGUMENT: argument = '', QREXEC_REMOTE_DOMAIN: caller = '' } = process.env;
   return { argument, caller };
-}
-
-/** Any text as one line of printable ASCII, cut to what the protocol carries. */
-export function printableText(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_TEXT);
 }
 
 /**

@@ -6,7 +6,7 @@ import { isatty } from 'node:tty';
 import { Presets, SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
 import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
-import { printableText } from '../shared/service.ts';
+import { printableText } from '../shared/format.ts';
 import { openEmbeddedStore, openStore } from './config.ts';
 import { acceptList, listRoots, listTrash, restoreRoot, status, sweepStore, takeOver } from './owner.ts';
 import type { Owner } from './owner.ts';

@@ -2,7 +2,7 @@
 
 import { writeSync } from 'node:fs';
 import { messageOf, systemCode } from '../shared/errors.ts';
-import { printableText } from '../shared/service.ts';
+import { printableText } from '../shared/format.ts';
 
 /** Notes of one process. A store full of damage must not fill a pipe that nobody reads. */
 const MAX_NOTES = 16;

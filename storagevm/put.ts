@@ -51,18 +51,13 @@ async function takeObjects(session: ServiceSession<typeof put>, puts: Puts, queu
     }
     if (!(await queue.room(bytes.length))) return;
     const id = objectIdOf(bytes);
-    const written = puts.write(id, bytes).finally(() => free(bytes));
+    const written = puts.write(id, bytes).then((stored) => {
+      session.giveBack(bytes); // Not after a failure: a request that was given up may still be at it.
+      return stored;
+    });
     queue.add(id, bytes.length, written);
   }
   queue.end();
-}
-
-/**
- * Gives back the memory of an object at once. The garbage collector would, too, but counts what it does not know of, and
- * runs every few objects: half of the processor time of a put.
- */
-function free({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0); // Else others share it.
 }
 
 /** Acknowledges until the queue ends. When a write failed, those before it are still acknowledged first. */

@@ -11,6 +11,7 @@ import { BackupError } from '../errors.ts';
 import { FRAME_COST, MAX_CONTROL, MAX_TEXT } from '../limits.ts';
 import { printable } from '../schema.ts';
 import type { ByteIo } from './io.ts';
+import { PayloadMemory } from './payload-memory.ts';
 
 /** First bytes of both directions: a login profile that prints to stdout, or a newer peer, is noticed here. */
 export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x02', 'latin1');
@@ -135,6 +136,8 @@ export function decodeFrame(frame: RawFrame): unknown {
 
 /** Takes frames off a byte stream. `admit` sees type and length before the payload is read, and may throw. */
 export class FrameReader {
+  /** Where payloads get their memory from, and to where it may be given back. */
+  readonly memory = new PayloadMemory();
   readonly #io: ByteIo;
   readonly #specs = new Map<number, [string, FrameSpec]>();
   readonly #admit: (spec: FrameSpec, length: number) => void;
@@ -188,9 +191,7 @@ export class FrameReader {
     // Not zeroed first, because every byte is read from the peer; large ones are memory of their own, of small ones a
     // flood may wait in the queue: they share.
     const payload =
-      untrustedLength < SHARED
-        ? Buffer.allocUnsafe(untrustedLength)
-        : Buffer.allocUnsafeSlow(untrustedLength);
+      untrustedLength < SHARED ? Buffer.allocUnsafe(untrustedLength) : this.memory.take(untrustedLength);
     await this.#fill(payload);
     return { name, spec, payload };
   }

@@ -1,12 +1,9 @@
 /**
- * Bytes in and out of a peer, below frames. Two implementations: descriptors 0 and 1 of a service, and the
- * stdio of a child on the calling side. Both read and write at the same time, and both report a dead peer.
+ * Bytes in and out of a peer, below frames. Two implementations: the stdio of a child on the calling side, here, and a service's
+ * own descriptors 0 and 1 (descriptor-io.ts). Both read and write at the same time, and both report a dead peer.
  */
 
-import { read, writev } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { BackupError, systemCode } from '../errors.ts';
 
 export interface ByteIo {
@@ -14,42 +11,6 @@ export interface ByteIo {
   read(target: Uint8Array): Promise<number>;
   /** Resolves once all of `pieces` were handed to the operating system. Never called concurrently. */
   write(pieces: readonly Uint8Array[]): Promise<void>;
-}
-
-const readFd = promisify(read);
-const writevFd = promisify(writev);
-
-/** Milliseconds between tries on a descriptor that qrexec made non-blocking. */
-const RETRY = 2;
-
-/**
- * A service's stdio. Not `process.stdin`/`process.stdout`: a stream over them never learns that the client
- * died, while the plain calls get EPIPE at once.
- */
-export function descriptorIo(input: number, output: number): ByteIo {
-  return {
-    async read(target) {
-      for (;;) {
-        try {
-          return (await readFd(input, target, 0, target.length, null)).bytesRead;
-        } catch (cause) {
-          if (systemCode(cause) !== 'EAGAIN') throw ioError('reading from', cause);
-        }
-        await delay(RETRY);
-      }
-    },
-    async write(pieces) {
-      let rest = pieces.filter((piece) => piece.length > 0);
-      while (rest.length > 0) {
-        try {
-          rest = dropBytes(rest, (await writevFd(output, rest)).bytesWritten);
-        } catch (cause) {
-          if (systemCode(cause) !== 'EAGAIN') throw ioError('writing to', cause);
-          await delay(RETRY);
-        }
-      }
-    },
-  };
 }
 
 /** The calling side's stdio of a child process. */
@@ -116,20 +77,8 @@ export function streamIo(input: Readable, output: Writable): ByteIo {
   };
 }
 
-function dropBytes(pieces: Uint8Array[], count: number): Uint8Array[] {
-  const rest: Uint8Array[] = [];
-  let skip = count;
-  for (const piece of pieces) {
-    if (skip >= piece.length) skip -= piece.length;
-    else {
-      rest.push(skip > 0 ? piece.subarray(skip) : piece);
-      skip = 0;
-    }
-  }
-  return rest;
-}
-
-function ioError(doing: string, cause: unknown): BackupError {
+/** The error of a peer that is gone. */
+export function ioError(doing: string, cause: unknown): BackupError {
   return new BackupError(
     'service-died',
     `${doing} the peer failed (${systemCode(cause) ?? 'unknown error'})`,

@@ -114,6 +114,11 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     }
   }
 
+  /** Takes back the memory of a received bulk value that nobody will look at again. */
+  giveBack(value: Uint8Array): void {
+    this.#reader.memory.giveBack(value);
+  }
+
   /** True if receive() would answer without waiting. */
   get pending(): boolean {
     return this.#queue.length > 0 || this.#peerEnded || this.#failure !== undefined;

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { lstat, readlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { BackupError, messageOf, systemCode } from '../../../shared/errors.ts';
-import { printableText } from '../../../shared/service.ts';
+import { printableText } from '../../../shared/format.ts';
 import { script } from '../../program.ts';
 import { TOOL_ENVIRONMENT } from '../child.ts';
 import { bubblewrapCommand } from './bubblewrap.ts';

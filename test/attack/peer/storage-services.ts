@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isBackupError, messageOf } from '../../../shared/errors.ts';
 import { SERVICE_WINDOW } from '../../../shared/limits.ts';
 import { get, list, put, setRoot } from '../../../shared/protocol/storage.ts';
-import { printableText } from '../../../shared/service.ts';
+import { printableText } from '../../../shared/format.ts';
 import type { FrameTable, Protocol } from '../../../shared/wire/frame.ts';
 import type { ByteIo } from '../../../shared/wire/io.ts';
 import { Session } from '../../../shared/wire/session.ts';

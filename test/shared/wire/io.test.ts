@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { utf8 } from '../../../shared/bytes.ts';
-import { descriptorIo, streamIo } from '../../../shared/wire/io.ts';
+import { descriptorIo } from '../../../shared/wire/descriptor-io.ts';
+import { streamIo } from '../../../shared/wire/io.ts';
 import type { ByteIo } from '../../../shared/wire/io.ts';
 import { rejection } from '../../support/failure.ts';
 import { tempFolder } from '../../support/temp.ts';
@@ -19,6 +20,14 @@ async function readAll(io: ByteIo): Promise<string> {
   for (let count = await io.read(space); count > 0; count = await io.read(space))
     text += space.toString('utf8', 0, count);
   return text;
+}
+
+/** Both ends of a pipe, non-blocking as qrexec may leave them. */
+function openFifo(): { from: number; to: number } {
+  const fifo = join(tempFolder(), 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const open = (mode: number) => openSync(fifo, mode | constants.O_NONBLOCK);
+  return { from: open(constants.O_RDONLY), to: open(constants.O_WRONLY) };
 }
 
 describe('descriptors', () => {
@@ -37,11 +46,7 @@ describe('descriptors', () => {
   });
 
   it('that are not ready are tried again, and a write that went half is gone on with', async () => {
-    const fifo = join(tempFolder(), 'fifo');
-    execFileSync('mkfifo', [fifo]);
-    const [from, to] = [constants.O_RDONLY, constants.O_WRONLY].map((mode) =>
-      openSync(fifo, mode | constants.O_NONBLOCK),
-    ) as [number, number];
+    const { from, to } = openFifo();
     const io = descriptorIo(from, to);
     const first = io.read(Buffer.alloc(1)); // Nothing is there yet.
     await io.write([utf8('a')]);
@@ -50,14 +55,30 @@ describe('descriptors', () => {
     const before = filling.subarray(0, writeSync(to, filling)); // As much as the pipe holds.
     const pieces = [randomBytes(5), randomBytes(200_000), randomBytes(100_000)];
     const written = io.write(pieces);
-    for (let i = 0; i < 5; i++) await stat(fifo); // Queued behind the write, which finds no room.
+    for (let i = 0; i < 5; i++) await stat('/'); // Queued behind the write, which finds no room.
     const all = Buffer.concat([before, ...pieces]);
     const read = Buffer.alloc(all.length);
     for (let at = 0; at < read.length;) at += await io.read(read.subarray(at));
     await written;
     expect(read.equals(all)).toBe(true);
-    closeSync(from);
     closeSync(to);
+    expect(await io.read(read)).toBe(0);
+    expect(await io.read(read)).toBe(0);
+  });
+
+  it('of a pipe are read a piece ahead, and no further', async () => {
+    const { from, to } = openFifo();
+    const io = descriptorIo(from, to);
+    const filling = Buffer.alloc(2 ** 20);
+    writeSync(to, filling);
+    expect(await io.read(Buffer.alloc(1))).toBe(1);
+    for (let i = 0; i < 5; i++) await stat('/');
+    const room = writeSync(to, filling); // What was read ahead made room for as much, and for no more.
+    for (let i = 0; i < 5; i++) await stat('/');
+    expect(room).toBeGreaterThan(0);
+    expect(() => writeSync(to, filling)).toThrow('EAGAIN');
+    closeSync(to);
+    for (let count = 1; count > 0;) count = await io.read(filling);
   });
 
   it('that fail end the peer', async () => {
@@ -69,6 +90,13 @@ describe('descriptors', () => {
     expect((await rejection(io.write([utf8('x')]))).message).toContain('writing to the peer failed (EBADF)');
     closeSync(read);
     closeSync(write);
+    const fifo = openFifo();
+    const reversed = descriptorIo(fifo.to, fifo.from);
+    expect((await rejection(reversed.read(Buffer.alloc(1)))).message).toContain(
+      'reading from the peer failed (ENOTCONN)', // As libuv says it.
+    );
+    expect(await rejection(reversed.read(Buffer.alloc(1)))).toMatchObject({ code: 'service-died' });
+    closeSync(fifo.from);
   });
 });
 

@@ -1,0 +1,115 @@
+/** A service's descriptors 0 and 1 as bytes in and out of its caller. */
+
+import { fstatSync, read, writev } from 'node:fs';
+import { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { systemCode } from '../errors.ts';
+import { ioError } from './io.ts';
+import type { ByteIo } from './io.ts';
+
+const readFd = promisify(read);
+const writevFd = promisify(writev);
+
+/** Milliseconds between tries on a descriptor that qrexec made non-blocking. */
+const RETRY = 2;
+
+/** Bytes read at once: what a socket of Linux holds by default (net.core.wmem_default), and more than a pipe does. */
+const PIECE = 256 * 1024;
+
+/**
+ * Writes plainly, not by a stream such as `process.stdout`: that never learns that the client died, while the plain calls get
+ * EPIPE at once. A pipe or a socket is read by the event loop: a thread of the pool for each piece took a third of the time of a
+ * large upload.
+ */
+export function descriptorIo(input: number, output: number): ByteIo {
+  const found = fstatSync(input);
+  return {
+    read: found.isFIFO() || found.isSocket() ? socketReader(input) : fileReader(input),
+    write: descriptorWriter(output),
+  };
+}
+
+function fileReader(descriptor: number): ByteIo['read'] {
+  return async (target) => {
+    try {
+      return (await readFd(descriptor, target, 0, target.length, null)).bytesRead;
+    } catch (cause) {
+      throw ioError('reading from', cause);
+    }
+  };
+}
+
+/** Reads one piece ahead. The process may end while nobody waits for more. */
+function socketReader(descriptor: number): ByteIo['read'] {
+  const piece = new Uint8Array(PIECE);
+  let rest = piece.subarray(0, 0);
+  let ended = false;
+  let failure: Error | undefined;
+  let wake: (() => void) | undefined;
+  const socket = new Socket({
+    fd: descriptor,
+    readable: true,
+    writable: false,
+    onread: {
+      buffer: piece,
+      callback: (count) => {
+        rest = piece.subarray(0, count);
+        wake?.();
+        return false; // No more before this piece is taken.
+      },
+    },
+  });
+  socket.unref();
+  socket.on('error', (error) => {
+    failure = error;
+    wake?.();
+  });
+  socket.on('close', () => {
+    ended = true;
+    wake?.();
+  });
+  return async (target) => {
+    while (rest.length === 0) {
+      if (failure !== undefined) throw ioError('reading from', failure);
+      if (ended) return 0;
+      const woken = Promise.withResolvers<undefined>();
+      wake = () => woken.resolve(undefined);
+      socket.ref();
+      socket.resume();
+      await woken.promise;
+      socket.unref();
+    }
+    const count = Math.min(target.length, rest.length);
+    target.set(rest.subarray(0, count));
+    rest = rest.subarray(count);
+    return count;
+  };
+}
+
+function descriptorWriter(descriptor: number): ByteIo['write'] {
+  return async (pieces) => {
+    let rest = pieces.filter((piece) => piece.length > 0);
+    while (rest.length > 0) {
+      try {
+        rest = dropBytes(rest, (await writevFd(descriptor, rest)).bytesWritten);
+      } catch (cause) {
+        if (systemCode(cause) !== 'EAGAIN') throw ioError('writing to', cause);
+        await delay(RETRY);
+      }
+    }
+  };
+}
+
+function dropBytes(pieces: Uint8Array[], count: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = count;
+  for (const piece of pieces) {
+    if (skip >= piece.length) skip -= piece.length;
+    else {
+      rest.push(skip > 0 ? piece.subarray(skip) : piece);
+      skip = 0;
+    }
+  }
+  return rest;
+}
