@@ -87,7 +87,7 @@ class Run {
   /** Hostile storage VMs, disposables and receivers of files. */
   async #attackDom0(): Promise<void> {
     const { folder, only, generated } = this.#options;
-    const bench = await Bench.open(folder, Math.min(4, availableParallelism()));
+    const bench = await Bench.open(folder, 2 * Math.min(2, availableParallelism()));
     try {
       await bench.each(
         writtenList(bench).filter(({ id }) => isChosen(id, only)),
