@@ -4,6 +4,7 @@
  */
 
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.ts';
 import { SkipReporter } from './test/support/skip-reporter.ts';
 
 /** With TEST_REPORT=FILE the results are written there as JSON as well; .ci/run adds them up. */
@@ -17,6 +18,7 @@ export default defineConfig({
   test: {
     pool: 'forks', // Processes of their own: umask, working folder and native libraries stay apart.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     reporters: report === undefined ? reporters : [...reporters, ['json', { outputFile: report }]],
     coverage: {
       provider: 'v8',
