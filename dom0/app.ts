@@ -44,6 +44,7 @@ export class App {
   /** True if `verify` found differences: then the run ends with status 4. */
   differs = false;
   #publishes = false;
+  #locked = false;
   readonly #options: AppOptions;
   readonly #undo: (() => Promise<void> | void)[] = [];
 
@@ -120,9 +121,11 @@ export class App {
     });
   }
 
-  /** Makes this the only writing run, and removes what dead runs left. */
+  /** Makes this the only writing run, and removes what dead runs left. Idempotent. */
   async lock(): Promise<void> {
+    if (this.#locked) return;
     this.defer(await lockFolder(this.config.stateFolder));
+    this.#locked = true;
     for (const line of await this.domains.cleanUp()) this.warnOnly(`left by a run that died: ${line}`);
   }
 

@@ -118,6 +118,8 @@ const schema = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(1024),
+  /** What VMs may ask for themselves; without this table no request is answered. */
+  requests: z.strictObject({ key_file: z.string().startsWith('/') }).optional(),
   backup: settings.default({}),
   /** Exceptions for the VMs of a template, by its name. */
   template: z.record(z.string(), settings).default({}),
@@ -173,6 +175,8 @@ export interface Config {
   readonly stateFolder: string;
   /** Bytes. */
   readonly cacheSize: number;
+  /** What opens the repository for a request of a VM; undefined where none is answered. */
+  readonly requests?: { readonly keyFile: string };
   backup(vm: Configured): BackupSettings;
   /** The volumes of a VM to back up, in the order of a snapshot. */
   volumes(vm: Configured): VolumePlan[];
@@ -226,6 +230,7 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
     quorum: config.quorum,
     stateFolder: config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE),
     cacheSize: config.cache_mib * MiB,
+    ...(config.requests === undefined ? {} : { requests: { keyFile: config.requests.key_file } }),
     backup(vm) {
       const levels = levelsOf(vm);
       const pick = <K extends keyof typeof DEFAULTS>(key: K) =>

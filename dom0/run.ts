@@ -66,10 +66,9 @@ function createApp(options: GlobalOptions, output: Output): App {
     sandbox: options.sandbox,
     limits: { upload: options.limitUpload, download: options.limitDownload },
   });
-  const domains = openDomains(config, (text) => output.warn(text));
   return new App({
     config,
-    domains,
+    domains: openDomains(config, (text) => output.warn(text)),
     output,
     secrets: () => secretsToOpen(options),
     trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
@@ -77,7 +76,7 @@ function createApp(options: GlobalOptions, output: Output): App {
 }
 
 /** The driver that is configured. */
-function openDomains(config: Config, warn: (text: string) => void): Domains {
+export function openDomains(config: Config, warn: (text: string) => void): Domains {
   const { driver } = config;
   if (driver.kind === 'qubes') return openQubes(config.stateFolder, (vm) => config.disposable(vm), warn);
   const { home, sandbox } = driver;
@@ -87,7 +86,7 @@ function openDomains(config: Config, warn: (text: string) => void): Domains {
 }
 
 /** Lets a first signal end the run in order; a second one ends it at once. */
-function stopOnSignal(app: App): () => void {
+export function stopOnSignal(app: App): () => void {
   const stop = (signal: NodeJS.Signals) => {
     app.output.error(`stopped by ${signal}; tidying up`);
     process.removeListener(signal, stop);

@@ -29,9 +29,10 @@ interface Part {
  */
 const REQUIRE = 'const require = (name) => process.getBuiltinModule(name);';
 
-/** The command line of dom0. */
+/** The command line of dom0, and the services that it offers. What they share is in `dom0/`, from where it finds the program. */
 export function dom0Bundle(): Promise<Bundle> {
-  return bundle({ entryPoints: { 'dom0/main': 'dom0/main.ts' }, chunks: 'dom0' });
+  const { entryPoints } = services('dom0');
+  return bundle({ entryPoints: { 'dom0/main': 'dom0/main.ts', ...entryPoints }, chunks: 'dom0' });
 }
 
 /** The services of a disposable. koffi finds its native library by where it lies itself. */
@@ -51,13 +52,13 @@ export function folderStoreBundle(): Promise<Bundle> {
 }
 
 /** The names of a part's services, sorted. */
-export function serviceNames(part: 'dvm' | 'storagevm'): readonly string[] {
+export function serviceNames(part: 'dom0' | 'dvm' | 'storagevm'): readonly string[] {
   return readdirSync(join(PROJECT, 'services', part))
     .map((file) => file.replace(/\.ts$/, ''))
     .sort();
 }
 
-function services(part: 'dvm' | 'storagevm'): Part {
+function services(part: 'dom0' | 'dvm' | 'storagevm'): Part {
   const folder = `services/${part}`;
   const entries = serviceNames(part).map((name) => [`${folder}/${name}`, `${folder}/${name}.ts`]);
   return { entryPoints: Object.fromEntries(entries) as Record<string, string>, chunks: folder };

@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { NODE_OPTIONS } from '../shared/node-options.ts';
+import { DOM0_NODE_OPTIONS, NODE_OPTIONS } from '../shared/node-options.ts';
 import { PROJECT, dom0Bundle, dvmBundle, folderStoreBundle, serviceNames, storageBundle } from './bundle.ts';
 import type { Bundle } from './bundle.ts';
 import { copyright, packagesOf } from './copyright.ts';
@@ -54,6 +54,7 @@ export async function packages(
       tree: merge(
         dom0Tree(),
         code(PROGRAM, dom0),
+        launchers(PROGRAM, RPC, 'dom0'),
         code(PROGRAM, dvm),
         koffi(PROGRAM),
         code(PROGRAM, folderStore),
@@ -86,7 +87,7 @@ export async function packages(
     {
       name: 'qubes-backup-vm',
       formats: both,
-      tree: merge(syncTree(), documents('qubes-backup-vm', [])),
+      tree: merge(vmTree(), documents('qubes-backup-vm', [])),
     },
   ];
 }
@@ -133,10 +134,11 @@ function dom0Tree(): Tree {
   );
 }
 
-/** What a VM that is backed up offers itself: a shell script. */
-function syncTree(): Tree {
+/** What a VM that is backed up offers itself, and by what it asks dom0: shell scripts. */
+function vmTree(): Tree {
   const script = 'services/vm/qubes.BackupSync';
   return new Map([
+    ['/usr/bin/qubes-backup-request', file(source('bin/qubes-backup-request'), 0o755)],
     [`${PROGRAM}/${script}`, file(source(script), 0o755)],
     [`${RPC}/qubes.BackupSync`, link(`${PROGRAM}/${script}`)],
   ]);
@@ -147,11 +149,10 @@ function code(program: string, bundle: Bundle): Tree {
 }
 
 /** One launcher for each service beside its code, and the link by which qrexec finds it. */
-function launchers(program: string, rpc: string, part: 'dvm' | 'storagevm'): Tree {
-  const script = template('files/service.sh').replace(
-    '@OPTIONS@ ',
-    NODE_OPTIONS[part].map((one) => `${one} `).join(''),
-  );
+function launchers(program: string, rpc: string, part: 'dom0' | 'dvm' | 'storagevm'): Tree {
+  const [name, options] =
+    part === 'dom0' ? ['request.sh', DOM0_NODE_OPTIONS] : ['service.sh', NODE_OPTIONS[part]];
+  const script = template(`files/${name}`).replace('@OPTIONS@ ', options.map((one) => `${one} `).join(''));
   return new Map(
     serviceNames(part).flatMap((name) => {
       const launcher = `${program}/services/${part}/${name}`;

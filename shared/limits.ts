@@ -119,6 +119,19 @@ export const MAX_VMS = 16_384;
 /** A VM's configuration file. */
 export const MAX_VM_CONFIG = MiB;
 
+// ---- Requests of VMs -----------------------------------------------------------------------------------
+
+/** What a VM may send to say which files it wants, how many of them, and how long each path. */
+export const MAX_REQUEST_FORM = 64 * KiB;
+export const MAX_REQUEST_PATHS = 64;
+export const MAX_REQUEST_PATH = 4 * KiB;
+/** Time for all of it, however slowly it drips. */
+export const REQUEST_FORM_TIMEOUT = 20_000;
+/** Snapshots in one answer, which thus fits into the buffer of a socket. */
+export const MAX_REQUEST_LISTED = 100;
+/** What one request may add to dom0's log of requests, and what that holds before it is set aside. */
+export const MAX_REQUEST_LOG = MiB;
+
 // ---- qrexec --------------------------------------------------------------------------------------------
 
 /** Service, `+` and argument of one call: about 4 KB wedges the daemon of a Qubes VM. */

@@ -3,6 +3,13 @@
 /** Where a service runs: the folders of `services/`. */
 export type ServiceRole = 'dvm' | 'storagevm' | 'vm';
 
+/** Of what has the keys; bin/qubes-backup says why of each. */
+export const DOM0_NODE_OPTIONS: readonly string[] = [
+  '--disallow-code-generation-from-strings',
+  '--no-addons',
+  '--max-semi-space-size=1',
+];
+
 /**
  * Options of Node.js, sizes in MiB. A storage VM's service has many small objects in flight, for which V8 would let its young
  * generation grow to 128 MiB, and collects the old one the more often the less it may take.

@@ -27,14 +27,23 @@ export async function choose(app: App, target: string, volumeName?: VolumeName):
   const name = parseVmName(vm);
   app.defer(() => app.storage.abort());
   const repository = await app.open();
-  const history = await historyNamed(repository, app.domains, name);
-  const entry = findSnapshot(name, await history.entries(), wanted);
+  return chooseOf(repository, await historyNamed(repository, app.domains, name), wanted, volumeName);
+}
+
+/** The same of one VM's history, whatever other VM has its name. `wanted` is a snapshot as a person calls it. */
+export async function chooseOf(
+  repository: Repository,
+  history: VmHistory,
+  wanted: string,
+  volumeName?: VolumeName,
+): Promise<Chosen> {
+  const entry = findSnapshot(history.name, await history.entries(), wanted);
   const snapshot = await history.snapshot(entry);
   return {
     repository,
     history,
     snapshot,
-    volume: volumeOf(name, snapshot, volumeName),
+    volume: volumeOf(history.name, snapshot, volumeName),
     access: async (treesOnly) => {
       const numbers = await history.liveAt(snapshot.number);
       return { store: repository.store, history, grant: { numbers, treesOnly } };

@@ -49,9 +49,19 @@ export async function extract(
   volumeName?: VolumeName,
 ): Promise<void> {
   checkUsage(app, destination);
-  const wanted = paths.map(pathBytes);
   const vm = destination.intoVm === undefined ? undefined : await receivingVm(app, destination.intoVm);
-  const chosen = await choose(app, target, volumeName);
+  await extractChosen(app, await choose(app, target, volumeName), paths, destination, vm);
+}
+
+/** Extracts what was chosen; `vm` is there, and receives it if `intoVm` names one. */
+export async function extractChosen(
+  app: App,
+  chosen: Chosen,
+  paths: readonly string[],
+  destination: Destination,
+  vm: VmName | undefined,
+): Promise<void> {
+  const wanted = paths.map(pathBytes);
   const { snapshot, volume, history } = chosen;
   const granted = await chosen.access(false);
   const { attachment, output, sink, shown } = targetOf(app, chosen, destination, vm);

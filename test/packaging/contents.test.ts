@@ -6,11 +6,13 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { trusted } from '../../bench/support/trusted.ts';
 import { PROJECT, dom0Bundle, dvmBundle, folderStoreBundle, storageBundle } from '../../packaging/bundle.ts';
 import type { Bundle } from '../../packaging/bundle.ts';
-import { NODE_OPTIONS } from '../../shared/node-options.ts';
+import { DOM0_NODE_OPTIONS, NODE_OPTIONS } from '../../shared/node-options.ts';
 import { packages } from '../../packaging/contents.ts';
 import type { Package } from '../../packaging/contents.ts';
 import { packagesOf } from '../../packaging/copyright.ts';
 import { readRelease } from '../../packaging/release.ts';
+import { SERVICES } from './expected.ts';
+import { NODE_FLAGS } from '../support/home.ts';
 
 let dom0: Bundle, dvm: Bundle, storage: Bundle, folderStore: Bundle;
 let all: readonly Package[];
@@ -35,7 +37,9 @@ const foreign = ({ externals }: Bundle) => externals.filter((name) => !isNodes(n
 const isNodes = (name: string) => process.getBuiltinModule(name) !== undefined;
 
 describe('R02: dom0’s bundle', () => {
-  test('is what is counted as trusted, in one file, and no native addon', () => {
+  const codeOf = ({ files }: Bundle) => [...files.keys()].map((path) => text(dom0, path)).join('\n');
+
+  test('is what is counted as trusted, in few files, and no native addon', () => {
     const { modules } = trusted();
     expect(packagesOf(dom0.inputs)).toEqual([...new Set(modules.flatMap((one) => one.package ?? []))].sort());
     const own = modules.filter((one) => one.package === undefined).map(({ file }) => file);
@@ -43,7 +47,12 @@ describe('R02: dom0’s bundle', () => {
     expect(own).toEqual(
       expect.arrayContaining(dom0.inputs.filter((file) => !file.includes('node_modules/'))),
     );
-    expect([...dom0.files.keys()]).toEqual(['dom0/main.mjs']);
+    // What is shared is where main.mjs is: dom0 finds its program from there (dom0/program.ts).
+    const paths = [...dom0.files.keys()].filter((path) => !/^dom0\/shared-\w+\.mjs$/.test(path));
+    expect(paths.sort()).toEqual([
+      'dom0/main.mjs',
+      ...SERVICES.dom0.map((name) => `services/dom0/${name}.mjs`),
+    ]);
     const builtins = new Set(modules.flatMap((one) => one.builtins));
     expect(
       dom0.externals.map((name) => name.replace(/^node:/, '')).filter((name) => !builtins.has(name)),
@@ -52,22 +61,21 @@ describe('R02: dom0’s bundle', () => {
       'node_modules/cbor-x/dist/index-no-eval.cjs',
       'shared/cbor.ts',
     ]);
-    expect(text(dom0, 'dom0/main.mjs')).not.toMatch(/cbor-extract|koffi|\.node['"]/);
+    expect(codeOf(dom0)).not.toMatch(/cbor-extract|koffi|\.node['"]/);
   });
 
   test('can load nothing by name but what is Node’s own', () => {
-    expect(text(dom0, 'dom0/main.mjs')).toMatch(
-      /^const require = \(name\) => process\.getBuiltinModule\(name\);\n/,
-    );
-    const code = text(dom0, 'dom0/main.mjs').replace(/^ *\/\/.*$/gm, '');
+    for (const path of dom0.files.keys())
+      expect(text(dom0, path)).toMatch(/^const require = \(name\) => process\.getBuiltinModule\(name\);\n/);
+    const code = codeOf(dom0).replace(/^ *\/\/.*$/gm, '');
     expect(code.match(/createRequire|[^.\w]import\(/g)).toBeNull();
-    expect(dom0.files.get('dom0/main.mjs')!.length).toBeLessThan(2 * 1024 * 1024);
+    expect(codeOf(dom0).length).toBeLessThan(2 * 1024 * 1024);
   });
 });
 
 describe('the other bundles', () => {
   test('hold their own part, and what all share', () => {
-    expect(partsOf(dom0)).toEqual(['dom0', 'shared']);
+    expect(partsOf(dom0)).toEqual(['dom0', 'services', 'shared']);
     expect(partsOf(dvm)).toEqual(['dvm', 'services', 'shared']);
     for (const bundle of [storage, folderStore])
       expect(partsOf(bundle)).toEqual(['services', 'shared', 'storagevm']);
@@ -132,7 +140,9 @@ describe('the packages', () => {
   });
 
   test('an installed service is started as a checkout starts it', () => {
-    for (const part of ['dvm', 'storagevm'] as const) {
+    const options = { ...NODE_OPTIONS, dom0: DOM0_NODE_OPTIONS };
+    expect(NODE_FLAGS).toEqual(DOM0_NODE_OPTIONS);
+    for (const part of ['dom0', 'dvm', 'storagevm'] as const) {
       const { tree } = all.find(({ name }) => name === `qubes-backup-${part}`)!;
       const scripts = [...tree].flatMap(([path, entry]) =>
         entry.kind === 'file' && entry.mode === 0o755 && path.includes(`/services/${part}/`)
@@ -142,7 +152,7 @@ describe('the packages', () => {
       expect(scripts.length).toBeGreaterThan(0);
       for (const script of scripts)
         expect(Buffer.from(script).toString('utf8')).toContain(
-          ['/bin/node"', ...NODE_OPTIONS[part], '"$self.mjs" "$@"\n'].join(' '),
+          ['/bin/node"', ...options[part], `"$self.mjs"${part === 'dom0' ? '' : ' "$@"'}\n`].join(' '),
         );
     }
   });

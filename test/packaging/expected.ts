@@ -3,6 +3,7 @@
 import { expect } from 'vitest';
 
 export const SERVICES = {
+  dom0: ['Request', 'Start'].map((name) => `qubes.Backup${name}`),
   dvm: ['Browse', 'Compare', 'Export', 'Prove', 'Restore', 'Scan', 'Verify'].map(
     (name) => `qubes.Backup${name}`,
   ),
@@ -18,9 +19,9 @@ const koffi = [
   ...['index.js', 'linux_x64/koffi.node', 'package.json'].map((name) => `@koromix/koffi-linux-x64/${name}`),
 ].map((name) => `${rw} ${CODE}/services/dvm/node_modules/${name}`);
 
-const bundles = (part: 'dvm' | 'storagevm') =>
+const bundles = (part: keyof typeof SERVICES) =>
   SERVICES[part].map((name) => `${rw} ${CODE}/services/${part}/${name}.mjs`);
-const launchers = (part: 'dvm' | 'storagevm') =>
+const launchers = (part: keyof typeof SERVICES) =>
   SERVICES[part].flatMap((name) => [
     `${rwx} ${CODE}/services/${part}/${name}`,
     `link /etc/qubes-rpc/${name} -> ${CODE}/services/${part}/${name}`,
@@ -36,6 +37,8 @@ export const CONTENTS: Readonly<Record<string, readonly string[]>> = {
     `link /usr/bin/qubes-backup -> ${CODE}/bin/qubes-backup`,
     `${rwx} ${CODE}/bin/qubes-backup`,
     `${rw} ${CODE}/dom0/main.mjs`,
+    ...launchers('dom0'),
+    ...bundles('dom0'),
     ...['enter-sandbox.sh', 'with-dom0.sh', 'with-image.sh'].map(
       (name) => `${rw} ${CODE}/dom0/domains/local/${name}`,
     ),
@@ -62,6 +65,7 @@ export const CONTENTS: Readonly<Record<string, readonly string[]>> = {
     `${rw} /usr/share/man/man1/qubes-backup-storage.1.gz`,
   ],
   'qubes-backup-vm': [
+    `${rwx} /usr/bin/qubes-backup-request`,
     `${rwx} ${CODE}/services/vm/qubes.BackupSync`,
     `link /etc/qubes-rpc/qubes.BackupSync -> ${CODE}/services/vm/qubes.BackupSync`,
   ],
@@ -80,7 +84,7 @@ export function row(mode: string, owner: string, path: string): string | undefin
     expect(mode, path).toBe(path === '/var/lib/qubes-backup' ? 'drwx------' : 'drwxr-xr-x');
     return undefined;
   }
-  if (/\/services\/\w+\/shared-[A-Z0-9]{8}\.mjs$/.test(path)) {
+  if (/\/(?:services\/\w+|dom0)\/shared-[A-Z0-9]{8}\.mjs$/.test(path)) {
     expect(mode, path).toBe(rw);
     return undefined;
   }

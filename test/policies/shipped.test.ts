@@ -9,6 +9,8 @@ const PROJECT = join(import.meta.dirname, '..', '..');
 const rules = await loadPolicy(join(PROJECT, 'policies'));
 
 const STORAGE = ['qubes.BackupPut', 'qubes.BackupGet', 'qubes.BackupList', 'qubes.BackupSetRoot'];
+/** What dom0 offers VMs. */
+const OFFERED = ['qubes.BackupRequest', 'qubes.BackupStart'];
 /** A VM's own service, which its template offers. */
 const SYNC = 'qubes.BackupSync';
 const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Prove', 'Browse', 'Compare', 'Export'].map(
@@ -45,7 +47,8 @@ describe('R40: the policy that ships', () => {
       ]);
     }
     const foreign = rules.filter((rule) => rule.service === 'qubes.Filecopy');
-    expect(rules).toHaveLength(2 * (services.length + 1) + foreign.length);
+    const offered = rules.filter((rule) => OFFERED.includes(rule.service ?? ''));
+    expect(rules).toHaveLength(2 * (services.length + 1) + foreign.length + offered.length);
   });
 
   test.each(STORAGE)('%s: from dom0 to a storage VM only', (service) => {
@@ -66,6 +69,27 @@ describe('R40: the policy that ships', () => {
     );
     expect(allowed).toEqual(['dom0 disp1']);
     expect(isAllowed(service, 'dom0', 'disp1', 'x')).toBe(false);
+  });
+
+  test('qubes.BackupRequest: of dom0, from any VM but a disposable, for three things, and its user is asked', () => {
+    const names = readdirSync(join(PROJECT, 'services/dom0')).map((file) => file.replace(/\.ts$/, ''));
+    expect(names.sort()).toEqual(OFFERED);
+    const lines = rules.filter((rule) => rule.service === 'qubes.BackupRequest');
+    expect(
+      lines.map(({ argument, source, target, action }) => [argument, source.kind, target.kind, action.kind]),
+    ).toEqual([
+      [undefined, 'type', 'wildcard', 'deny'],
+      ...['+backup', '+list', '+restore'].map((argument) => [argument, 'anyvm', 'adminvm', 'ask']),
+      [undefined, 'wildcard', 'wildcard', 'deny'],
+    ]);
+    expect(lines[0]?.source).toEqual({ kind: 'type', value: 'DispVM' });
+  });
+
+  test('qubes.BackupStart: from nobody', () => {
+    const lines = rules.filter((rule) => rule.service === 'qubes.BackupStart');
+    expect(
+      lines.map(({ argument, source, target, action }) => [argument, source.kind, target.kind, action.kind]),
+    ).toEqual([[undefined, 'wildcard', 'wildcard', 'deny']]);
   });
 
   test('qubes.BackupSync: from dom0 to any VM, without an argument', () => {
@@ -92,7 +116,7 @@ describe('R40: the policy that ships', () => {
 
   test('is explained: the page names every service', () => {
     const page = readFileSync(join(PROJECT, 'policies', 'README.md'), 'utf8');
-    for (const service of [...STORAGE, ...DISPOSABLE, SYNC, 'qubes.Filecopy'])
+    for (const service of [...STORAGE, ...DISPOSABLE, ...OFFERED, SYNC, 'qubes.Filecopy'])
       expect(page).toContain(service);
   });
 });
