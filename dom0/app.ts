@@ -12,7 +12,7 @@ import type { Output } from './output.ts';
 import { openRepository } from './repository/open.ts';
 import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
-import type { Listener, Note } from './session/report.ts';
+import type { Listener, Note, Progress } from './session/report.ts';
 import { makePrivateFolder } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 import { PinFile } from './state/pin.ts';
@@ -45,6 +45,7 @@ export class App {
   differs = false;
   #publishes = false;
   #locked = false;
+  #interrupted = false;
   readonly #options: AppOptions;
   readonly #undo: (() => Promise<void> | void)[] = [];
 
@@ -188,10 +189,16 @@ export class App {
     });
   }
 
+  /** Shows progress under `title`, from now on. */
+  meter(title: string): (progress: Progress) => void {
+    const started = performance.now();
+    return (progress) => this.output.progress(title, progress, started);
+  }
+
   /** Shows progress and notes of a session under `title`. */
   listener(title: string): Listener {
     return {
-      progress: (progress) => this.output.progress(title, progress),
+      progress: this.meter(title),
       note: (note: Note) => {
         if (note.code.startsWith('skipped-')) {
           this.output.event('note', { title, ...note });
@@ -221,8 +228,14 @@ export class App {
     if (lacking !== undefined) this.warn(lacking);
   }
 
+  /** True once the run was told to end: nothing new is begun. */
+  get interrupted(): boolean {
+    return this.#interrupted;
+  }
+
   /** Ends all that runs in other VMs; the command then fails on it and tidies up. */
   async interrupt(): Promise<void> {
+    this.#interrupted = true;
     await Promise.allSettled([this.storage.abort(), this.domains.stopAll()]);
   }
 

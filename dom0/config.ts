@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { byteString, utf8 } from '../shared/bytes.ts';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
 import { patternProblem } from '../shared/exclude-pattern.ts';
-import { MAX_PATTERNS, MAX_PATTERN_LIST } from '../shared/limits.ts';
+import { MAX_JOBS, MAX_PATTERNS, MAX_PATTERN_LIST } from '../shared/limits.ts';
 import type { ExcludeRules } from '../shared/protocol/disposable.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 import { VOLUME_MODES, VOLUME_NAMES } from './domains/domains.ts';
@@ -120,6 +120,8 @@ const schema = z.strictObject({
     .default(1024),
   /** What VMs may ask for themselves; without this table no request is answered. */
   requests: z.strictObject({ key_file: z.string().startsWith('/') }).optional(),
+  /** VMs that are backed up at the same time. */
+  jobs: z.int().min(1).max(MAX_JOBS).default(1),
   backup: settings.default({}),
   /** Exceptions for the VMs of a template, by its name. */
   template: z.record(z.string(), settings).default({}),
@@ -177,6 +179,8 @@ export interface Config {
   readonly cacheSize: number;
   /** What opens the repository for a request of a VM; undefined where none is answered. */
   readonly requests?: { readonly keyFile: string };
+  /** VMs that are backed up at the same time. */
+  readonly jobs: number;
   backup(vm: Configured): BackupSettings;
   /** The volumes of a VM to back up, in the order of a snapshot. */
   volumes(vm: Configured): VolumePlan[];
@@ -231,6 +235,7 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
     stateFolder: config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE),
     cacheSize: config.cache_mib * MiB,
     ...(config.requests === undefined ? {} : { requests: { keyFile: config.requests.key_file } }),
+    jobs: config.jobs,
     backup(vm) {
       const levels = levelsOf(vm);
       const pick = <K extends keyof typeof DEFAULTS>(key: K) =>

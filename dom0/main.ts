@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import { messageOf } from '../shared/errors.ts';
+import { MAX_JOBS } from '../shared/limits.ts';
 import { backup } from './commands/backup.ts';
 import type { BackupOptions } from './commands/backup.ts';
 import { check } from './commands/check.ts';
@@ -94,6 +95,11 @@ program
   .option('--all', 'every VM that is included in backups', false)
   .option('--audit', 'have a second, independent reader prove each snapshot before it is taken', false)
   .option('--reread', 'read and store every file again, trusting no earlier backup', false)
+  .option(
+    '--jobs <n>',
+    `VMs that are backed up at the same time, 1 to ${MAX_JOBS}; default: as configured, else 1`,
+    parseJobs,
+  )
   .action((vms: string[], options: BackupOptions) => run((app) => backup(app, vms, options)));
 program
   .command('list [vm]')
@@ -216,6 +222,12 @@ function parsePercent(text: string): number {
   const percent = Number(text.replace(/%$/, ''));
   if (!(percent >= 0 && percent <= 100)) throw new InvalidArgumentError('give a percentage from 0 to 100');
   return percent;
+}
+
+function parseJobs(text: string): number {
+  const jobs = Number(text);
+  if (/^\d$/.test(text) && jobs >= 1 && jobs <= MAX_JOBS) return jobs;
+  throw new InvalidArgumentError(`give a number from 1 to ${MAX_JOBS}`);
 }
 
 function parseKib(text: string): number {

@@ -1,13 +1,14 @@
 /**
  * What a person or a program sees: lines on stdout, notes on stderr, or with --json one object a line on stdout. A
- * progress bar only where a terminal shows it. Everything here is ours or printable ASCII by schema.
+ * progress bar for each job only where a terminal shows it. Everything here is ours or printable ASCII by schema.
  */
 
 import { fstatSync, write, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
-import { Presets, SingleBar } from 'cli-progress';
+import { MultiBar, Presets } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
 import { systemCode } from '../shared/errors.ts';
 import { formatBytes, formatCount } from '../shared/format.ts';
 import type { Progress } from './session/report.ts';
@@ -29,7 +30,9 @@ export interface Row {
 
 export class Output {
   readonly json: boolean;
-  #bar: SingleBar | undefined;
+  /** All bars that are shown, and each by its title. */
+  #shown: MultiBar | undefined;
+  readonly #bars = new Map<string, SingleBar>();
 
   constructor(json: boolean) {
     this.json = json;
@@ -76,22 +79,17 @@ export class Output {
     writeAll(STDOUT, bytes);
   }
 
-  /** Shows `title` and how far it is; replaced by the next call, removed by endProgress(). */
-  progress(title: string, { files, bytes, totalFiles, totalBytes }: Progress): void {
+  /**
+   * Shows `title` and how far it is, beside other titles; replaced by the next call, removed by endProgress(). `started`: when it began,
+   * as of performance.now().
+   */
+  progress(title: string, { files, bytes, totalFiles, totalBytes }: Progress, started: number): void {
     if (this.json || !isatty(STDERR)) return;
     const total = totalBytes > 0 ? totalBytes : bytes;
-    if (this.#bar === undefined) {
-      const format = '{title}  {bar} {percentage}%  {files}  {size}  {rate}/s  ETA {eta_formatted}';
-      this.#bar = new SingleBar(
-        { format, hideCursor: true, clearOnComplete: true, stream: process.stderr },
-        Presets.shades_grey,
-      );
-      this.#bar.start(Math.max(total, 1), 0, { title, files: '', size: '', rate: '' });
-      this.#started = performance.now();
-    }
-    const seconds = Math.max((performance.now() - this.#started) / 1000, 0.001);
-    this.#bar.setTotal(Math.max(total, 1));
-    this.#bar.update(Math.min(bytes, total), {
+    const bar = this.#barOf(title);
+    const seconds = Math.max((performance.now() - started) / 1000, 0.001);
+    bar.setTotal(Math.max(total, 1));
+    bar.update(Math.min(bytes, total), {
       title,
       files:
         totalFiles > 0
@@ -102,11 +100,25 @@ export class Output {
     });
   }
 
-  #started = 0;
+  #barOf(title: string): SingleBar {
+    let bar = this.#bars.get(title);
+    if (bar === undefined) {
+      const format = '{title}  {bar} {percentage}%  {files}  {size}  {rate}/s  ETA {eta_formatted}';
+      this.#shown ??= new MultiBar(
+        { format, hideCursor: true, clearOnComplete: true, stream: process.stderr },
+        Presets.shades_grey,
+      );
+      bar = this.#shown.create(1, 0, { title, files: '', size: '', rate: '' });
+      this.#bars.set(title, bar);
+    }
+    return bar;
+  }
 
+  /** Removes all bars. Those of jobs that go on come back with their next step. */
   endProgress(): void {
-    this.#bar?.stop();
-    this.#bar = undefined;
+    this.#shown?.stop();
+    this.#shown = undefined;
+    this.#bars.clear();
   }
 
   #write(descriptor: number, text: string): void {

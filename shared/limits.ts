@@ -70,6 +70,8 @@ export const MAX_LIST_PAGE = MiB;
 
 /** Bytes dom0 holds of what a disposable sent until a store acknowledged it. With the download share, 64 MiB in all. */
 export const DOM0_UPLOAD_SHARE = 32 * MiB;
+/** VMs that one run backs up at the same time: each may send a blob ahead, and dom0 stays below 256 MiB. */
+export const MAX_JOBS = 8;
 /** Bytes dom0 lets a storage VM send ahead. Separate from the upload share: a shared one dead-locks. */
 export const DOM0_DOWNLOAD_SHARE = 32 * MiB;
 /** Bytes a disposable or a storage VM lets dom0 send ahead. */

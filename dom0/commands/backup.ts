@@ -1,6 +1,6 @@
 /** `backup`: one incremental snapshot of each chosen VM. */
 
-import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
+import { BackupError, isBackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
@@ -15,10 +15,13 @@ import type { Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { SpotCheck } from '../repository/spot-check.ts';
 import type { SpotChecked } from '../repository/spot-check.ts';
+import type { Tally } from '../repository/tally.ts';
 import { VmWriter } from '../repository/vm-writer.ts';
 import { recheckStart } from '../session/recheck-start.ts';
-import { ScanSession } from '../session/scan-session.ts';
+import { ScanSession, UploadShare } from '../session/scan-session.ts';
 import type { Scanned } from '../session/scan-session.ts';
+import { Semaphore } from '../semaphore.ts';
+import { asBackupError } from '../storage/store.ts';
 import { auditVolume } from './audit.ts';
 import { catchUp } from './sync-stores.ts';
 
@@ -29,9 +32,18 @@ export interface BackupOptions {
   readonly audit?: boolean;
   /** Read every file and store it again, trusting nothing of earlier backups. */
   readonly reread?: boolean;
+  /** VMs that are backed up at the same time; default: as configured. */
+  readonly jobs?: number;
 }
 
-/** Backs up each VM in turn; one that fails does not stop the others. Throws the first failure at the end. */
+/** What the backups of one run have in common. */
+interface Run extends BackupOptions {
+  readonly app: App;
+  readonly repository: Repository;
+  readonly share: UploadShare;
+}
+
+/** Backs up each VM, some at a time; one that fails does not disturb the others. Throws the first failure at the end. */
 export async function backup(app: App, names: readonly string[], options: BackupOptions = {}): Promise<void> {
   const { all = false } = options;
   requireUsage(all !== names.length > 0, 'name the VMs to back up, or give --all');
@@ -40,27 +52,41 @@ export async function backup(app: App, names: readonly string[], options: Backup
   if (vms.length === 0) app.warn('no VM is included in backups: nothing was backed up');
   app.defer(() => app.storage.abort());
   const repository = await app.open();
+  const { jobs = app.config.jobs } = options;
+  const run = { ...options, app, repository, share: new UploadShare(Math.min(jobs, vms.length)) };
   const failures: BackupError[] = [];
-  for (const vm of vms) {
-    try {
-      await backUpOne(app, repository, vm, options);
-    } catch (error) {
-      const failure = isBackupError(error)
-        ? error
-        : new BackupError('internal', messageOf(error), { cause: error });
-      app.output.error(`${vm.name}: not backed up: ${failure.message}`);
-      app.output.event('failed', { vm: vm.name, code: failure.code, message: failure.message });
-      failures.push(failure);
-      await app.storage.abort(); // Sessions may be half-way; the next VM gets fresh ones.
-    }
-  }
-  await catchUp(app, repository);
+  const turns = new Semaphore(jobs);
+  await Promise.all(
+    vms.map((vm) =>
+      turns.run(async () => {
+        const failure = await attempt(run, vm);
+        if (failure !== undefined) failures.push(failure);
+      }),
+    ),
+  );
+  if (!app.interrupted) await catchUp(app, repository);
   await app.closeStorage();
   const [first] = failures;
   if (first !== undefined) {
     throw new BackupError(first.code, `${failures.length} of ${vms.length} VMs not backed up`, {
       cause: first,
     });
+  }
+}
+
+/** Backs up a VM; answers how that failed, which was told then. */
+async function attempt(run: Run, vm: Vm): Promise<BackupError | undefined> {
+  const { app } = run;
+  try {
+    if (app.interrupted) throw new BackupError('service-died', 'the run was stopped before');
+    await backUpOne(run, vm);
+    return undefined;
+  } catch (error) {
+    const failure = asBackupError(error);
+    app.output.error(`${vm.name}: not backed up: ${failure.message}`);
+    app.output.event('failed', { vm: vm.name, code: failure.code, message: failure.message });
+    await app.storage.recover(); // Sessions may have failed; the next VM gets fresh ones.
+    return failure;
   }
 }
 
@@ -80,20 +106,18 @@ function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): 
   });
 }
 
-async function backUpOne(app: App, repository: Repository, vm: Vm, options: BackupOptions): Promise<void> {
+async function backUpOne(run: Run, vm: Vm): Promise<void> {
+  const { app } = run;
   const started = performance.now();
-  const stored = { ...repository.store.stored };
-  const { snapshot, results, spotCheck } = await scanVm(app, repository, vm, options);
+  const { snapshot, results, spotCheck, stored } = await scanVm(run, vm);
   const { counts, warnings } = totalsOf(snapshot);
-  const objects = repository.store.stored.objects - stored.objects;
   const seconds = (performance.now() - started) / 1000;
   for (const { done } of results) warnOf(app, vm, done);
   warnOfFaults(app, vm, spotCheck);
-  const storedBytes = repository.store.stored.bytes - stored.bytes;
   app.output.line(
     `${vm.name}: snapshot ${snapshot.number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
-      `${formatCount(counts.changedFiles)} new or changed, stored ${formatBytes(storedBytes)} in ${formatCount(objects)} objects, ${seconds.toFixed(1)} s` +
-      (options.audit === true ? '; read twice, the same content' : '') +
+      `${formatCount(counts.changedFiles)} new or changed, stored ${formatBytes(stored.bytes)} in ${formatCount(stored.objects)} objects, ${seconds.toFixed(1)} s` +
+      (run.audit === true ? '; read twice, the same content' : '') +
       (counts.skipped > 0 ? `; ${formatCount(counts.skipped)} paths excluded` : '') +
       (warnings > 0 ? `; ${formatCount(warnings)} WARNINGS` : ''),
   );
@@ -102,11 +126,11 @@ async function backUpOne(app: App, repository: Repository, vm: Vm, options: Back
     snapshot: snapshot.number,
     volumes: volumeEvents(snapshot),
     ...counts,
-    storedBytes,
-    storedObjects: objects,
-    storedContentObjects: repository.store.stored.contentObjects - stored.contentObjects,
+    storedBytes: stored.bytes,
+    storedObjects: stored.objects,
+    storedContentObjects: stored.contentObjects,
     warnings,
-    audited: options.audit === true,
+    audited: run.audit === true,
     spotCheckedObjects: spotCheck.objects,
     spotCheckedBytes: spotCheck.bytes,
     spotCheckFaults: spotCheck.faults.length,
@@ -149,11 +173,10 @@ function planOf(app: App, vm: Vm): VolumePlan[] {
 
 /** All volumes are frozen first, as close together as can be, then read one by one. */
 async function scanVm(
-  app: App,
-  repository: Repository,
+  run: Run,
   vm: Vm,
-  options: BackupOptions,
-): Promise<{ snapshot: Snapshot; results: readonly Scanned[]; spotCheck: SpotChecked }> {
+): Promise<{ snapshot: Snapshot; results: readonly Scanned[]; spotCheck: SpotChecked; stored: Tally }> {
+  const { app, repository } = run;
   const plan = planOf(app, vm);
   const frozen: VolumeSnapshot[] = [];
   try {
@@ -166,11 +189,11 @@ async function scanVm(
     });
     const scan = async () => {
       const results: Scanned[] = [];
-      for (const volume of frozen)
-        results.push(await readVolume(app, repository, vm, writer, volume, options));
+      for (const volume of frozen) results.push(await readVolume(run, vm, writer, volume));
       return { results, snapshot: await writer.commit() };
     };
-    return await withSpotCheck(app, repository, vm, writer, scan);
+    const stored = repository.store.tally(writer.history.record.id);
+    return { ...(await withSpotCheck(run, vm, writer, scan)), stored };
   } finally {
     for (const volume of frozen) await volume.release();
   }
@@ -181,22 +204,20 @@ async function scanVm(
  * run stored, with the other half. What is found makes warnings, never a failure: by then the snapshot is taken.
  */
 async function withSpotCheck<T>(
-  app: App,
-  { store }: Repository,
+  { app, repository: { store } }: Run,
   vm: Vm,
   writer: VmWriter,
   work: () => Promise<T>,
 ): Promise<T & { spotCheck: SpotChecked }> {
   const share = app.config.backup(vm).spotCheckBytes / 2;
   const check = new SpotCheck(store);
-  store.takeSample(); // What other VMs stored.
   const earlier = check.earlier(writer.history, writer.baseLive, share);
   earlier.catch(() => undefined); // Awaited below, unless the work fails.
   try {
     const result = await work();
     try {
       await earlier;
-      await check.stored(share);
+      await check.stored(store.tally(writer.history.record.id).takeSample(), share);
     } catch (error) {
       if (!isBackupError(error)) throw error;
       app.warn(`${vm.name}: the spot check of the store could not be finished: ${error.message}`);
@@ -209,14 +230,8 @@ async function withSpotCheck<T>(
 }
 
 /** Reads one volume, has it audited if that was asked for, and hands it to the writer. */
-async function readVolume(
-  app: App,
-  repository: Repository,
-  vm: Vm,
-  writer: VmWriter,
-  snapshot: VolumeSnapshot,
-  { audit = false, reread = false }: BackupOptions,
-): Promise<Scanned> {
+async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSnapshot): Promise<Scanned> {
+  const { app, repository, share, audit = false, reread = false } = run;
   const { name, mode, size, takenAt, capacity } = snapshot;
   const settings = app.config.backup(vm);
   const scanVolume = (withBase: boolean) =>
@@ -230,7 +245,7 @@ async function readVolume(
         reread,
         withBase,
       };
-      return new ScanSession(call, repository.store, writer, job, app.listener(vm.name)).run();
+      return new ScanSession(call, repository.store, writer, job, app.listener(vm.name), share).run();
     });
   const scanned = await scanVolume(true).catch((error: unknown) => {
     // What makes a reader fail may be the base that it compares with, and that is what a reread is to get rid of.

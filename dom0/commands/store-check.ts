@@ -69,7 +69,7 @@ export class StoreCheck {
       (all, { live }) => all?.union(live) ?? live,
       undefined,
     );
-    const title = `check ${this.#store.name}: ${history.name}`;
+    const show = this.#app.meter(`check ${this.#store.name}: ${history.name}`);
     let done = 0;
     for (const number of needed ?? []) {
       const hit = () =>
@@ -80,8 +80,9 @@ export class StoreCheck {
       await this.#guard(() => this.#checkBlob(history, number, hit));
       done += 1;
       const total = needed?.size ?? 0;
-      this.#app.output.progress(title, { files: done, bytes: done, totalFiles: total, totalBytes: total });
+      show({ files: done, bytes: done, totalFiles: total, totalBytes: total });
     }
+    this.#app.output.endProgress();
     this.#app.output.endProgress();
   }
 

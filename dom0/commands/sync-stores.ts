@@ -36,9 +36,10 @@ export async function catchUp(app: App, repository: Repository): Promise<void> {
 }
 
 function listener(app: App, { name }: Store): SyncListener {
+  const show = app.meter(`sync ${name}`);
   return {
     progress: ({ objects, bytes, total }) =>
-      app.output.progress(`sync ${name}`, {
+      show({
         files: objects,
         bytes,
         totalFiles: total,

@@ -1,15 +1,16 @@
 /** Sealing and opening against a storage VM: plaintext records and blobs on this side, objects on the other. */
 
-import { randomInt } from 'node:crypto';
 import type { z } from 'zod';
 import { concat } from '../../shared/bytes.ts';
 import { decodeWith, encodeWith } from '../../shared/cbor.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
-import type { ObjectId } from '../../shared/ids.ts';
+import type { ObjectId, VmId } from '../../shared/ids.ts';
 import { KIND, open, seal } from '../seal/object.ts';
 import type { Kind, Place, SealedObject } from '../seal/object.ts';
 import type { ObjectCache } from '../state/cache.ts';
+import { Semaphore } from '../semaphore.ts';
 import type { Stores } from '../storage/stores.ts';
+import { Tally } from './tally.ts';
 
 /** A key and what it seals. */
 export interface Sealer {
@@ -24,17 +25,15 @@ export interface StoredObject {
   readonly what: string;
 }
 
-/** Objects of a run that are remembered for its spot check. */
-const SAMPLE_SIZE = 256;
+/** Objects fetched for spot checks at the same time, of all VMs: the storage VM reads one while another is verified. */
+const SPOT_CHECKS_AT_ONCE = 2;
 
 export class ObjectStore {
   readonly storage: Stores;
   readonly #cache: ObjectCache;
-  /** Bytes of objects stored, and how many, since this was made. */
-  readonly stored = { objects: 0, bytes: 0, contentObjects: 0 };
-  /** Some of what was stored since the last takeSample(), each as likely as any other, and how many there were. */
-  #sample: StoredObject[] = [];
-  #sampledFrom = 0;
+  /** What spot checks of all VMs share: each holds an object in memory. */
+  readonly spotChecks = new Semaphore(SPOT_CHECKS_AT_ONCE);
+  readonly #tallies = new Map<VmId | undefined, Tally>();
 
   constructor(storage: Stores, cache: ObjectCache) {
     this.storage = storage;
@@ -45,10 +44,7 @@ export class ObjectStore {
   put({ key, place }: Sealer, payload: Uint8Array): { object: SealedObject; durable: Promise<void> } {
     const object = seal(key, place, payload);
     if (place.kind !== KIND.content) this.#cache.put(object.id, object.pieces);
-    this.stored.objects += 1;
-    this.stored.bytes += object.size;
-    if (place.kind === KIND.content) this.stored.contentObjects += 1;
-    this.#addToSample({ sealer: { key, place }, id: object.id, what: nameOf(place) });
+    this.tally(place.vm).add({ sealer: { key, place }, id: object.id, what: nameOf(place) }, object.size);
     return { object, durable: this.storage.put(object) };
   }
 
@@ -121,22 +117,14 @@ export class ObjectStore {
     }
   }
 
-  /** At most SAMPLE_SIZE of the objects stored since the last call, chosen at random. */
-  takeSample(): readonly StoredObject[] {
-    const sample = this.#sample;
-    this.#sample = [];
-    this.#sampledFrom = 0;
-    return sample;
-  }
-
-  /** Reservoir sampling (Vitter's algorithm R). */
-  #addToSample(stored: StoredObject): void {
-    this.#sampledFrom += 1;
-    if (this.#sample.length < SAMPLE_SIZE) this.#sample.push(stored);
-    else {
-      const at = randomInt(this.#sampledFrom);
-      if (at < SAMPLE_SIZE) this.#sample[at] = stored;
+  /** What was stored of a VM since this was made; without `vm`, of none: catalogs and lists of roots. */
+  tally(vm: VmId | undefined): Tally {
+    let tally = this.#tallies.get(vm);
+    if (tally === undefined) {
+      tally = new Tally();
+      this.#tallies.set(vm, tally);
     }
+    return tally;
   }
 
   clearCache(): void {

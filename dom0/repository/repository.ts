@@ -14,6 +14,7 @@ import { descendsFromKey, signRotation } from '../../shared/rotation.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { PinFile } from '../state/pin.ts';
 import { CatalogStore, EMPTY_CATALOG, isDescendant, withVm } from './catalog.ts';
+import { Semaphore } from '../semaphore.ts';
 import type { ObjectStore } from './object-store.ts';
 import type { Catalog, CatalogEntry, RootReference, VmRecord } from './records.ts';
 
@@ -36,6 +37,8 @@ export class Repository {
   #records: CatalogStore;
   #root: Root;
   #catalog: Catalog;
+  /** Roots follow one another: each is made on the one before. */
+  readonly #publishing = new Semaphore(1);
 
   private constructor(keyring: Keyring, store: ObjectStore, pin: PinFile, root: Root, catalog: Catalog) {
     this.store = store;
@@ -112,11 +115,21 @@ export class Repository {
 
   /**
    * Publishes `record` as the VM's newest, if the VM's record is still `base` (undefined for a new VM). Everything
-   * it refers to must be durable. If another root was published meanwhile and did not touch this VM, the record is
+   * it refers to must be durable. Calls may overlap: their roots follow one another. If another root was published meanwhile and did not touch this VM, the record is
    * applied on top of it; else `store-conflict` is thrown and nothing changed.
    */
   async publish(record: VmRecord, base: ObjectId | undefined, now: () => number): Promise<ObjectId> {
     const id = await this.#records.putVm(record);
+    await this.#publishing.run(() => this.#publishRecord(record, id, base, now));
+    return id;
+  }
+
+  async #publishRecord(
+    record: VmRecord,
+    id: ObjectId,
+    base: ObjectId | undefined,
+    now: () => number,
+  ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       const current = this.#catalog.vms.find((entry) => entry.id === record.id);
       if (current?.record !== base) {
@@ -126,7 +139,7 @@ export class Repository {
         );
       }
       const catalog = withVm(this.#catalog, { id: record.id, name: nameOf(record), record: id });
-      if (await this.#publishCatalog(catalog, NOTHING, now())) return id;
+      if (await this.#publishCatalog(catalog, NOTHING, now())) return;
       if (attempt === MAX_ATTEMPTS)
         throw new BackupError('store-conflict', 'other runs keep publishing roots: try again later');
     }
@@ -134,7 +147,8 @@ export class Repository {
 
   /** Publishes a root that changes only what `changes` answers. Throws `store-conflict` if another root won meanwhile. */
   async publishRoot(changes: RootChanges, now: number): Promise<void> {
-    if (!(await this.#publishCatalog(this.#catalog, changes, now))) throw lostRace();
+    const published = await this.#publishing.run(() => this.#publishCatalog(this.#catalog, changes, now));
+    if (!published) throw lostRace();
   }
 
   /**

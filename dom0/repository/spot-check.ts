@@ -13,7 +13,7 @@ import type { ObjectStore, StoredObject } from './object-store.ts';
 import type { Reference } from './records.ts';
 import type { VmHistory } from './vm-history.ts';
 
-/** Objects fetched at the same time once the run is stored: the storage VM reads one while another is verified. */
+/** Objects that one VM's check fetches at the same time once its run is stored. */
 const AHEAD = 2;
 
 /** What was checked, in objects and bytes of their payload, and what was wrong, by name. */
@@ -24,7 +24,7 @@ export interface SpotChecked {
 }
 
 /** The part of a store that is asked. */
-type Checked = Pick<ObjectStore, 'getFromOneStore' | 'takeSample'>;
+type Checked = Pick<ObjectStore, 'getFromOneStore' | 'spotChecks'>;
 
 export class SpotCheck {
   readonly result: SpotChecked = { objects: 0, bytes: 0, faults: [] };
@@ -53,9 +53,8 @@ export class SpotCheck {
     });
   }
 
-  /** Checks a random sample of what was stored since the last call. Throws as {@link earlier}. */
-  async stored(budget: number): Promise<void> {
-    const sample = this.#store.takeSample();
+  /** Checks a sample of what was just stored. Throws as {@link earlier}. */
+  async stored(sample: readonly StoredObject[], budget: number): Promise<void> {
     await this.#check(AHEAD, randomOrder(sample.length), budget, (index) => Promise.resolve(sample[index]));
   }
 
@@ -70,7 +69,7 @@ export class SpotCheck {
       while (left > 0 && !this.#stopped) {
         const { value: index } = order.next();
         if (index === undefined) return;
-        const bytes = await this.#verify(() => targetOf(index));
+        const bytes = await this.#store.spotChecks.run(() => this.#verify(() => targetOf(index)));
         left -= bytes; // Not in one expression with the await: it would take off from what was left before.
       }
     };

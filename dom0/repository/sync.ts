@@ -7,7 +7,7 @@
 import type { ObjectId } from '../../shared/ids.ts';
 import { NO_ROOT, objectIdOf } from '../../shared/ids.ts';
 import { DOM0_UPLOAD_SHARE, FRAME_COST, MAX_OBJECT } from '../../shared/limits.ts';
-import { ByteBudget } from '../byte-budget.ts';
+import { Semaphore } from '../semaphore.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
 import { neededObjects } from './live-objects.ts';
@@ -52,7 +52,7 @@ class Copy {
   readonly #store: Store;
   readonly #present: Listing;
   readonly #listener: SyncListener;
-  readonly #budget = new ByteBudget(DOM0_UPLOAD_SHARE);
+  readonly #budget = new Semaphore(DOM0_UPLOAD_SHARE);
   readonly #copying = new Set<Promise<void>>();
   #synced: Synced = { objects: 0, bytes: 0, total: 0, lost: 0 };
   #failure: { readonly error: unknown } | undefined;

@@ -1,14 +1,16 @@
 /**
  * One disposable's qubes.BackupScan of one volume from dom0's side: gives it the base's tree, seals what it puts, commits
- * its checkpoints, hands its result to the writer. Bytes it sent ahead are bounded by DOM0_UPLOAD_SHARE: credit comes back only when the
- * storage VM acknowledged an object.
+ * its checkpoints, hands its result to the writer. Bytes it sent ahead are bounded by its share of DOM0_UPLOAD_SHARE: credit comes back
+ * only when the storage VM acknowledged an object.
  */
 
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import {
   DOM0_UPLOAD_SHARE,
   FRAME_COST,
+  MAX_BLOB,
   MAX_BLOBS_QUEUED,
+  MAX_PACK,
   MIN_PADDED,
   QUOTA_SLACK,
   SESSION_TIMEOUT,
@@ -18,14 +20,15 @@ import { scan } from '../../shared/protocol/disposable.ts';
 import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
 import { creditFor } from '../../shared/wire/frame.ts';
 import type { ValueOf } from '../../shared/wire/frame.ts';
-import { ByteBudget } from '../byte-budget.ts';
 import { Call } from '../call.ts';
 import type { ServiceCall } from '../domains/domains.ts';
 import type { ObjectStore } from '../repository/object-store.ts';
 import type { Counts, SnapshotVolume } from '../repository/records.ts';
 import type { VmWriter } from '../repository/vm-writer.ts';
+import type { Tally } from '../repository/tally.ts';
 import { KIND } from '../seal/object.ts';
 import type { BlobKind } from '../seal/object.ts';
+import { Semaphore } from '../semaphore.ts';
 import { BlobServer } from './blob-server.ts';
 import { NoteCounter } from './report.ts';
 import type { Listener } from './report.ts';
@@ -50,6 +53,23 @@ export interface ScanJob {
   readonly capacity: number;
 }
 
+const SILENCE_OF_A_FULL_WINDOW = 30_000;
+
+/** What the sessions that run at the same time share of dom0's memory. */
+export class UploadShare {
+  /** Bytes that each may send ahead: at least one pack, whatever the others do. A tree needs more only above 100 million files. */
+  readonly window: number;
+  /** Bytes of objects of all of them that are not acknowledged yet. */
+  readonly unstored = new Semaphore(DOM0_UPLOAD_SHARE);
+  /** Milliseconds of silence after which a session may send the largest blob ahead: that may be what it waits for. */
+  readonly patience: number;
+
+  constructor(sessions: number, patience = SILENCE_OF_A_FULL_WINDOW) {
+    this.patience = patience;
+    this.window = Math.max(Math.floor(DOM0_UPLOAD_SHARE / sessions), creditFor(MAX_PACK));
+  }
+}
+
 /** What a reader says of a volume that it read to its end. */
 export interface Scanned {
   readonly volume: SnapshotVolume;
@@ -63,35 +83,45 @@ export class ScanSession {
   readonly #peer: string;
   /** Milliseconds that it may take in all. */
   readonly #timeout: number;
-  readonly #store: ObjectStore;
+  readonly #stored: Tally;
   readonly #writer: VmWriter;
   readonly #job: ScanJob;
   readonly #notes: NoteCounter;
   readonly #listener: Listener;
   readonly #server: BlobServer;
   readonly #storing = new Set<Promise<void>>();
-  /** Bytes of objects that are not acknowledged yet. */
-  readonly #unstored = new ByteBudget(DOM0_UPLOAD_SHARE);
+  readonly #share: UploadShare;
+  /** Credit that it may yet be given on top of its window. */
+  #reserve: number;
   readonly #storedBefore: number;
   #quota: number;
   #live: NumberSet | undefined;
   #committing: Promise<void> | undefined;
   #failure: BackupError | undefined;
 
-  constructor(call: ServiceCall, store: ObjectStore, writer: VmWriter, job: ScanJob, listener: Listener) {
+  constructor(
+    call: ServiceCall,
+    store: ObjectStore,
+    writer: VmWriter,
+    job: ScanJob,
+    listener: Listener,
+    share = new UploadShare(1),
+  ) {
     this.#call = new Call(call, scan, {
-      window: DOM0_UPLOAD_SHARE,
+      window: share.window,
       autoGrant: false,
       maxBulkQueued: MAX_BLOBS_QUEUED,
     });
     this.#peer = call.peer;
     this.#timeout = call.sessionTimeout ?? SESSION_TIMEOUT;
-    this.#store = store;
+    this.#stored = store.tally(writer.history.record.id);
+    this.#share = share;
+    this.#reserve = Math.max(creditFor(MAX_BLOB) - share.window, 0);
     this.#writer = writer;
     this.#job = job;
     this.#listener = listener;
     this.#notes = new NoteCounter(listener);
-    this.#storedBefore = store.stored.bytes;
+    this.#storedBefore = this.#stored.bytes;
     this.#quota = job.capacity * 1.1 + QUOTA_SLACK;
     const { session } = this.#call;
     this.#server = new BlobServer(
@@ -162,7 +192,7 @@ export class ScanSession {
 
   async #serve(): Promise<Done> {
     for (;;) {
-      const message = await this.#call.session.receive();
+      const message = await this.#next();
       switch (message?.name) {
         case 'get':
           this.#server.request(message.value.numbers);
@@ -194,12 +224,24 @@ export class ScanSession {
     }
   }
 
+  async #next() {
+    const waiting = setTimeout(() => {
+      this.#call.session.grant(this.#reserve);
+      this.#reserve = 0;
+    }, this.#share.patience);
+    try {
+      return await this.#call.session.receive();
+    } finally {
+      clearTimeout(waiting);
+    }
+  }
+
   async #append(kind: BlobKind, blob: Uint8Array): Promise<void> {
     this.#quota -= blob.length;
     if (this.#quota < 0) throw new BackupError('limit', 'sends more than its volume can hold');
     // Credit counts what was received. A tiny blob becomes an object of MIN_PADDED: what is sealed is bounded as well.
     const size = Math.max(blob.length, MIN_PADDED) + FRAME_COST;
-    await this.#unstored.take(size);
+    await this.#share.unstored.take(size);
     const { failure } = this.#call.session;
     if (failure !== undefined) throw failure; // Nothing more is stored of what is lost anyway.
     const { durable } = await this.#writer.append(kind, blob);
@@ -208,7 +250,7 @@ export class ScanSession {
         () => this.#call.session.grant(creditFor(blob.length)),
         (error: unknown) => this.#fail(error),
       )
-      .then(() => this.#unstored.give(size));
+      .then(() => this.#share.unstored.give(size));
     this.#storing.add(stored);
     void stored.finally(() => this.#storing.delete(stored));
   }
@@ -255,7 +297,7 @@ export class ScanSession {
   }
 
   #counts(done: Done | undefined): Counts {
-    const storedBytes = this.#store.stored.bytes - this.#storedBefore;
+    const storedBytes = this.#stored.bytes - this.#storedBefore;
     if (done === undefined)
       return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes, skipped: 0 };
     const { entries, files, bytes, changedFiles, readBytes, skipped } = done.counts;

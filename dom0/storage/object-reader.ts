@@ -44,6 +44,11 @@ export class ObjectReader {
     await this.#call.finish();
   }
 
+  /** True once nothing more can be asked. */
+  get failed(): boolean {
+    return this.#call.session.failure !== undefined;
+  }
+
   abort(): void {
     this.#call.abort();
   }

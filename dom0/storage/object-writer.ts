@@ -46,6 +46,11 @@ export class ObjectWriter {
     await this.#call.finish();
   }
 
+  /** True once nothing more can be put. */
+  get failed(): boolean {
+    return this.#call.session.failure !== undefined;
+  }
+
   abort(): void {
     this.#call.abort();
   }

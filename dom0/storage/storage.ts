@@ -108,6 +108,13 @@ export class Storage {
     for (const end of ended) if (end.status === 'rejected') throw end.reason;
   }
 
+  /** Forgets the sessions that failed, so that the next use opens new ones. Those that work go on. */
+  async forgetFailed(): Promise<void> {
+    const [reader, writer] = [this.#reader, this.#writer];
+    if (await hasFailed(reader)) if (this.#reader === reader) this.#reader = undefined;
+    if (await hasFailed(writer)) if (this.#writer === writer) this.#writer = undefined;
+  }
+
   /** Ends all sessions at once. */
   async abort(): Promise<void> {
     const [reader, writer] = await Promise.allSettled([this.#reader, this.#writer]);
@@ -123,6 +130,12 @@ export class Storage {
       .then((call) => new ObjectReader(call, this.#share));
     return this.#reader;
   }
+}
+
+/** True of a session that failed, or could not be opened. */
+async function hasFailed(session: Promise<ObjectReader | ObjectWriter> | undefined): Promise<boolean> {
+  const [opened] = await Promise.allSettled([session]);
+  return opened.status === 'rejected' || opened.value?.failed === true;
 }
 
 /** Before every name. */

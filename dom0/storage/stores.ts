@@ -191,10 +191,23 @@ export class Stores {
     if (first !== undefined) throw first;
   }
 
-  /** Ends all sessions at once. The primary may be used again: without it there is no going on. */
+  /**
+   * After a failure: what failed is used anew. The primary as well: without it there is no going on. Other stores that failed stay
+   * left out, and what works, works on.
+   */
+  async recover(): Promise<void> {
+    await Promise.all(this.all.map(({ client }) => client.forgetFailed()));
+    this.#readmitPrimary();
+  }
+
+  /** Ends all sessions at once. The primary may be used again. */
   async abort(): Promise<void> {
     this.#aborted += 1;
     await Promise.all(this.all.map(({ client }) => client.abort()));
+    this.#readmitPrimary();
+  }
+
+  #readmitPrimary(): void {
     if (this.#primaryFailed) this.primary.standing = { is: 'in-step' };
     this.#primaryFailed = false;
   }

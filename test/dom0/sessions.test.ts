@@ -7,12 +7,12 @@ import { runCompare, runEntries, runHistory } from '../../dom0/session/query-ses
 import { runExport, runProve, runRestore, runVerify } from '../../dom0/session/read-sessions.ts';
 import type { BlobAccess, ExportSink } from '../../dom0/session/read-sessions.ts';
 import type { Note } from '../../dom0/session/report.ts';
-import { ScanSession } from '../../dom0/session/scan-session.ts';
+import { ScanSession, UploadShare } from '../../dom0/session/scan-session.ts';
 import type { ScanJob } from '../../dom0/session/scan-session.ts';
 import { utf8 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
-import { QUOTA_SLACK } from '../../shared/limits.ts';
+import { MAX_BLOB, QUOTA_SLACK } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { browse, compare } from '../../shared/protocol/browse.ts';
 import type { Difference, ListEntry, Version } from '../../shared/protocol/browse.ts';
@@ -345,6 +345,7 @@ describe('a scan', () => {
     play: Play,
     change: Partial<ScanJob> = {},
     prepare: (repository: Repository) => void = () => undefined,
+    share?: UploadShare,
   ) {
     const { repository } = await accessOf();
     const writer = await writerFor(repository);
@@ -367,7 +368,8 @@ describe('a scan', () => {
       progress: (each: unknown) => void told.push(each),
       note: (each: unknown) => void told.push(each),
     };
-    const scanned = await new ScanSession(played(scan, play), repository.store, writer, job, listener).run();
+    const call = played(scan, play);
+    const scanned = await new ScanSession(call, repository.store, writer, job, listener, share).run();
     return { scanned, told, repository };
   }
 
@@ -391,6 +393,20 @@ describe('a scan', () => {
     expect([...scanned.live]).toEqual([2, 3]);
     expect(told).toEqual([PROGRESS, NOTE]);
     expect((await (await historyFor(repository)).newest())?.partial).toBe(true);
+  });
+
+  it('lets one of many readers send a blob larger than its window, once it waits for that', async () => {
+    const blob = new Uint8Array(MAX_BLOB);
+    const play: Play = async (session) => {
+      await session.send('putContent', blob);
+      await session.send('putTree', utf8('new tree'));
+      await live(session, 2, 3);
+      await session.send('done', done(3));
+    };
+    const share = new UploadShare(8, 10);
+    expect(share.window).toBeLessThan(blob.length);
+    const { scanned } = await run(play, { capacity: 1e9 }, undefined, share);
+    expect([...scanned.live]).toEqual([2, 3]);
   });
 
   const live = (session: Parameters<Play>[0], ...numbers: number[]) =>
