@@ -6,6 +6,7 @@
 import type { VmName } from '../../shared/ids.ts';
 import type { Volume } from '../../shared/protocol/disposable.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
+import type { NotApplied } from './not-applied.ts';
 
 /** The tag of a VM that a restore makes: it may be removed while it has it. */
 export const TEMPORARY_TAG = 'qubes-backup-temporary';
@@ -96,6 +97,34 @@ export interface Disposable {
   destroy(): Promise<void>;
 }
 
+/** What takes the place of what a restored VM referred to. */
+export interface Substitutes {
+  /** Its template. Undefined: the one it had or, where that is not there, the nearest. */
+  readonly template?: VmName | undefined;
+  /** Its network VM, null for none. Undefined: the one it had or, where that is not there, none. */
+  readonly netvm?: VmName | null | undefined;
+}
+
+/** What a VM had and is not there to be had again. */
+export interface Missing {
+  readonly template: {
+    readonly wanted: string;
+    /** What takes its place unless another is chosen; undefined if nothing can. */
+    readonly nearest: string | undefined;
+  } | null;
+  readonly netvm: { readonly wanted: string } | null;
+}
+
+/** A VM that a restored one is to take the place of. */
+export interface Replaced {
+  readonly name: VmName;
+  readonly uuid: string;
+  /** The name under which it is kept, with its content; free. */
+  readonly keptAs: VmName;
+  /** What refers to it and is to refer to the restored one, for a person: `work: netvm`. */
+  readonly references: readonly string[];
+}
+
 export interface Domains {
   /** All VMs, sorted by name. */
   list(): Promise<readonly Vm[]>;
@@ -116,15 +145,34 @@ export interface Domains {
   callFolder(name: string, folder: string, service: string): Promise<ServiceCall>;
   /** Calls a service of a VM of the user's, which is started if need be. Throws `unknown-vm`. */
   callVm(vm: VmName, service: string, argument: string): Promise<ServiceCall>;
+  /** What a VM of this configuration, of readConfig(), would refer to and is not there. */
+  missing(finalName: VmName, config: Uint8Array): Promise<Missing>;
   /**
    * Creates a network-less VM, excluded from backups, from a configuration of readConfig(), with `volumes`: in mode
    * `files` an empty file system, in mode `blocks` a device of exactly that size. The name is derived from `finalName`,
-   * marked temporary, and free.
+   * marked temporary, and free. Throws `unknown-vm` if there is no template for it, or no such substitute.
    */
-  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName>;
-  /** Gives a temporary VM its final name and the configuration it was created from. Refuses if the name is taken. */
-  promote(temporary: VmName, finalName: VmName): Promise<void>;
-  /** Removes a temporary VM; refuses any other. */
+  createTemporary(
+    finalName: VmName,
+    config: Uint8Array,
+    volumes: readonly VolumeShape[],
+    substitutes?: Substitutes,
+  ): Promise<VmName>;
+  /** How `vm` would be replaced. Throws `unknown-vm`; `refused`, with what to do, if it cannot be now, as it runs for example. */
+  replaceable(vm: VmName): Promise<Replaced>;
+  /**
+   * Gives a temporary VM its final name and the configuration it was created from; answers what of that it does not have. Refuses if
+   * the name is taken, unless by `replaced`: that one is then kept under its other name, with its content, and what
+   * referred to it refers to the restored one. If this fails, or the process dies, either nothing of that is so, or removeTemporary()
+   * and cleanUp() bring it to its end.
+   */
+  promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]>;
+  /**
+   * Tries again what a restored VM does not have because another VM was not there; answers what it does not have now. For a VM that
+   * this run promoted.
+   */
+  applyAgain(vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]>;
+  /** Removes a temporary VM; refuses any other. One that has begun to replace another, which is gone, gets its name instead. */
   removeTemporary(temporary: VmName): Promise<void>;
   /** Kills every disposable and every call that this process started. */
   stopAll(): Promise<void>;

@@ -334,3 +334,111 @@ describe('R50: after a run that died', () => {
     expect(existsSync(left)).toBe(false);
   });
 });
+
+describe('R32: in the place of another VM', () => {
+  /** A temporary VM that says `new`, and `work`, which says `old` and has no UUID but that of its folder. */
+  async function begun() {
+    const home = await makeHome();
+    writeFileSync(join(home.vms, 'work', 'vm.json'), '{}');
+    writeFileSync(join(home.vms, 'work', 'private', 'file'), 'old');
+    const name = await home.domains.createTemporary(work, home.description, PRIVATE);
+    writeFileSync(join(home.vms, name, 'private', 'file'), 'new');
+    return { home, name, replaced: await home.domains.replaceable(work) };
+  }
+  const fileOf = (home: Home, vm: string) => readFileSync(join(home.vms, vm, 'private', 'file'), 'utf8');
+
+  test('it gets that name, and the other is kept as it is under a dated one', async () => {
+    const { home, name, replaced } = await begun();
+    expect(replaced.keptAs).toMatch(/^work-[0-9]{8}$/);
+    expect(await home.domains.promote(name, work, replaced)).toEqual([]);
+    expect(readdirSync(home.vms)).toEqual(['work', replaced.keptAs]);
+    expect([fileOf(home, 'work'), fileOf(home, replaced.keptAs)]).toEqual(['new', 'old']);
+    expect([vmJson(home, 'work')['netvm'], vmJson(home, replaced.keptAs)]).toEqual(['sys-net', {}]);
+    const kept = (await home.domains.list()).find((vm) => vm.name === replaced.keptAs);
+    expect(kept?.uuid).toBe(replaced.uuid);
+    expect((await home.domains.replaceable(work)).keptAs).toBe(`${replaced.keptAs}-2`);
+    expect(await home.domains.cleanUp()).toEqual([]);
+  });
+
+  test.each(['the VM is another one', 'the other name is taken'])(
+    'nothing is changed if %s by then',
+    async (what) => {
+      const { home, name, replaced } = await begun();
+      if (what === 'the VM is another one') renameSync(join(home.vms, 'work'), join(home.vms, 'mine'));
+      mkdirSync(join(home.vms, what === 'the VM is another one' ? 'work' : replaced.keptAs));
+      const before = readdirSync(home.vms);
+      await expect(home.domains.promote(name, work, replaced)).rejects.toMatchObject({ code: 'vm-exists' });
+      expect(readdirSync(home.vms)).toEqual(before);
+      await home.domains.removeTemporary(name);
+      expect(await home.domains.cleanUp()).toEqual([]);
+    },
+  );
+
+  /** What a promotion does one after the other, each of which a run may die after. */
+  const steps: readonly [string, (home: Home, name: string, kept: string) => void][] = [
+    ['its plan', () => undefined],
+    [
+      'taking the other name',
+      (home, _name, kept) => {
+        mkdirSync(join(home.vms, kept));
+      },
+    ],
+    [
+      'giving it',
+      (home, _name, kept) => {
+        renameSync(join(home.vms, 'work'), join(home.vms, kept));
+      },
+    ],
+    [
+      'taking the name',
+      (home) => {
+        mkdirSync(join(home.vms, 'work'));
+      },
+    ],
+    [
+      'giving that',
+      (home, name) => {
+        renameSync(join(home.vms, name), join(home.vms, 'work'));
+      },
+    ],
+  ];
+  test.each(steps.map(([title], index) => [title, index + 1] as const))(
+    'a run that died after %s leaves the old VM untouched, or the new one whole',
+    async (_title, count) => {
+      const { home, name, replaced } = await begun();
+      const { keptAs, uuid } = replaced;
+      const file = join(home.journal, `${name}.json`);
+      const entry = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+      writeFileSync(file, JSON.stringify({ ...entry, promotedTo: work, replaces: { uuid, keptAs } }));
+      for (const [, step] of steps.slice(0, count)) step(home, name, keptAs);
+      expect(await home.domains.cleanUp()).toHaveLength(1);
+      const finished = count === steps.length;
+      expect(readdirSync(home.vms)).toEqual(finished ? ['work', keptAs] : ['work']);
+      expect(fileOf(home, 'work')).toBe(finished ? 'new' : 'old');
+      const vm = (await home.domains.list()).find((one) => one.name === work);
+      expect(vm?.uuid === uuid).toBe(!finished);
+      expect(readdirSync(home.journal)).toEqual([]);
+    },
+  );
+
+  test('a name that a person has taken meanwhile is left, and so is the VM that is kept', async () => {
+    const { home, name, replaced } = await begun();
+    const { keptAs, uuid } = replaced;
+    const file = join(home.journal, `${name}.json`);
+    const entry = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    writeFileSync(file, JSON.stringify({ ...entry, promotedTo: work, replaces: { uuid, keptAs } }));
+    renameSync(join(home.vms, 'work'), join(home.vms, keptAs));
+    mkdirSync(join(home.vms, 'work', 'private'), { recursive: true });
+    await home.domains.cleanUp();
+    expect(readdirSync(home.vms)).toEqual(['work', keptAs]);
+    expect([fileOf(home, keptAs), readdirSync(join(home.vms, 'work', 'private'))]).toEqual(['old', []]);
+  });
+
+  test('what it is to have instead of what it had, it has', async () => {
+    const home = await makeHome();
+    const other = { template: parseVmName('debian-13'), netvm: null };
+    const name = await home.domains.createTemporary(restored, home.description, PRIVATE, other);
+    await home.domains.promote(name, restored);
+    expect(vmJson(home, 'restored')).toMatchObject({ template: 'debian-13', netvm: null, label: 'green' });
+  });
+});

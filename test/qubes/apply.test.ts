@@ -5,8 +5,8 @@ import { applyVmConfig, finishVmConfig } from '../../dom0/domains/qubes/vm-confi
 import { captureVmConfig, readSystemFacts } from '../../dom0/domains/qubes/vm-config/capture.ts';
 import { nearestTemplate } from '../../dom0/domains/qubes/vm-config/nearest-template.ts';
 import { planVm } from '../../dom0/domains/qubes/vm-config/plan.ts';
-import { describeNotApplied } from '../../dom0/domains/qubes/vm-config/report.ts';
-import type { NotApplied } from '../../dom0/domains/qubes/vm-config/report.ts';
+import { describeNotApplied } from '../../dom0/domains/not-applied.ts';
+import type { NotApplied } from '../../dom0/domains/not-applied.ts';
 import type { VmConfig } from '../../dom0/domains/qubes/vm-config/vm-config.ts';
 import { rejection } from '../support/failure.ts';
 import { machine } from './qubes-kit.ts';

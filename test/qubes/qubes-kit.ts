@@ -30,6 +30,9 @@ const SETUP: readonly (readonly [call: string, dest: string, payload: string])[]
   ['admin.vm.Create.AppVM+debian-12', 'dom0', 'name=work label=blue'],
 ];
 
+/** Where nobody has menus of applications. */
+export const NO_MENUS = { copy: () => Promise.resolve() };
+
 /** Starts the stand-in; it ends with the running test. */
 export async function machine(options: Options = {}): Promise<Machine> {
   const folder = tempFolder();

@@ -9,14 +9,13 @@ import { Admin } from '../../dom0/domains/qubes/admin/admin.ts';
 import { findReferences } from '../../dom0/domains/qubes/dependents.ts';
 import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import { Renaming } from '../../dom0/domains/qubes/rename.ts';
-import { captureVmConfig, readSystemFacts } from '../../dom0/domains/qubes/vm-config/capture.ts';
 import { rejection } from '../support/failure.ts';
 import { QubesException, noSuchVm } from './qubesd-exception.ts';
-import { machine } from './qubes-kit.ts';
+import { NO_MENUS } from './qubes-kit.ts';
 import type { Machine } from './qubes-kit.ts';
 import type { Options } from './fake-qubesd.ts';
+import { referredMachine, snapshotOf } from './referred-kit.ts';
 
-const GiB = 2 ** 30;
 const CHANGES = /\.(Set|Reset|Remove|Resize|CloneFrom|CloneTo|Create\.\w+|CreateInPool\.\w+)\+/;
 
 interface Set extends Machine {
@@ -24,37 +23,15 @@ interface Set extends Machine {
   readonly renaming: Renaming;
 }
 
-/** `default-dvm` with everything that can refer to a VM, and `sys-net`, which has all others' network. */
 async function referred(options: Options = {}): Promise<Set> {
-  const qubes = await machine(options);
-  const { admin, qubesd } = qubes;
-  await admin.create({ klass: 'DispVM', name: 'named-disp', label: 'red', template: 'default-dvm' });
-  await admin.setGlobal('management_dispvm', 'default-dvm');
-  await admin.setProperty('work', 'default_dispvm', 'default-dvm');
-  await admin.setProperty('work', 'netvm', 'sys-net');
-  await admin.setProperty('default-dvm', 'default_dispvm', 'default-dvm');
-  await admin.setProperty('default-dvm', 'memory', '500');
-  await admin.setFirewall('default-dvm', ['action=accept proto=udp dstports=53', 'action=drop']);
-  await admin.setTag('default-dvm', 'mine');
-  await admin.setNotes('default-dvm', 'ü');
-  await admin.setFeature('default-dvm', 'gui', '1');
-  await admin.growVolume('default-dvm', 'private', 3 * GiB);
-  qubesd.calls.length = 0;
+  const qubes = await referredMachine(options);
   return { ...qubes, ...begin(qubes) };
 }
 
 /** The journal as a process has it that starts now. */
 function begin({ admin, folder }: Pick<Machine, 'admin' | 'folder'>) {
   const journal = new Journal(join(folder, 'journal'), { boot: 'this' });
-  return { journal, renaming: new Renaming(admin, journal) };
-}
-
-/** Every VM with its configuration, and the system's properties. */
-async function snapshotOf({ admin }: Pick<Machine, 'admin'>) {
-  const facts = await readSystemFacts(admin);
-  const names = (await admin.list()).map(({ name }) => name);
-  const configs = await Promise.all(names.map((name) => captureVmConfig(admin, name, facts)));
-  return { configs, globals: [...(await admin.globals())] };
+  return { journal, renaming: new Renaming(admin, journal, NO_MENUS) };
 }
 
 /** The same but for the name: what a system is after `from` was renamed. */

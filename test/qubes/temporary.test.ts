@@ -7,12 +7,14 @@ import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import type { JournalOptions } from '../../dom0/domains/qubes/journal.ts';
 import { Renaming } from '../../dom0/domains/qubes/rename.ts';
 import { TemporaryVms } from '../../dom0/domains/qubes/temporary.ts';
+import { applyAgain } from '../../dom0/domains/qubes/vm-config/apply.ts';
 import { captureVmConfig, readSystemFacts } from '../../dom0/domains/qubes/vm-config/capture.ts';
-import { encodeVmConfig } from '../../dom0/domains/qubes/vm-config/vm-config.ts';
+import { encodeVmConfig, parseVmConfig } from '../../dom0/domains/qubes/vm-config/vm-config.ts';
+import type { VmConfig } from '../../dom0/domains/qubes/vm-config/vm-config.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
 import { Instants } from './instants.ts';
-import { machine } from './qubes-kit.ts';
+import { NO_MENUS, machine } from './qubes-kit.ts';
 import type { Machine } from './qubes-kit.ts';
 
 const GiB = 2 ** 30;
@@ -36,14 +38,8 @@ async function furnished(): Promise<Machine & { readonly config: Uint8Array }> {
 function run(system: Machine, options: { admin?: Admin; journal?: JournalOptions } = {}) {
   const journal = new Journal(join(system.folder, 'journal'), options.journal);
   const admin = options.admin ?? system.admin;
-  const warnings: string[] = [];
-  const vms = new TemporaryVms(
-    admin,
-    journal,
-    new Renaming(admin, journal),
-    (text) => void warnings.push(text),
-  );
-  return { journal, vms, warnings };
+  const vms = new TemporaryVms(admin, journal, new Renaming(admin, journal, NO_MENUS));
+  return { journal, vms };
 }
 
 async function namesOf({ admin }: Machine): Promise<string[]> {
@@ -53,7 +49,7 @@ async function namesOf({ admin }: Machine): Promise<string[]> {
 describe('a temporary VM', () => {
   test('has no network, is left out of backups, and is as large as the volume that comes', async () => {
     const system = await furnished();
-    const { vms, warnings } = run(system);
+    const { vms } = run(system);
     const name = await vms.create(LONGEST, system.config, PRIVATE);
     expect(name).toMatch(/^restore-vm\.x+-[0-9a-f]{6}$/);
     expect(name.length).toBeLessThanOrEqual(31);
@@ -62,7 +58,6 @@ describe('a temporary VM', () => {
     expect(['netvm', 'include_in_backups', 'memory'].map(valueOf)).toEqual(['', 'False', '700']);
     expect(await system.admin.tags(name)).toEqual(expect.arrayContaining(['qubes-backup-temporary', 'mine']));
     expect((await system.admin.volume(name, 'private')).size).toBe(5 * GiB);
-    expect(warnings).toEqual([]);
     vms.check(name);
     await vms.remove(name);
     expect(await namesOf(system)).not.toContain(name);
@@ -74,7 +69,7 @@ describe('a temporary VM', () => {
     const { vms, journal } = run(system);
     const name = await vms.create(copy, system.config, PRIVATE);
     system.qubesd.calls.length = 0;
-    await vms.promote(name, copy);
+    expect(await vms.promote(name, copy)).toEqual([]);
     const names = await namesOf(system);
     expect([names.includes('copy'), names.includes(name)]).toEqual([true, false]);
     const facts = await readSystemFacts(system.admin);
@@ -103,6 +98,68 @@ describe('a temporary VM', () => {
     await vms.remove(name);
     expect(() => vms.check(work)).toThrow('left alone');
     expect(await namesOf(system)).toContain('work');
+  });
+
+  test('has what was chosen instead of what it had, and that is no warning', async () => {
+    const system = await furnished();
+    const { admin } = system;
+    const { vms } = run(system);
+    await admin.create({ klass: 'TemplateVM', name: 'debian-13', label: 'black' });
+    const valueOf = async (vm: string, property: string) => (await admin.property(vm, property)).value;
+    const template = parseVmName('debian-13');
+    await vms.promote(await vms.create(copy, system.config, PRIVATE, { template, netvm: null }), copy);
+    expect([await valueOf('copy', 'template'), await valueOf('copy', 'netvm')]).toEqual(['debian-13', '']);
+    const net = parseVmName('sys-net');
+    const other = parseVmName('other');
+    const connected = await vms.create(other, system.config, PRIVATE, { netvm: net });
+    expect(await vms.promote(connected, other)).toEqual([]);
+    expect([await valueOf('other', 'template'), await valueOf('other', 'netvm')]).toEqual([
+      ...['debian-12', 'sys-net'],
+    ]);
+    const before = await namesOf(system);
+    for (const wrong of [{ template: parseVmName('none') }, { netvm: parseVmName('none') }])
+      expect((await rejection(vms.create(copy, system.config, PRIVATE, wrong))).code).toBe('unknown-vm');
+    expect(await namesOf(system)).toEqual(before);
+  });
+
+  test('of what is not there has the nearest template and no network, which is known before and told after', async () => {
+    const system = await furnished();
+    const { admin } = system;
+    const { vms } = run(system);
+    expect(await vms.missing(copy, system.config)).toEqual({ template: null, netvm: null });
+    const gone = { template: 'debian-11', netvm: 'sys-vpn' };
+    const properties = {
+      netvm: { type: 'vm', value: 'sys-vpn' },
+      default_dispvm: { type: 'vm', value: 'dvm' },
+    };
+    const tags = ['created-by-maker'];
+    const captured = parseVmConfig('work', system.config);
+    const config = encodeVmConfig({ ...captured, ...gone, tags, properties } as VmConfig);
+    expect(await vms.missing(copy, config)).toEqual({
+      template: { wanted: 'debian-11', nearest: 'debian-12' },
+      netvm: { wanted: 'sys-vpn' },
+    });
+    const report = await vms.promote(await vms.create(copy, config, PRIVATE), copy);
+    expect(report.map(({ part, wanted, used }) => [part, wanted, used])).toEqual([
+      ['template', 'debian-11', 'debian-12'],
+      ['property', 'dvm', ''],
+      ['tag', 'set', null],
+      ['netvm', 'sys-vpn', ''],
+    ]);
+    // What was missing is there now, all but the template, which no restored VM changes.
+    for (const name of ['sys-vpn', 'dvm', 'maker', 'debian-11'])
+      await admin.create({ klass: 'AppVM', name, label: 'red', template: 'debian-12' });
+    await admin.setProperty('dvm', 'template_for_dispvms', 'True');
+    const left = await applyAgain(admin, copy, report);
+    expect(left.map(({ part, why }) => [part, why])).toEqual([
+      ['template', expect.anything()],
+      ['netvm', expect.stringContaining('provide')],
+    ]);
+    await admin.setProperty('sys-vpn', 'provides_network', 'True');
+    expect((await applyAgain(admin, copy, left)).map(({ part }) => part)).toEqual(['template']);
+    expect((await admin.property('copy', 'netvm')).value).toBe('sys-vpn');
+    expect((await admin.property('copy', 'default_dispvm')).value).toBe('dvm');
+    expect(await admin.tags('copy')).toContain('created-by-maker');
   });
 
   test('for a device that is smaller than a new one is refused, and nothing is left', async () => {

@@ -4,12 +4,15 @@ import type {
   Attachment,
   Disposable,
   Domains,
+  Replaced,
   ServiceCall,
+  Substitutes,
   VolumeMode,
   VolumeName,
   VolumeShape,
   VolumeSnapshot,
 } from '../../dom0/domains/domains.ts';
+import type { NotApplied } from '../../dom0/domains/not-applied.ts';
 import type { VmName } from '../../shared/ids.ts';
 
 /** Answers the call to use instead of `call` of `service`. */
@@ -58,11 +61,25 @@ export class WrappedDomains implements Domains {
   snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
     return this.#inner.snapshotVolume(vm, volume, mode);
   }
-  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]) {
-    return this.#inner.createTemporary(finalName, config, volumes);
+  missing(finalName: VmName, config: Uint8Array) {
+    return this.#inner.missing(finalName, config);
   }
-  promote(temporary: VmName, finalName: VmName) {
-    return this.#inner.promote(temporary, finalName);
+  createTemporary(
+    finalName: VmName,
+    config: Uint8Array,
+    volumes: readonly VolumeShape[],
+    substitutes?: Substitutes,
+  ) {
+    return this.#inner.createTemporary(finalName, config, volumes, substitutes);
+  }
+  replaceable(vm: VmName) {
+    return this.#inner.replaceable(vm);
+  }
+  promote(temporary: VmName, finalName: VmName, replaced?: Replaced) {
+    return this.#inner.promote(temporary, finalName, replaced);
+  }
+  applyAgain(vm: VmName, notApplied: readonly NotApplied[]) {
+    return this.#inner.applyAgain(vm, notApplied);
   }
   removeTemporary(temporary: VmName) {
     return this.#inner.removeTemporary(temporary);

@@ -22,13 +22,17 @@ import type {
   Attachment,
   Disposable,
   Domains,
+  Missing,
+  Replaced,
   ServiceCall,
+  Substitutes,
   Vm,
   VolumeMode,
   VolumeName,
   VolumeShape,
   VolumeSnapshot,
 } from '../domains.ts';
+import type { NotApplied } from '../not-applied.ts';
 import { LocalDisposable } from './disposable.ts';
 import { requireFolder } from '../stat.ts';
 import { removeTree } from './files.ts';
@@ -192,12 +196,32 @@ export class LocalDomains implements Domains {
     await mkdir(this.#storageFolder(storageVm), { recursive: true, mode: 0o700 });
   }
 
-  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
-    return this.#temporary.create(finalName, config, volumes);
+  /** What a VM refers to is a name here, whoever has it. */
+  missing(): Promise<Missing> {
+    return Promise.resolve({ template: null, netvm: null });
   }
 
-  promote(temporary: VmName, finalName: VmName): Promise<void> {
-    return this.#temporary.promote(temporary, finalName);
+  createTemporary(
+    finalName: VmName,
+    config: Uint8Array,
+    volumes: readonly VolumeShape[],
+    substitutes?: Substitutes,
+  ): Promise<VmName> {
+    return this.#temporary.create(finalName, config, volumes, substitutes);
+  }
+
+  replaceable(vm: VmName): Promise<Replaced> {
+    return this.#temporary.replaceable(vm);
+  }
+
+  /** vm.json is given back as a whole. */
+  async promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]> {
+    await this.#temporary.promote(temporary, finalName, replaced);
+    return [];
+  }
+
+  applyAgain(_vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]> {
+    return Promise.resolve(notApplied);
   }
 
   removeTemporary(temporary: VmName): Promise<void> {

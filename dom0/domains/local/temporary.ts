@@ -4,7 +4,8 @@
  *
  * Promotion takes the final name by mkdir, which refuses any existing one, and renames over that empty folder, which
  * refuses one that was filled meanwhile: no existing VM can be replaced, whoever else is at work. The configuration
- * follows the name; until then the VM has no network and is excluded from backups.
+ * follows the name; until then the VM has no network and is excluded from backups. A VM that is replaced gets its other name first;
+ * while the temporary VM has not the name, cleaning up gives it back.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -16,8 +17,8 @@ import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
 import { TEMPORARY_TAG } from '../domains.ts';
-import type { VolumeShape } from '../domains.ts';
-import { temporaryName } from '../temporary-name.ts';
+import type { Replaced, Substitutes, VolumeShape } from '../domains.ts';
+import { keptName, temporaryName } from '../restore-names.ts';
 import { canonicalJson } from '../json.ts';
 import { statOf } from '../stat.ts';
 import { makeImage } from './file-system.ts';
@@ -26,12 +27,15 @@ import { readText, removeTree, runTool, syncFolder, writeDurably } from './files
 import { parseDescription, readVm, vmConfigSchema } from './vms.ts';
 import type { LocalVolume } from './vms.ts';
 
+const vmName = z.custom<VmName>((value) => typeof value === 'string' && isVmName(value));
 const entrySchema = z.strictObject({
-  name: z.custom<VmName>((value) => typeof value === 'string' && isVmName(value)),
+  name: vmName,
   /** Of the temporary VM and of the final one. */
   uuid: z.uuid(),
   /** Set while the VM is on the way to its final name. */
-  promotedTo: z.nullable(z.custom<VmName>((value) => typeof value === 'string' && isVmName(value))),
+  promotedTo: z.nullable(vmName),
+  /** The VM that has this name until then, and is kept under another one. */
+  replaces: z.nullable(z.strictObject({ uuid: z.uuid(), keptAs: vmName })),
   /** vm.json of the final VM. */
   config: vmConfigSchema,
 });
@@ -56,7 +60,12 @@ export class TemporaryVms {
   }
 
   /** See Domains.createTemporary. */
-  async create(finalName: VmName, description: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
+  async create(
+    finalName: VmName,
+    description: Uint8Array,
+    volumes: readonly VolumeShape[],
+    { template, netvm }: Substitutes = {},
+  ): Promise<VmName> {
     const { config: described, volumes: kinds } = parseDescription(description);
     const made = volumes.map(({ name, mode, size }) => {
       const { kind = 'folder', fileSystem = 'ext4' } = kinds[name] ?? {};
@@ -74,8 +83,12 @@ export class TemporaryVms {
     const entry: Entry = {
       name: temporaryName(finalName),
       uuid,
-      promotedTo: null,
-      config: { ...described, uuid },
+      ...{ promotedTo: null, replaces: null },
+      config: {
+        ...{ ...described, uuid },
+        ...(template === undefined ? {} : { template }),
+        ...(netvm === undefined ? {} : { netvm }),
+      },
     };
     const folder = join(this.#vms, entry.name);
     await mkdir(this.#vms, { recursive: true });
@@ -95,26 +108,56 @@ export class TemporaryVms {
     return entry.name;
   }
 
+  /** See Domains.replaceable. Nothing here tells whether a VM runs, and all that refers to one does so by its name. */
+  async replaceable(name: VmName): Promise<Replaced> {
+    const { uuid } = await readVm(this.#vms, name);
+    const taken = await readdir(this.#vms);
+    return { name, uuid, keptAs: keptName(name, taken, Date.now()), references: [] };
+  }
+
   /** See Domains.promote. Throws `vm-exists` if the name is taken; the temporary VM is then as before. */
-  async promote(temporary: VmName, finalName: VmName): Promise<void> {
+  async promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<void> {
     const entry = await this.#require(temporary);
     const final = join(this.#vms, finalName);
-    if ((await statOf(final)) !== undefined) throw nameTaken(finalName);
-    await this.#write({ ...entry, promotedTo: finalName });
+    if (replaced === undefined) {
+      if ((await statOf(final)) !== undefined) throw nameTaken(finalName);
+    } else if (!(await this.#isVm(finalName, replaced.uuid))) throw notReplaced(finalName);
+    const replaces = replaced === undefined ? null : { uuid: replaced.uuid, keptAs: replaced.keptAs };
+    const promoted: Entry = { ...entry, promotedTo: finalName, replaces };
+    await this.#write(promoted);
     try {
-      await mkdir(final);
+      if (replaces !== null) await this.#moveTo(final, replaces.keptAs);
+      await this.#moveTo(join(this.#vms, temporary), finalName);
     } catch (error) {
+      await this.#giveBack(promoted);
       await this.#write(entry);
-      throw systemCode(error) === 'EEXIST' ? nameTaken(finalName) : error;
-    }
-    try {
-      await rename(join(this.#vms, temporary), final);
-    } catch (error) {
-      await this.#releaseName(finalName);
-      await this.#write(entry);
-      throw systemCode(error) === 'ENOTEMPTY' ? nameTaken(finalName) : error; // Filled meanwhile: not ours any more.
+      throw error;
     }
     await this.#finish(entry, finalName);
+  }
+
+  /** Gives a VM's folder a name that nobody has. Throws `vm-exists`. */
+  async #moveTo(folder: string, name: VmName): Promise<void> {
+    try {
+      await mkdir(join(this.#vms, name));
+    } catch (error) {
+      throw systemCode(error) === 'EEXIST' ? nameTaken(name) : error;
+    }
+    try {
+      await rename(folder, join(this.#vms, name));
+    } catch (error) {
+      await this.#releaseName(name);
+      throw systemCode(error) === 'ENOTEMPTY' ? nameTaken(name) : error; // Filled meanwhile: not ours any more.
+    }
+    await syncFolder(this.#vms);
+  }
+
+  /** Gives the VM that was to be replaced its name back, unless somebody took that meanwhile. */
+  async #giveBack({ promotedTo, replaces }: Entry): Promise<void> {
+    if (promotedTo === null || replaces === null) return;
+    if ((await statOf(join(this.#vms, promotedTo))) !== undefined) return;
+    if (await this.#isVm(replaces.keptAs, replaces.uuid))
+      await this.#moveTo(join(this.#vms, replaces.keptAs), promotedTo);
   }
 
   /** Throws `refused` unless the VM is a temporary one: no other is ever attached to a disposable. */
@@ -154,7 +197,9 @@ export class TemporaryVms {
       await this.#finish(entry, promotedTo);
       return `finished the restore of VM ${promotedTo}, which was verified and had its name already`;
     }
-    if (promotedTo !== null) await this.#releaseName(promotedTo);
+    for (const reserved of [promotedTo, entry.replaces?.keptAs ?? null])
+      if (reserved !== null) await this.#releaseName(reserved);
+    await this.#giveBack(entry);
     if (exists) {
       if (!(await this.#isMarked(entry))) {
         await this.#forget(entry);
@@ -203,7 +248,7 @@ export class TemporaryVms {
 
   async #isVm(name: VmName, uuid: string): Promise<boolean> {
     if ((await statOf(join(this.#vms, name)))?.isDirectory() !== true) return false;
-    return (await readVm(this.#vms, name)).config.uuid === uuid;
+    return (await readVm(this.#vms, name)).uuid === uuid;
   }
 
   async #files(): Promise<readonly string[]> {
@@ -270,6 +315,13 @@ function nameTaken(name: VmName): BackupError {
   return new BackupError(
     'vm-exists',
     `there is a VM ${name} already; it is not touched. Restore under another name with --as`,
+  );
+}
+
+function notReplaced(name: VmName): BackupError {
+  return new BackupError(
+    'vm-exists',
+    `VM ${name} is not the one any more that was to be replaced; nothing is touched. Look at it and start again`,
   );
 }
 

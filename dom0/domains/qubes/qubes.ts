@@ -10,7 +10,10 @@ import type {
   Attachment,
   Disposable,
   Domains,
+  Missing,
+  Replaced,
   ServiceCall,
+  Substitutes,
   Vm,
   VolumeMode,
   VolumeName,
@@ -21,18 +24,22 @@ import { Qrexec, storageTarget } from '../local/qrexec.ts';
 import { Sandboxes } from '../local/sandbox.ts';
 import { PROGRAM } from '../../program.ts';
 import { makePrivateFolder } from '../../state/files.ts';
+import type { NotApplied } from '../not-applied.ts';
 import { requireFolder } from '../stat.ts';
 import type { Admin } from './admin/admin.ts';
+import { AppMenus } from './app-menus.ts';
 import { Disposables } from './disposable.ts';
 import type { DisposableSettings } from './disposable.ts';
 import { ensureDvmTemplate } from './dvm-template.ts';
 import { listVms } from './inventory.ts';
 import type { Journal } from './journal.ts';
 import { Renaming } from './rename.ts';
+import { replaceable } from './replaceable.ts';
 import { RunningVms } from './running-vms.ts';
 import type { QubesCalls } from './service-call.ts';
 import { TemporaryVms } from './temporary.ts';
 import type { ToolRunner } from './tools/tools.ts';
+import { applyAgain } from './vm-config/apply.ts';
 import { captureVmConfig, readSystemFacts } from './vm-config/capture.ts';
 import { encodeVmConfig } from './vm-config/vm-config.ts';
 import { syncVm } from './vm-sync.ts';
@@ -73,7 +80,8 @@ export class QubesDomains implements Domains {
     this.#admin = admin;
     this.#volumes = new Volumes({ tools, journal, admin, ...options.volumes });
     this.#disposables = new Disposables(admin, calls, journal);
-    this.#temporary = new TemporaryVms(admin, journal, new Renaming(admin, journal), warn);
+    const renaming = new Renaming(admin, journal, new AppMenus(tools, warn));
+    this.#temporary = new TemporaryVms(admin, journal, renaming);
     this.#vms = new RunningVms(admin, calls);
     const program = realpathSync(PROGRAM);
     const mountPoint = join(stateFolder, 'root');
@@ -150,12 +158,29 @@ export class QubesDomains implements Domains {
     return this.#vms.call(vm, service, argument, new BackupError('unknown-vm', `there is no VM ${vm}`));
   }
 
-  createTemporary(finalName: VmName, config: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
-    return this.#temporary.create(finalName, config, volumes);
+  missing(finalName: VmName, config: Uint8Array): Promise<Missing> {
+    return this.#temporary.missing(finalName, config);
   }
 
-  promote(temporary: VmName, finalName: VmName): Promise<void> {
-    return this.#temporary.promote(temporary, finalName);
+  createTemporary(
+    finalName: VmName,
+    config: Uint8Array,
+    volumes: readonly VolumeShape[],
+    substitutes?: Substitutes,
+  ): Promise<VmName> {
+    return this.#temporary.create(finalName, config, volumes, substitutes);
+  }
+
+  replaceable(vm: VmName): Promise<Replaced> {
+    return replaceable(this.#admin, vm, Date.now());
+  }
+
+  promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]> {
+    return this.#temporary.promote(temporary, finalName, replaced);
+  }
+
+  applyAgain(vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]> {
+    return applyAgain(this.#admin, vm, notApplied);
   }
 
   removeTemporary(temporary: VmName): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * Gives a halted VM another name. Qubes OS has no call for that: as Qube Manager does it, a VM of the new name is made with the
- * same configuration and clones of the volumes, all that refers to the old one is pointed at it, and the old one is removed.
+ * same configuration and clones of the volumes, all that refers to the old one is pointed at it, and the old one is removed. Or,
+ * where the old one makes room for a successor, all that refers to it is pointed at that.
  *
  * Each step is in the journal before it is done. To remove the old VM is the last one, and what decides: while it is there all is
  * undone, once it is gone the new one is the VM.
@@ -10,14 +11,15 @@ import { z } from 'zod';
 import { BackupError } from '../../../shared/errors.ts';
 import { TEMPORARY_TAG } from '../domains.ts';
 import type { Admin } from './admin/admin.ts';
+import type { AppMenus } from './app-menus.ts';
 import { References } from './dependents.ts';
 import type { Journal, StepKind, Transaction, Undone } from './journal.ts';
 import { OWN_TAGS } from './new-vm.ts';
-import { applyVmConfig, finishVmConfig } from './vm-config/apply.ts';
+import { LATE_FEATURES, applyVmConfig, finishVmConfig } from './vm-config/apply.ts';
 import { captureVmConfig, readSystemFacts } from './vm-config/capture.ts';
 import { planVm } from './vm-config/plan.ts';
-import { describeNotApplied } from './vm-config/report.ts';
-import type { NotApplied } from './vm-config/report.ts';
+import { describeNotApplied } from '../not-applied.ts';
+import type { NotApplied } from '../not-applied.ts';
 import type { VmConfig } from './vm-config/vm-config.ts';
 import { uuidOf } from './vm-uuid.ts';
 
@@ -35,12 +37,14 @@ type CopyData = z.output<typeof copyData>;
 export class Renaming {
   readonly #admin: Admin;
   readonly #journal: Journal;
+  readonly #menus: Pick<AppMenus, 'copy'>;
   readonly #references: References;
   readonly #copies: StepKind<CopyData>;
 
-  constructor(admin: Admin, journal: Journal) {
+  constructor(admin: Admin, journal: Journal, menus: Pick<AppMenus, 'copy'>) {
     this.#admin = admin;
     this.#journal = journal;
+    this.#menus = menus;
     this.#references = new References(admin, journal);
     this.#copies = journal.register({
       name: 'renamed-vm',
@@ -63,10 +67,32 @@ export class Renaming {
     const config = await this.#check(from, to);
     const transaction = this.#journal.begin();
     try {
-      return await this.#move(config, to, transaction, progress);
+      const report = await this.#copy(config, to, transaction, progress);
+      await this.#replace(from, to, transaction, progress);
+      if (!config.tags.includes(TEMPORARY_TAG)) await this.#admin.removeTag(to, TEMPORARY_TAG);
+      await transaction.commit();
+      return report;
     } catch (error) {
       throw await transaction.rollBackAfter(error);
     }
+  }
+
+  /**
+   * Makes room for `successor`, a VM that is to have the name `vm`: renames that to `keptAs`, where it starts nothing by itself and is
+   * in no backup, and points all that refers to it at `successor`. Until the old VM is removed, which is the last step, rolling back
+   * `transaction` undoes all of it; after that, nothing. Answers and throws what rename() does.
+   */
+  async setAside(
+    vm: string,
+    keptAs: string,
+    successor: string,
+    transaction: Transaction,
+  ): Promise<readonly NotApplied[]> {
+    const report = await this.#copy(atRest(await this.#check(vm, keptAs)), keptAs, transaction);
+    await this.#menus.copy(vm, successor);
+    await this.#replace(vm, successor, transaction);
+    await this.#admin.removeTag(keptAs, TEMPORARY_TAG);
+    return report;
   }
 
   /** The configuration to copy, if the VM can be renamed. */
@@ -88,11 +114,12 @@ export class Renaming {
     return captureVmConfig(this.#admin, from, await readSystemFacts(this.#admin));
   }
 
-  async #move(
+  /** Makes the VM `to` of the configuration and the volumes of another one. */
+  async #copy(
     config: VmConfig,
     to: string,
     transaction: Transaction,
-    progress: (step: string) => void,
+    progress: (step: string) => void = () => undefined,
   ): Promise<readonly NotApplied[]> {
     const { name: from, uuid: fromUuid } = config;
     const temporary = config.tags.includes(TEMPORARY_TAG);
@@ -114,13 +141,21 @@ export class Renaming {
       await this.#admin.cloneVolume(from, to, volume);
     }
     refuseLoss(from, await finishVmConfig(this.#admin, to, config, 'captured'));
+    await this.#menus.copy(from, to);
+    return report;
+  }
+
+  /** Removes a VM, once all that refers to it refers to another one. */
+  async #replace(
+    from: string,
+    to: string,
+    transaction: Transaction,
+    progress: (step: string) => void = () => undefined,
+  ): Promise<void> {
     progress(`pointing what refers to VM ${from} at VM ${to}`);
     await this.#references.repoint(from, to, transaction);
     progress(`removing VM ${from}`);
     await this.#admin.remove(from);
-    if (!temporary) await this.#admin.removeTag(to, TEMPORARY_TAG);
-    await transaction.commit();
-    return report;
   }
 
   async #undo({ name, uuid, from, fromUuid, temporary }: CopyData): Promise<Undone> {
@@ -151,6 +186,18 @@ export class Renaming {
     const halted = (await this.#admin.state(name)) === 'Halted';
     return halted && (await this.#admin.volumeSnapshots(name, 'private')).length === 0;
   }
+}
+
+/** The same VM, but in no backup, and nothing starts it or disposables of it. */
+function atRest(config: VmConfig): VmConfig {
+  const without = <T>(entries: Readonly<Record<string, T>>, names: readonly string[]) =>
+    Object.fromEntries(Object.entries(entries).filter(([name]) => !names.includes(name)));
+  return {
+    ...config,
+    include_in_backups: false,
+    properties: without(config.properties, ['autostart', 'include_in_backups']),
+    features: without(config.features, LATE_FEATURES),
+  };
 }
 
 /** A renamed VM is the same one: what it would lose stops it. Devices are for a person to assign. */

@@ -8,16 +8,16 @@ import { BackupError } from '../../../shared/errors.ts';
 import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { TEMPORARY_TAG } from '../domains.ts';
-import type { VolumeShape } from '../domains.ts';
-import { TEMPORARY_NAME, temporaryName } from '../temporary-name.ts';
+import type { Missing, Replaced, Substitutes, VolumeShape } from '../domains.ts';
+import { TEMPORARY_NAME, temporaryName } from '../restore-names.ts';
 import type { Admin } from './admin/admin.ts';
 import type { Journal, StepKind, Transaction, Undone } from './journal.ts';
 import { OWN_TAGS } from './new-vm.ts';
 import type { Renaming } from './rename.ts';
 import { applyVmConfig, finishVmConfig } from './vm-config/apply.ts';
-import { planVm } from './vm-config/plan.ts';
-import { describeNotApplied } from './vm-config/report.ts';
-import type { NotApplied } from './vm-config/report.ts';
+import { findMissing, isBased, planVm } from './vm-config/plan.ts';
+import { describeNotApplied } from '../not-applied.ts';
+import type { NotApplied } from '../not-applied.ts';
 import { parseVmConfig, vmConfigSchema } from './vm-config/vm-config.ts';
 import type { VmConfig } from './vm-config/vm-config.ts';
 import { uuidOf } from './vm-uuid.ts';
@@ -32,11 +32,18 @@ type MadeData = z.output<typeof madeData>;
 const promotedData = z.strictObject({
   name: z.custom<VmName>((value) => typeof value === 'string' && isVmName(value)),
   config: vmConfigSchema,
+  /** The VM that has the name until then, and the one that takes its place. */
+  replaces: z.nullable(
+    z.strictObject({ uuid: z.uuid(), by: z.string().regex(TEMPORARY_NAME), byUuid: z.uuid() }),
+  ),
 });
 type PromotedData = z.output<typeof promotedData>;
 
 interface Made {
+  readonly uuid: string | undefined;
   readonly config: VmConfig;
+  /** What it was not given when it was made. */
+  readonly report: readonly NotApplied[];
   readonly transaction: Transaction;
 }
 
@@ -44,17 +51,14 @@ export class TemporaryVms {
   readonly #admin: Admin;
   readonly #journal: Journal;
   readonly #renaming: Renaming;
-  readonly #warn: (text: string) => void;
   readonly #kind: StepKind<MadeData>;
   readonly #promotions: StepKind<PromotedData>;
   readonly #made = new Map<VmName, Made>();
 
-  /** `warn` is told what a VM does not have as it was. */
-  constructor(admin: Admin, journal: Journal, renaming: Renaming, warn: (text: string) => void) {
+  constructor(admin: Admin, journal: Journal, renaming: Renaming) {
     this.#admin = admin;
     this.#journal = journal;
     this.#renaming = renaming;
-    this.#warn = warn;
     this.#kind = journal.register({
       name: 'temporary-vm',
       schema: madeData,
@@ -69,25 +73,43 @@ export class TemporaryVms {
     });
   }
 
-  /** See Domains.createTemporary. Throws `unknown-vm` if no template can take the place of one that is not there. */
-  async create(finalName: VmName, description: Uint8Array, volumes: readonly VolumeShape[]): Promise<VmName> {
-    const config = parseVmConfig(finalName, description);
+  /** See Domains.missing. */
+  missing(finalName: VmName, description: Uint8Array): Promise<Missing> {
+    return findMissing(this.#admin, parseVmConfig(finalName, description));
+  }
+
+  /** See Domains.createTemporary. */
+  async create(
+    finalName: VmName,
+    description: Uint8Array,
+    volumes: readonly VolumeShape[],
+    substitutes: Substitutes = {},
+  ): Promise<VmName> {
+    const config = await this.#connected(parseVmConfig(finalName, description), substitutes);
     const name = temporaryName(finalName);
-    const { create, report } = await planVm(this.#admin, config, name, 'nearest');
+    const { template } = substitutes;
+    if (template !== undefined && !isBased(config))
+      throw new BackupError(
+        'usage',
+        `VM ${finalName}: a ${config.klass} has no template: leave out --template`,
+      );
+    const choice = template === undefined ? 'nearest' : { use: template };
+    const { create, report } = await planVm(this.#admin, config, name, choice);
     const transaction = this.#journal.begin();
     try {
       const change = await transaction.write(this.#kind, { name, uuid: null });
       await this.#admin.create(create);
       await this.#admin.setTag(name, TEMPORARY_TAG);
-      await change({ name, uuid: (await uuidOf(this.#admin, name)) ?? null });
+      const uuid = await uuidOf(this.#admin, name);
+      await change({ name, uuid: uuid ?? null });
       await this.#admin.setProperty(name, 'netvm', '');
       await this.#admin.setProperty(name, 'include_in_backups', 'False');
       for (const volume of volumes) await this.#size(name, finalName, volume);
-      this.#tell(finalName, [...report, ...(await applyVmConfig(this.#admin, name, config))]);
+      const applied = await applyVmConfig(this.#admin, name, config);
+      this.#made.set(name, { uuid, config, report: [...report, ...applied], transaction });
     } catch (error) {
       throw await transaction.rollBackAfter(error);
     }
-    this.#made.set(name, { config, transaction });
     return name;
   }
 
@@ -96,19 +118,36 @@ export class TemporaryVms {
     this.#require(name);
   }
 
-  /** See Domains.promote. */
-  async promote(name: VmName, finalName: VmName): Promise<void> {
-    const { config, transaction } = this.#require(name);
-    if ((await uuidOf(this.#admin, finalName)) !== undefined)
+  /**
+   * See Domains.promote. A VM that is replaced is decided by its removal, once it is copied to its other name and all refers to the
+   * temporary VM: before, all is undone; after, a run that dies leaves the rest to cleanUp().
+   */
+  async promote(name: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]> {
+    const { uuid: byUuid = '', config, report, transaction } = this.#require(name);
+    const present = await uuidOf(this.#admin, finalName);
+    if (present !== replaced?.uuid)
       throw new BackupError(
         'vm-exists',
-        `there is a VM ${finalName} already; it is not touched. Restore under another name with --as`,
+        replaced === undefined
+          ? `there is a VM ${finalName} already; it is not touched. Restore under another name with --as`
+          : `VM ${finalName} is not the one any more that was to be replaced; nothing is touched. Look at it and start again`,
       );
-    await transaction.write(this.#promotions, { name: finalName, config });
+    const replaces = replaced === undefined ? null : { uuid: replaced.uuid, by: name, byUuid };
+    await transaction.write(this.#promotions, { name: finalName, config, replaces });
+    const lost =
+      replaced === undefined
+        ? []
+        : await this.#renaming.setAside(finalName, replaced.keptAs, name, transaction);
     await this.#renaming.rename(name, finalName);
-    this.#made.delete(name);
-    await this.#finish(finalName, config);
+    const finished = await this.#finish(finalName, config);
     await transaction.commit();
+    this.#made.delete(name);
+    const known = new Set(report.map(({ part, name: device }) => `${part} ${device}`));
+    return [
+      ...report,
+      ...lost.filter(({ part, name: device }) => !known.has(`${part} ${device}`)),
+      ...finished,
+    ];
   }
 
   /** See Domains.removeTemporary. */
@@ -116,6 +155,18 @@ export class TemporaryVms {
     const { transaction } = this.#require(name);
     this.#made.delete(name);
     await transaction.rollBack();
+  }
+
+  /** With the network VM that was chosen. Throws `unknown-vm` if there is no such VM. */
+  async #connected(config: VmConfig, { netvm }: Substitutes): Promise<VmConfig> {
+    if (netvm === undefined) return config;
+    if (netvm !== null && (await uuidOf(this.#admin, netvm)) === undefined)
+      throw new BackupError(
+        'unknown-vm',
+        `there is no VM ${netvm} that VM ${config.name} could be connected to`,
+      );
+    const property = { type: 'vm', value: netvm ?? '' } as const;
+    return { ...config, netvm, properties: { ...config.properties, netvm: property } };
   }
 
   #require(name: VmName): Made {
@@ -135,13 +186,10 @@ export class TemporaryVms {
       );
   }
 
-  async #finish(finalName: VmName, config: VmConfig): Promise<void> {
-    this.#tell(finalName, await finishVmConfig(this.#admin, finalName, config, 'captured'));
+  async #finish(finalName: VmName, config: VmConfig): Promise<readonly NotApplied[]> {
+    const report = await finishVmConfig(this.#admin, finalName, config, 'captured');
     await this.#admin.removeTag(finalName, TEMPORARY_TAG);
-  }
-
-  #tell(finalName: VmName, report: readonly NotApplied[]): void {
-    for (const one of report) this.#warn(`VM ${finalName}: ${describeNotApplied(one)}`);
+    return report;
   }
 
   async #remove({ name, uuid }: MadeData): Promise<Undone> {
@@ -157,12 +205,22 @@ export class TemporaryVms {
     return { outcome: 'undone', line: `removed VM ${name}, whose restore did not end` };
   }
 
-  /** Of a run that died between the rename and the end: its content was proven, so it becomes what it was to be. */
-  async #finishLate({ name, config }: PromotedData): Promise<Undone> {
+  /**
+   * Of a run that died between the rename and the end, or when the VM to be replaced was gone: its content was proven, so it becomes
+   * what it was to be.
+   */
+  async #finishLate({ name, config, replaces }: PromotedData): Promise<Undone> {
     const found = await uuidOf(this.#admin, name);
-    if (found === undefined || !(await this.#admin.tags(name)).includes(TEMPORARY_TAG))
+    const hasRoom = found === undefined && replaces !== null;
+    if (hasRoom && (await uuidOf(this.#admin, replaces.by)) === replaces.byUuid)
+      await this.#renaming.rename(replaces.by, name);
+    else if (
+      found === undefined ||
+      found === replaces?.uuid ||
+      !(await this.#admin.tags(name)).includes(TEMPORARY_TAG)
+    )
       return { outcome: 'nothing', line: `VM ${name} has not been renamed, or is finished` };
-    await this.#finish(name, config);
-    return { outcome: 'undone', line: `finished restoring VM ${name}` };
+    const report = (await this.#finish(name, config)).map((one) => `; ${describeNotApplied(one)}`);
+    return { outcome: 'undone', line: `finished restoring VM ${name}${report.join('')}` };
   }
 }

@@ -141,6 +141,16 @@ export const TOOLS = {
     timeout: LONG,
     root: false,
   },
+  runuser: {
+    paths: ['/usr/sbin/runuser', '/sbin/runuser'],
+    package: 'util-linux',
+    purpose: "to give a VM the menus of the one whose place or copy it is, as the user of dom0's desktop",
+    calls: ['-u USER -- /usr/bin/qvm-appmenus --init --update --source VM VM'],
+    failure:
+      'Only menus are concerned: the VM itself is complete. Make them with `qvm-appmenus --init --update VM`, or `qvm-sync-appmenus VM`.',
+    timeout: SHORT,
+    root: true,
+  },
   'qrexec-client': {
     paths: ['/usr/bin/qrexec-client', '/usr/lib/qubes/qrexec-client'],
     package: 'qubes-core-qrexec-dom0',

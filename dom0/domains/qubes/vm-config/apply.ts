@@ -7,12 +7,12 @@
 import { TEMPORARY_TAG } from '../../domains.ts';
 import { isAdminError } from '../admin/admin-error.ts';
 import type { Admin } from '../admin/admin.ts';
-import type { NotApplied, Part } from './report.ts';
+import type { NotApplied, Part } from '../../not-applied.ts';
 import type { VmConfig } from './vm-config.ts';
 
 /** Set by finishVmConfig() alone. */
 const LATE_PROPERTIES = ['autostart', 'include_in_backups', 'netvm'];
-const LATE_FEATURES = ['preload-dispvm-max', 'preload-dispvm-threshold'];
+export const LATE_FEATURES = ['preload-dispvm-max', 'preload-dispvm-threshold'];
 
 /** A VM that it refers to and that is not there: none takes its place, as another one might be let see more. */
 const NONE_IF_MISSING = ['default_dispvm', 'management_dispvm'];
@@ -74,6 +74,41 @@ export async function finishVmConfig(
   }
   await connect(target, network);
   return report;
+}
+
+/**
+ * Tries again what of `report` another VM was missing for, which may be there now: its network, properties that refer to it, and tags
+ * that let it manage this one. Answers what is not so still.
+ */
+export async function applyAgain(
+  admin: Admin,
+  vm: string,
+  report: readonly NotApplied[],
+): Promise<readonly NotApplied[]> {
+  const present = new Set((await admin.list()).map(({ name }) => name));
+  const left: NotApplied[] = [];
+  for (const one of report) {
+    const change = laterChange(admin, vm, one, present);
+    if (change === undefined) {
+      left.push(one);
+      continue;
+    }
+    await tried({ report: left }, one.part, one.name, one.wanted, change());
+  }
+  return left;
+}
+
+function laterChange(
+  admin: Admin,
+  vm: string,
+  { part, name, wanted }: NotApplied,
+  present: ReadonlySet<string>,
+): (() => Promise<void>) | undefined {
+  if (part === 'tag')
+    return present.has(CREATED_BY.exec(name)?.[1] ?? '') ? () => admin.setTag(vm, name) : undefined;
+  if (!present.has(wanted)) return undefined;
+  if (part === 'netvm') return () => admin.setProperty(vm, 'netvm', wanted);
+  return part === 'property' ? () => admin.setProperty(vm, name, wanted) : undefined;
 }
 
 /** A VM that is being given its configuration. */
@@ -174,7 +209,7 @@ async function connect(target: Target, network: NetworkChoice): Promise<void> {
 
 /** Reports what qubesd refuses; every other failure is thrown. */
 async function tried(
-  { report }: Target,
+  { report }: Pick<Target, 'report'>,
   part: Part,
   name: string,
   wanted: string,

@@ -2,13 +2,14 @@
 
 import { BackupError } from '../../../../shared/errors.ts';
 import { VOLUME_NAMES } from '../../domains.ts';
+import type { Missing } from '../../domains.ts';
 import type { Admin, NewVm } from '../admin/admin.ts';
 import { nearestTemplate } from './nearest-template.ts';
-import type { NotApplied } from './report.ts';
+import type { NotApplied } from '../../not-applied.ts';
 import type { VmConfig } from './vm-config.ts';
 
-/** What to do where the template is not there: refuse, take the nearest one, or this one. */
-export type MissingTemplate = 'refuse' | 'nearest' | { readonly use: string };
+/** The template that it had; where that is not there, refuse, or take the nearest one. Or this one in any case. */
+export type TemplateChoice = 'refuse' | 'nearest' | { readonly use: string };
 
 export interface Plan {
   readonly create: NewVm;
@@ -24,17 +25,34 @@ export async function planVm(
   admin: Admin,
   config: VmConfig,
   name: string,
-  missingTemplate: MissingTemplate,
+  choice: TemplateChoice,
 ): Promise<Plan> {
   const { klass } = config;
   if (klass === 'AdminVM')
     throw new BackupError('refused', `VM ${config.name}: dom0 is not restored as a VM`);
   const report: NotApplied[] = [];
   const label = await chooseLabel(admin, config, report);
-  const based = klass === 'AppVM' || klass === 'DispVM';
-  const template = based ? await chooseTemplate(admin, config, missingTemplate, report) : undefined;
+  const template = isBased(config) ? await chooseTemplate(admin, config, choice, report) : undefined;
   const pools = await choosePools(admin, config, report);
   return { create: { klass, name, label, template, pools }, report };
+}
+
+/** See Domains.missing. */
+export async function findMissing(admin: Admin, config: VmConfig): Promise<Missing> {
+  const wanted = config.template ?? '';
+  const templates = isBased(config) ? await templatesFor(admin, config) : [];
+  const nearest = () => substitute(admin, config, templates, 'nearest');
+  const { netvm } = config;
+  const present = new Set((await admin.list()).map(({ name }) => name));
+  return {
+    template: isBased(config) && !templates.includes(wanted) ? { wanted, nearest: await nearest() } : null,
+    netvm: netvm === null || present.has(netvm) ? null : { wanted: netvm },
+  };
+}
+
+/** Whether VMs of its class have a template. */
+export function isBased({ klass }: VmConfig): boolean {
+  return klass === 'AppVM' || klass === 'DispVM';
 }
 
 /** Red for one that is not there: the one that is trusted least. */
@@ -49,13 +67,14 @@ async function chooseLabel(admin: Admin, { label }: VmConfig, report: NotApplied
 async function chooseTemplate(
   admin: Admin,
   config: VmConfig,
-  missing: MissingTemplate,
+  choice: TemplateChoice,
   report: NotApplied[],
 ): Promise<string> {
   const wanted = config.template ?? '';
   const templates = await templatesFor(admin, config);
-  if (templates.includes(wanted)) return wanted;
-  const used = await substitute(admin, config, templates, missing);
+  const chosen = typeof choice === 'object';
+  if (!chosen && templates.includes(wanted)) return wanted;
+  const used = await substitute(admin, config, templates, choice);
   const what = config.klass === 'AppVM' ? 'template' : 'template for disposables';
   if (used === undefined || !templates.includes(used)) {
     throw new BackupError(
@@ -64,7 +83,7 @@ async function chooseTemplate(
         `it first, or name another one (there is ${templates.join(', ') || 'none'})`,
     );
   }
-  report.push({ part: 'template', name: '', wanted, used, why: `there is no such ${what}` });
+  if (!chosen) report.push({ part: 'template', name: '', wanted, used, why: `there is no such ${what}` });
   return used;
 }
 
@@ -81,10 +100,10 @@ async function substitute(
   admin: Admin,
   { template, klass }: VmConfig,
   templates: readonly string[],
-  missing: MissingTemplate,
+  choice: TemplateChoice,
 ): Promise<string | undefined> {
-  if (missing === 'refuse') return undefined;
-  if (missing !== 'nearest') return missing.use;
+  if (choice === 'refuse') return undefined;
+  if (choice !== 'nearest') return choice.use;
   const near = nearestTemplate(template ?? '', templates);
   if (near !== undefined) return near;
   const name = klass === 'AppVM' ? 'default_template' : 'default_dispvm';
