@@ -6,9 +6,9 @@ import { requireUsage } from './app.ts';
 import { forgetForever } from './commands/forget-forever.ts';
 import { keyAdd, keyChange, keyList, keyRemove } from './commands/key.ts';
 import { keyRotate } from './commands/rotate.ts';
+import { confirm } from './confirm.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPaper, newPaperFile, newPassphrase, readSecrets } from './new-secret.ts';
-import { ask } from './prompt.ts';
 import type { Work } from './run.ts';
 
 /** Where the secret of a new slot comes from. */
@@ -49,7 +49,11 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
     .description('remove a slot by its number')
     .option('--yes', 'without asking', false)
     .action((slot: string, { yes }: { yes: boolean }) =>
-      run((app) => keyRemove(app, Number(slot), (question) => confirm(`${question} [yes/no] `, 'yes', yes))),
+      run((app) =>
+        keyRemove(app, Number(slot), (text) =>
+          confirm({ question: `${text} [yes/no] `, answer: 'yes', option: '--yes', given: yes }),
+        ),
+      ),
     );
   key
     .command('rotate')
@@ -66,7 +70,7 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
       (vm: string, { id, confirm: name, dropSlots }: { id?: string; confirm?: string; dropSlots: boolean }) =>
         run((app) =>
           forgetForever(app, vm, { id, drop: dropSlots }, (question, answer) =>
-            confirm(question, answer, name === answer),
+            confirm({ question, answer, option: `--confirm ${answer}`, given: name === answer }),
           ),
         ),
     );
@@ -92,12 +96,6 @@ async function newSecret({
   const secrets = readSecrets(files, true);
   requireUsage(secrets.length < 2, 'a slot has one secret: give --new-passphrase-file or --new-key-file');
   return secrets[0] ?? newPassphrase(ownPassphrase);
-}
-
-/** Throws `usage` unless a person answers `question` with `answer`, or did so beforehand. */
-async function confirm(question: string, answer: string, confirmed: boolean): Promise<void> {
-  if (confirmed) return;
-  requireUsage((await ask(question)).trim() === answer, 'nothing was changed');
 }
 
 function parseLabel(text: string): string {

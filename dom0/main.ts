@@ -16,13 +16,13 @@ import { init } from './commands/init.ts';
 import { list } from './commands/list.ts';
 import { ls } from './commands/ls.ts';
 import type { LsOptions } from './commands/ls.ts';
-import { restore } from './commands/restore.ts';
 import { rootFingerprint } from './commands/root.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeName } from './domains/domains.ts';
 import { addKeyCommands } from './key-commands.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
+import { addRestoreCommand } from './restore-command.ts';
 import { STATUS, run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
 import { addStorageCommands } from './storage-commands.ts';
@@ -148,11 +148,7 @@ program
   .description('read the whole volume as it is now and compare it with a snapshot')
   .addOption(volumeOption())
   .action((target: string, { volume }: { volume?: VolumeName }) => run((app) => verify(app, target, volume)));
-program
-  .command('restore <vm[@snapshot]>')
-  .description('restore a VM; it gets its name only when its content is proven right')
-  .option('--as <name>', 'under another name')
-  .action((target: string, { as }: { as?: string }) => run((app) => restore(app, target, as)));
+addRestoreCommand(program, run);
 program
   .command('extract <vm[@snapshot]> <path...>')
   .description('extract files and folders, with the folders above them; "/" is all')

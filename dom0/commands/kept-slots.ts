@@ -5,6 +5,7 @@ import { requireUsage } from '../app.ts';
 import { paperOf, passphraseOf, readKeyFile } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
 import { opensSlot, slotName } from '../keys/slots.ts';
+import { confirm } from '../confirm.ts';
 import { ask, askSecret, hasTerminal } from '../prompt.ts';
 import type { Repository } from '../repository/repository.ts';
 
@@ -78,6 +79,6 @@ async function confirmDrop(dropped: readonly KeySlot[]): Promise<void> {
     hasTerminal(),
     `these key slots would end, because their secrets were not given: ${names}; give them (--passphrase-file, --key-file, --paper-file), or --drop-slots`,
   );
-  const answer = await ask(`These will no longer open the repository: ${names}. Type "yes" to go on: `);
-  requireUsage(answer.trim() === 'yes', 'nothing was changed');
+  const question = `These will no longer open the repository: ${names}. Type "yes" to go on: `;
+  await confirm({ question, answer: 'yes', option: '--drop-slots', given: false });
 }

@@ -1,123 +1,115 @@
-/**
- * `restore`: a snapshot into a new VM under a temporary name; for each volume, a second disposable that is given nothing
- * but the volume must arrive at its content digest; only then does the VM get its name (R30, R31).
- */
+/** `restore VM`: one VM, beside those that are there, under another name, or in the place of the one of its name (R32). */
 
 import { BackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
-import { restore as restoreProtocol, verify } from '../../shared/protocol/disposable.ts';
+import { formatTime } from '../../shared/format.ts';
+import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import { formatBytes, formatCount, formatTime } from '../../shared/format.ts';
-import { totalsOf } from '../repository/records.ts';
-import type { SnapshotVolume } from '../repository/records.ts';
-import { runRestore, runVerify } from '../session/read-sessions.ts';
-import type { Restored } from '../session/read-sessions.ts';
+import { confirm } from '../confirm.ts';
+import type { Replaced, Substitutes } from '../domains/domains.ts';
+import { ask, hasTerminal } from '../prompt.ts';
+import { splitTarget } from '../repository/find-snapshot.ts';
 import { choose, requireComplete } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
+import { restoreVm, tellNotApplied } from './restore-vm.ts';
 
-export async function restore(app: App, target: string, as: string | undefined): Promise<void> {
+export interface RestoreOptions {
+  /** Take the place of the VM of this name, which is kept under another one. */
+  readonly replace?: boolean;
+  /** Ask nothing. */
+  readonly yes?: boolean;
+  /** The template of the restored VM, whatever it had. */
+  readonly template?: string;
+  /** Its network VM, or `none`. */
+  readonly netvm?: string;
+}
+
+/** `as`: another name than its own. */
+export async function restore(
+  app: App,
+  target: string,
+  as?: string,
+  options: RestoreOptions = {},
+): Promise<void> {
+  const { replace = false, yes = false } = options;
+  requireUsage(!replace || as === undefined, 'give --as to restore beside the VM, or --replace, not both');
+  const given = parseSubstitutes(options);
+  const name = parseVmName(as ?? splitTarget(target).vm);
   await app.lock();
-  const wanted = as === undefined ? undefined : parseVmName(as);
+  const replaced = replace ? await app.domains.replaceable(name) : undefined;
+  if (replaced === undefined) await requireFree(app, name);
   const chosen = await choose(app, target);
-  const { snapshot, history } = chosen;
-  const name = wanted ?? history.name;
-  if ((await app.domains.list()).some((vm) => vm.name === name)) {
-    throw new BackupError(
-      'vm-exists',
-      `a VM named ${name} exists and is not touched: restore beside it with --as NAME`,
-    );
-  }
   requireComplete(chosen);
-  const { warnings } = totalsOf(snapshot);
-  if (warnings > 0)
-    app.warnOnly(
-      `snapshot ${snapshot.number} was taken with ${formatCount(warnings)} warnings: what they named may be missing`,
-    );
-  const config = await history.config(snapshot);
-  const temporary = await app.domains.createTemporary(name, config, snapshot.volumes);
-  app.output.line(
-    `Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`,
-  );
-  let promoted = false;
-  try {
-    const restored: Restored[] = [];
-    for (const volume of snapshot.volumes) {
-      restored.push(await fill(app, chosen, volume, temporary));
-      await prove(app, chosen, volume, temporary);
-    }
-    await app.domains.promote(temporary, name);
-    promoted = true;
-    report(app, chosen, name, restored);
-  } finally {
-    if (!promoted) await app.domains.removeTemporary(temporary);
-  }
-  await linkHistory(app, chosen, name);
+  if (replaced !== undefined) await confirmReplacing(app, chosen, replaced, yes);
+  const substitutes = yes ? given : await chooseSubstitutes(app, chosen, name, given);
+  tellNotApplied(app, name, await restoreVm(app, { chosen, name, substitutes, replaced }));
   await app.closeStorage();
 }
 
-async function fill(
-  app: App,
-  { access }: Chosen,
-  { name: volume, mode, top }: SnapshotVolume,
-  vm: VmName,
-): Promise<Restored> {
-  const granted = await access(false);
-  const attachment = { kind: 'volume', vm, volume, mode, writable: true } as const;
-  return app.withVolume(vm, attachment, restoreProtocol.service, (call, attached) =>
-    runRestore(call, granted, { volume: attached, top }, app.listener('restore')),
-  );
+function parseSubstitutes({ template, netvm }: RestoreOptions): Substitutes {
+  return {
+    template: template === undefined ? undefined : parseVmName(template),
+    netvm: netvm === undefined ? undefined : parseNetvm(netvm),
+  };
 }
 
-async function prove(
-  app: App,
-  { snapshot, history }: Chosen,
-  { name: volume, mode, ownersKnown, digest: wanted }: SnapshotVolume,
-  vm: VmName,
-): Promise<void> {
-  const attachment = { kind: 'volume', vm, volume, mode, writable: false } as const;
-  const digest = await app.withVolume(vm, attachment, verify.service, (call, attached) =>
-    runVerify(call, { volume: attached, owners: ownersKnown, excludes: null }, app.listener('verify')),
-  );
-  if (digest === wanted) return;
+function parseNetvm(text: string): VmName | null {
+  return text === 'none' ? null : parseVmName(text);
+}
+
+async function requireFree(app: App, name: VmName): Promise<void> {
+  if (!(await app.domains.list()).some((vm) => vm.name === name)) return;
   throw new BackupError(
-    'verify-failed',
-    `the ${volume} volume that was restored is not that of snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
+    'vm-exists',
+    `a VM named ${name} exists and is not touched: restore beside it with --as NAME, or in its place with --replace`,
   );
 }
 
-function report(app: App, { snapshot, history }: Chosen, name: VmName, restored: readonly Restored[]): void {
-  const sum = (pick: (volume: Restored) => number) => restored.reduce((total, one) => total + pick(one), 0);
-  const files = sum((volume) => volume.files);
-  const bytes = sum((volume) => volume.bytes);
+async function confirmReplacing(
+  app: App,
+  { snapshot }: Chosen,
+  replaced: Replaced,
+  yes: boolean,
+): Promise<void> {
+  const { name, keptAs, references } = replaced;
+  app.output.event('replacing', { vm: name, snapshot: snapshot.number, keptAs, references });
   app.output.line(
-    `A second disposable read ${formatCount(files)} files, ${formatBytes(bytes)}, and arrived at the same content digest.`,
+    `VM ${name} will be as it was on ${formatTime(snapshot.takenAt)} (snapshot ${snapshot.number}).`,
   );
-  if (snapshot.volumes.some(({ ownersKnown }) => !ownersKnown))
-    app.warn(
-      `${name}: owners and groups were unknown when the backup was made, and are those of the restoring user`,
-    );
-  app.output.line(`${name} is restored.`);
-  app.output.event('restored', {
-    vm: history.name,
-    snapshot: snapshot.number,
-    as: name,
-    volumes: snapshot.volumes.map((volume) => volume.name),
-    files,
-    bytes,
-    warnings: sum((volume) => volume.warnings),
-  });
+  app.output.line(`The present one is kept as ${keptAs}, with all of its content.`);
+  if (references.length > 0)
+    app.output.line(`These refer to it, and will refer to the restored one: ${references.join(', ')}.`);
+  await app.storage.abort(); // A person may take longer than a session may.
+  await confirm({ question: 'Replace it? [yes/no] ', answer: 'yes', option: '--yes', given: yes });
 }
 
-/**
- * If none of the VMs that this history belongs to exists any more, the restored one continues it: an explicit link by
- * its new UUID, never by its name (R11).
- */
-async function linkHistory(app: App, { repository, history }: Chosen, name: VmName): Promise<void> {
-  const { record, recordId } = history;
-  const vms = await app.domains.list();
-  const restored = vms.find((vm) => vm.name === name);
-  if (restored === undefined || vms.some((vm) => record.uuids.includes(vm.uuid))) return;
-  const names = record.names.at(-1) === name ? record.names : [...record.names, name];
-  await repository.publish({ ...record, names, uuids: [...record.uuids, restored.uuid] }, recordId, Date.now);
+/** Asks what is to take the place of what is not there. Where nobody can be asked, restoring does without, and says so. */
+async function chooseSubstitutes(
+  app: App,
+  { history, snapshot }: Chosen,
+  vm: VmName,
+  given: Substitutes,
+): Promise<Substitutes> {
+  const missing = await app.domains.missing(vm, await history.config(snapshot));
+  const asked = { template: given.template === undefined, netvm: given.netvm === undefined };
+  if (!hasTerminal() || !((asked.template && missing.template) || (asked.netvm && missing.netvm)))
+    return given;
+  await app.storage.abort();
+  let { template, netvm } = given;
+  if (asked.template && missing.template !== null) {
+    const { wanted, nearest = 'none' } = missing.template;
+    const answer = await ask(
+      `VM ${vm} had the template ${wanted}, which is not there. Which one now? [${nearest}] `,
+    );
+    if (answer.trim() !== '') template = parseVmName(answer.trim());
+  }
+  if (asked.netvm && missing.netvm !== null) {
+    const { wanted } = missing.netvm;
+    const answer = await ask(
+      `VM ${vm} had the network VM ${wanted}, which is not there. Which one now? [none] `,
+    );
+    netvm = parseNetvm(answer.trim() === '' ? 'none' : answer.trim());
+  }
+  return { template, netvm };
 }

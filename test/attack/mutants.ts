@@ -308,7 +308,7 @@ const DISPOSABLE: readonly Mutant[] = [
       ['browse-name-long', 'scan-note-long'],
     ],
   ]),
-  ...of('dom0/commands/restore.ts', [['restored-digest', 'digest === wanted', 'true', ['verify-digest']]]),
+  ...of('dom0/commands/restore-vm.ts', [['restored-digest', 'digest === wanted', 'true', ['verify-digest']]]),
   ...of('dom0/commands/audit.ts', [['proven-digest', 'stored !== digest', 'false', ['prove-digest']]]),
 ];
 

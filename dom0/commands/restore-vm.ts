@@ -1,0 +1,141 @@
+/**
+ * One snapshot into one VM: written under a temporary name; for each volume, a second disposable that is given nothing but the volume
+ * must arrive at its content digest; only then does the VM get its name (R30, R31).
+ */
+
+import { BackupError, messageOf } from '../../shared/errors.ts';
+import { formatBytes, formatCount, formatTime } from '../../shared/format.ts';
+import type { VmName } from '../../shared/ids.ts';
+import { restore as restoreProtocol, verify } from '../../shared/protocol/disposable.ts';
+import type { App } from '../app.ts';
+import type { Replaced, Substitutes } from '../domains/domains.ts';
+import { describeNotApplied } from '../domains/not-applied.ts';
+import type { NotApplied } from '../domains/not-applied.ts';
+import { totalsOf } from '../repository/records.ts';
+import type { SnapshotVolume } from '../repository/records.ts';
+import { runRestore, runVerify } from '../session/read-sessions.ts';
+import type { Restored } from '../session/read-sessions.ts';
+import type { Chosen } from './chosen.ts';
+
+export interface RestoreJob {
+  readonly chosen: Chosen;
+  /** The name that it gets. */
+  readonly name: VmName;
+  readonly substitutes?: Substitutes;
+  /** The VM whose place it takes. */
+  readonly replaced?: Replaced | undefined;
+}
+
+/** Of a complete snapshot. Answers what of its configuration the VM does not have, which is not told yet. */
+export async function restoreVm(app: App, job: RestoreJob): Promise<readonly NotApplied[]> {
+  const { chosen, name, substitutes } = job;
+  const { snapshot, history } = chosen;
+  const { warnings } = totalsOf(snapshot);
+  if (warnings > 0)
+    app.warnOnly(
+      `snapshot ${snapshot.number} was taken with ${formatCount(warnings)} warnings: what they named may be missing`,
+    );
+  const config = await history.config(snapshot);
+  const temporary = await app.domains.createTemporary(name, config, snapshot.volumes, substitutes);
+  app.output.line(
+    `Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`,
+  );
+  const { notApplied, restored } = await promoted(app, job, temporary);
+  report(app, job, restored);
+  await linkHistory(app, job);
+  return notApplied;
+}
+
+/** Fills and proves the temporary VM, and gives it its name; or removes it. */
+async function promoted(app: App, { chosen, name, replaced }: RestoreJob, temporary: VmName) {
+  try {
+    const restored: Restored[] = [];
+    for (const volume of chosen.snapshot.volumes) {
+      restored.push(await fill(app, chosen, volume, temporary));
+      await prove(app, chosen, volume, temporary);
+    }
+    return { notApplied: await app.domains.promote(temporary, name, replaced), restored };
+  } catch (error) {
+    await app.domains.removeTemporary(temporary).catch((left: unknown) => app.warn(messageOf(left)));
+    throw error;
+  }
+}
+
+async function fill(
+  app: App,
+  { access }: Chosen,
+  { name: volume, mode, top }: SnapshotVolume,
+  vm: VmName,
+): Promise<Restored> {
+  const granted = await access(false);
+  const attachment = { kind: 'volume', vm, volume, mode, writable: true } as const;
+  return app.withVolume(vm, attachment, restoreProtocol.service, (call, attached) =>
+    runRestore(call, granted, { volume: attached, top }, app.listener('restore')),
+  );
+}
+
+async function prove(
+  app: App,
+  { snapshot, history }: Chosen,
+  { name: volume, mode, ownersKnown, digest: wanted }: SnapshotVolume,
+  vm: VmName,
+): Promise<void> {
+  const attachment = { kind: 'volume', vm, volume, mode, writable: false } as const;
+  const digest = await app.withVolume(vm, attachment, verify.service, (call, attached) =>
+    runVerify(call, { volume: attached, owners: ownersKnown, excludes: null }, app.listener('verify')),
+  );
+  if (digest === wanted) return;
+  throw new BackupError(
+    'verify-failed',
+    `the ${volume} volume that was restored is not that of snapshot ${snapshot.number} of ${history.name}: the temporary VM is removed; run "qubes-backup check --read-data 100"`,
+  );
+}
+
+function report(app: App, { chosen, name, replaced }: RestoreJob, restored: readonly Restored[]): void {
+  const { snapshot, history } = chosen;
+  const sum = (pick: (volume: Restored) => number) => restored.reduce((total, one) => total + pick(one), 0);
+  const files = sum((volume) => volume.files);
+  const bytes = sum((volume) => volume.bytes);
+  app.output.line(
+    `A second disposable read ${formatCount(files)} files, ${formatBytes(bytes)}, and arrived at the same content digest.`,
+  );
+  if (snapshot.volumes.some(({ ownersKnown }) => !ownersKnown))
+    app.warn(
+      `${name}: owners and groups were unknown when the backup was made, and are those of the restoring user`,
+    );
+  const kept = replaced === undefined ? '' : ` The one that had the name is ${replaced.keptAs} now.`;
+  app.output.line(`${name} is restored.${kept}`);
+  app.output.event('restored', {
+    vm: history.name,
+    snapshot: snapshot.number,
+    as: name,
+    ...(replaced === undefined ? {} : { keptAs: replaced.keptAs }),
+    volumes: snapshot.volumes.map((volume) => volume.name),
+    files,
+    bytes,
+    warnings: sum((volume) => volume.warnings),
+  });
+}
+
+/** Names what a restored VM does not have as it was: each is something for a person to look at. */
+export function tellNotApplied(app: App, vm: VmName, notApplied: readonly NotApplied[]): void {
+  for (const one of notApplied) {
+    app.output.event('not-applied', { vm, ...one });
+    app.warn(`VM ${vm}: ${describeNotApplied(one)}`);
+  }
+}
+
+/**
+ * If none of the VMs that this history belongs to exists any more but the one that was replaced, the restored one continues it: an
+ * explicit link by its new UUID, never by its name (R11). The replaced one then begins a history of its own.
+ */
+async function linkHistory(app: App, { chosen, name, replaced }: RestoreJob): Promise<void> {
+  const { repository, history } = chosen;
+  const { record, recordId } = history;
+  const uuids = record.uuids.filter((uuid) => uuid !== replaced?.uuid);
+  const vms = await app.domains.list();
+  const restored = vms.find((vm) => vm.name === name);
+  if (restored === undefined || vms.some((vm) => uuids.includes(vm.uuid))) return;
+  const names = record.names.at(-1) === name ? record.names : [...record.names, name];
+  await repository.publish({ ...record, names, uuids: [...uuids, restored.uuid] }, recordId, Date.now);
+}

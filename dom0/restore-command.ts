@@ -1,0 +1,50 @@
+/** The command `restore` of the command line. */
+
+import type { Command } from 'commander';
+import { requireUsage } from './app.ts';
+import type { App } from './app.ts';
+import { restoreAll } from './commands/restore-all.ts';
+import type { RestoreAllOptions } from './commands/restore-all.ts';
+import { restore } from './commands/restore.ts';
+import type { RestoreOptions } from './commands/restore.ts';
+import type { Work } from './run.ts';
+
+/** What a restore does where not all is there that a VM had. */
+const HELP = `
+  A template that is not there is asked for or, without a terminal or with --yes, replaced by the nearest of its family; a
+  network VM, by none. What a VM does not have as it had is named as a warning. Devices are named, never assigned.
+  --all restores templates first, then VMs that give network, then the others; it does not touch a VM that is there.`;
+
+interface Options extends RestoreOptions, RestoreAllOptions {
+  readonly as?: string;
+  readonly all: boolean;
+}
+
+/** Adds it to `program`; `run` runs what it does. */
+export function addRestoreCommand(program: Command, run: (work: Work) => Promise<void>): void {
+  program
+    .command('restore [vm[@snapshot]]')
+    .description('restore a VM; it gets its name only when its content is proven right')
+    .option('--as <name>', 'under another name')
+    .option('--replace', 'in the place of the VM of that name, which is kept under a dated name')
+    .option('--template <name>', 'with this template, whatever it had')
+    .option('--netvm <name>', 'with this network VM, whatever it had; none for no network')
+    .option('--all', 'the newest snapshot of every VM that is not there', false)
+    .option('--include-sys', 'with --all: also VMs whose names begin with sys-')
+    .option('--yes', 'without asking')
+    .addHelpText('after', HELP)
+    .action((target: string | undefined, options: Options) => run((app) => start(app, target, options)));
+}
+
+async function start(app: App, target: string | undefined, options: Options): Promise<void> {
+  const { as, all, replace, template, netvm, includeSys } = options;
+  requireUsage(all === (target === undefined), 'name the VM to restore, or give --all');
+  if (target !== undefined) {
+    requireUsage(includeSys === undefined, '--include-sys is for --all');
+    await restore(app, target, as, options);
+    return;
+  }
+  const ofOne = [as, replace, template, netvm].every((option) => option === undefined);
+  requireUsage(ofOne, '--as, --replace, --template and --netvm are for one VM, not for --all');
+  await restoreAll(app, options);
+}
