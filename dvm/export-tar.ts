@@ -7,7 +7,7 @@ import { leftOut } from './export-output.ts';
 import type { StreamOutput } from './export-output.ts';
 import type { PackReader } from './pack-reader.ts';
 import type { Report } from './restore-report.ts';
-import { MAX_ID } from './tar-header.ts';
+import { MAX_ID } from '../shared/tar-header.ts';
 import { TarWriter } from './tar.ts';
 import type { Extent } from './tar.ts';
 import type { TreeRecord } from './tree.ts';

@@ -8,7 +8,7 @@ import type { ByteString } from '../shared/bytes.ts';
 import { aclText } from './acl.ts';
 import { FILE_FLAGS } from './entry.ts';
 import type { Attribute, Entry, Timestamp } from './entry.ts';
-import { MAX_ID, MAX_SIZE, MAX_TIME, headerName } from './tar-header.ts';
+import { MAX_ID, MAX_SIZE, MAX_TIME, headerName } from '../shared/tar-header.ts';
 
 type Record = readonly [key: string, value: Uint8Array];
 

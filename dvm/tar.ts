@@ -9,8 +9,8 @@ import { BackupError } from '../shared/errors.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import type { StreamOutput } from './export-output.ts';
-import { BLOCK, FLAG, encodeHeader, fillOf } from './tar-header.ts';
-import type { Flag, Header } from './tar-header.ts';
+import { BLOCK, FLAG, encodeHeader, fillOf } from '../shared/tar-header.ts';
+import type { Flag, Header } from '../shared/tar-header.ts';
 import { paxBody } from './tar-pax.ts';
 import type { Member } from './tar-pax.ts';
 

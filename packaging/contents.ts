@@ -1,5 +1,6 @@
 /** What each package installs, and where. */
 
+import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -25,6 +26,9 @@ const RPC = '/etc/qubes-rpc';
 
 /** Services of a disposable that mount a volume, or read or write files of any owner; the others need no more than blobs. */
 const AS_ROOT = ['qubes.BackupCompare', 'qubes.BackupRestore', 'qubes.BackupScan', 'qubes.BackupVerify'];
+
+/** Says which agent is there. No service of a checkout: only what is installed can be another one than dom0's. */
+const AGENT = 'qubes.BackupAgent';
 
 /** All packages. `manPages`: the texts of their pages by command. */
 export async function packages(
@@ -55,8 +59,8 @@ export async function packages(
         dom0Tree(),
         code(PROGRAM, dom0),
         launchers(PROGRAM, RPC, 'dom0'),
-        code(PROGRAM, dvm),
-        koffi(PROGRAM),
+        agent(PROGRAM, dvm, release),
+        asRoot(`${PROGRAM}/services/dvm/rpc-config`),
         code(PROGRAM, folderStore),
         page('qubes-backup'),
         documents('qubes-backup-dom0', [dom0, dvm, folderStore], ['koffi']),
@@ -66,12 +70,9 @@ export async function packages(
       name: 'qubes-backup-dvm',
       formats: both,
       tree: merge(
-        code(PROGRAM, dvm),
-        koffi(PROGRAM),
-        launchers(PROGRAM, RPC, 'dvm'),
-        new Map(
-          AS_ROOT.map((name) => [`/etc/qubes/rpc-config/${name}`, file(template('files/as-root.conf'))]),
-        ),
+        agent(PROGRAM, dvm, release),
+        links(PROGRAM, RPC, 'dvm', [...serviceNames('dvm'), AGENT]),
+        asRoot('/etc/qubes/rpc-config'),
         documents('qubes-backup-dvm', [dvm], ['koffi']),
       ),
     },
@@ -144,21 +145,51 @@ function vmTree(): Tree {
   ]);
 }
 
+/**
+ * All that runs in a disposable but Node.js, with a name by which dom0's own copy and the one in a template can be compared: what it is
+ * made of decides it, not who made it.
+ */
+function agent(program: string, bundle: Bundle, { version }: Release): Tree {
+  const folder = `${program}/services/dvm`;
+  const tree = merge(
+    code(program, bundle),
+    koffi(program),
+    launcherFiles(program, 'dvm'),
+    new Map([[`${folder}/${AGENT}`, file(template('files/agent.sh'), 0o755)]]),
+  );
+  const hash = createHash('sha256');
+  for (const [path, entry] of [...tree].sort(([a], [b]) => (a < b ? -1 : 1)))
+    if (entry.kind === 'file')
+      hash.update(`${path} ${entry.mode} ${entry.bytes.length}\0`).update(entry.bytes);
+  const id = `${version}-${hash.digest('hex').slice(0, 16)}`;
+  return merge(tree, new Map([[`${folder}/agent`, file(`${id}\n`)]]));
+}
+
+/** Says in `folder` which services of a disposable run as root. */
+function asRoot(folder: string): Tree {
+  return new Map(AS_ROOT.map((name) => [`${folder}/${name}`, file(template('files/as-root.conf'))]));
+}
+
 function code(program: string, bundle: Bundle): Tree {
   return new Map([...bundle.files].map(([path, bytes]) => [`${program}/${path}`, file(bytes)]));
 }
 
 /** One launcher for each service beside its code, and the link by which qrexec finds it. */
-function launchers(program: string, rpc: string, part: 'dom0' | 'dvm' | 'storagevm'): Tree {
+function launchers(program: string, rpc: string, part: 'dom0' | 'storagevm'): Tree {
+  return merge(launcherFiles(program, part), links(program, rpc, part, serviceNames(part)));
+}
+
+function launcherFiles(program: string, part: 'dom0' | 'dvm' | 'storagevm'): Tree {
   const [name, options] =
     part === 'dom0' ? ['request.sh', DOM0_NODE_OPTIONS] : ['service.sh', NODE_OPTIONS[part]];
   const script = template(`files/${name}`).replace('@OPTIONS@ ', options.map((one) => `${one} `).join(''));
   return new Map(
-    serviceNames(part).flatMap((name) => {
-      const launcher = `${program}/services/${part}/${name}`;
-      return [[launcher, file(script, 0o755)] as const, [`${rpc}/${name}`, link(launcher)] as const];
-    }),
+    serviceNames(part).map((service) => [`${program}/services/${part}/${service}`, file(script, 0o755)]),
   );
+}
+
+function links(program: string, rpc: string, part: string, names: readonly string[]): Tree {
+  return new Map(names.map((name) => [`${rpc}/${name}`, link(`${program}/services/${part}/${name}`)]));
 }
 
 /** A command line's launcher: that of a checkout, with Node.js and the code where they are installed. */

@@ -136,7 +136,25 @@ describe('the packages', () => {
       .map((path) => path.slice('/etc/qubes-rpc/'.length));
     const found = readdirSync(join(PROJECT, 'services'), { recursive: true, withFileTypes: true });
     const services = found.filter((entry) => entry.isFile()).map(({ name }) => name.replace(/\.ts$/, ''));
-    expect(installed.sort()).toEqual(services.filter((name) => name !== 'qubes.Filecopy').sort());
+    const ofPackages = ['qubes.BackupAgent'];
+    expect(installed.sort()).toEqual(
+      [...services.filter((name) => name !== 'qubes.Filecopy'), ...ofPackages].sort(),
+    );
+  });
+
+  test('dom0 has the very agent that is made for templates, under the same name', () => {
+    const treeOf = (of: string) => all.find(({ name }) => name === of)!.tree;
+    const own = [...treeOf('qubes-backup-dom0')].filter(([path]) => path.includes('/services/dvm/'));
+    const config = own.filter(([path]) => path.includes('/rpc-config/'));
+    const dvmTree = treeOf('qubes-backup-dvm');
+    expect(config).toHaveLength(4);
+    for (const [path, entry] of config)
+      expect(dvmTree.get(path.replace(/^.*\/rpc-config/, '/etc/qubes/rpc-config'))).toEqual(entry);
+    const shared = own.filter((one) => !config.includes(one));
+    expect(shared).toEqual([...dvmTree].filter(([path]) => path.includes('/services/dvm/')));
+    const id = shared.find(([path]) => path.endsWith('/agent'))?.[1];
+    const text = id?.kind === 'file' ? Buffer.from(id.bytes).toString() : '';
+    expect(text).toMatch(new RegExp(`^${readRelease().version}-[0-9a-f]{16}\n$`));
   });
 
   test('an installed service is started as a checkout starts it', () => {
@@ -145,7 +163,10 @@ describe('the packages', () => {
     for (const part of ['dom0', 'dvm', 'storagevm'] as const) {
       const { tree } = all.find(({ name }) => name === `qubes-backup-${part}`)!;
       const scripts = [...tree].flatMap(([path, entry]) =>
-        entry.kind === 'file' && entry.mode === 0o755 && path.includes(`/services/${part}/`)
+        entry.kind === 'file' &&
+        entry.mode === 0o755 &&
+        path.includes(`/services/${part}/`) &&
+        !path.endsWith('.BackupAgent')
           ? [entry.bytes]
           : [],
       );

@@ -26,6 +26,15 @@ const launchers = (part: keyof typeof SERVICES) =>
     `${rwx} ${CODE}/services/${part}/${name}`,
     `link /etc/qubes-rpc/${name} -> ${CODE}/services/${part}/${name}`,
   ]);
+/** What is in dom0 as in a disposable, which dom0 may give it. */
+const agent = [
+  `${rw} ${CODE}/services/dvm/agent`,
+  `${rwx} ${CODE}/services/dvm/qubes.BackupAgent`,
+  ...launchers('dvm').filter((line) => !line.startsWith('link ')),
+  ...bundles('dvm'),
+  ...koffi,
+];
+const AS_ROOT = ['Compare', 'Restore', 'Scan', 'Verify'].map((name) => `qubes.Backup${name}`);
 const documents = (name: string) =>
   ['changelog.gz', 'copyright'].map((file) => `${rw} /usr/share/doc/${name}/${file}`);
 
@@ -43,18 +52,16 @@ export const CONTENTS: Readonly<Record<string, readonly string[]>> = {
       (name) => `${rw} ${CODE}/dom0/domains/local/${name}`,
     ),
     `link ${CODE}/policies/30-qubes-backup.policy -> ../../../../etc/qubes/policy.d/30-qubes-backup.policy`,
-    ...bundles('dvm'),
+    ...agent,
+    ...AS_ROOT.map((name) => `${rw} ${CODE}/services/dvm/rpc-config/${name}`),
     ...bundles('storagevm'),
-    ...koffi,
     `${rw} /usr/share/man/man1/qubes-backup.1.gz`,
   ],
   'qubes-backup-dvm': [
-    ...['Compare', 'Restore', 'Scan', 'Verify'].map(
-      (name) => `${rw} /etc/qubes/rpc-config/qubes.Backup${name}`,
-    ),
-    ...launchers('dvm'),
-    ...bundles('dvm'),
-    ...koffi,
+    ...AS_ROOT.map((name) => `${rw} /etc/qubes/rpc-config/${name}`),
+    ...agent,
+    ...launchers('dvm').filter((line) => line.startsWith('link ')),
+    `link /etc/qubes-rpc/qubes.BackupAgent -> ${CODE}/services/dvm/qubes.BackupAgent`,
   ],
   'qubes-backup-storagevm': [
     `link /usr/bin/qubes-backup-storage -> ${CODE}/bin/qubes-backup-storage`,

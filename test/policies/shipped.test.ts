@@ -13,7 +13,8 @@ const STORAGE = ['qubes.BackupPut', 'qubes.BackupGet', 'qubes.BackupList', 'qube
 const OFFERED = ['qubes.BackupRequest', 'qubes.BackupStart'];
 /** A VM's own service, which its template offers. */
 const SYNC = 'qubes.BackupSync';
-const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Prove', 'Browse', 'Compare', 'Export'].map(
+/** Of these the last is no file of a checkout (packaging/contents.ts). */
+const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Prove', 'Browse', 'Compare', 'Export', 'Agent'].map(
   (name) => `qubes.Backup${name}`,
 );
 
@@ -39,6 +40,7 @@ describe('R40: the policy that ships', () => {
     const services = ['dvm', 'storagevm'].flatMap((role) =>
       readdirSync(join(PROJECT, 'services', role)).map((file) => file.replace(/\.ts$/, '')),
     );
+    services.push('qubes.BackupAgent');
     expect(new Set(services)).toEqual(new Set([...STORAGE, ...DISPOSABLE]));
     for (const service of [...services, SYNC]) {
       expect(rules.filter((rule) => rule.service === service).map((rule) => rule.action.kind)).toEqual([
@@ -46,7 +48,7 @@ describe('R40: the policy that ships', () => {
         'deny',
       ]);
     }
-    const foreign = rules.filter((rule) => rule.service === 'qubes.Filecopy');
+    const foreign = rules.filter((rule) => /^qubes\.(?:Filecopy|VMExec)$/.test(rule.service ?? ''));
     const offered = rules.filter((rule) => OFFERED.includes(rule.service ?? ''));
     expect(rules).toHaveLength(2 * (services.length + 1) + foreign.length + offered.length);
   });
@@ -112,6 +114,19 @@ describe('R40: the policy that ships', () => {
       ['adminvm', 'allow'],
       ['adminvm', 'allow'],
     ]);
+  });
+
+  test('qubes.VMExec: from dom0 to one of its disposables, to unpack what dom0 sends, and nothing else', () => {
+    const argument = 'tar+--xf+--+--C+-2F';
+    const names = Object.keys(VMS);
+    const sources = ['dom0', ...names];
+    const allowed = sources.flatMap((source) =>
+      names.filter((name) => isAllowed('qubes.VMExec', source, name, argument)).map((name) => [source, name]),
+    );
+    expect(allowed).toEqual([['dom0', 'disp1']]);
+    for (const other of ['', 'tar', `${argument}etc`, 'id'])
+      expect(isAllowed('qubes.VMExec', 'dom0', 'disp1', other)).toBe(false);
+    expect(rules.filter((rule) => rule.service === 'qubes.VMExec')).toHaveLength(1);
   });
 
   test('is explained: the page names every service', () => {

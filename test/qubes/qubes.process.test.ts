@@ -154,15 +154,27 @@ test('a storage VM that is not there, and a folder that is not, are said', async
 });
 
 describe('a template of disposables', () => {
-  test('is made without network, and again without harm', async () => {
+  test('is an AppVM that nobody uses, without network, preloading and backups; what somebody changed is set back', async () => {
     const { set } = await system();
-    const name = await ensureDvmTemplate(set.admin, 'debian-12');
-    expect(name).toBe('qib-dvm-debian-12');
-    const properties = await set.admin.properties(name);
-    const valueOf = (property: string) => properties.get(property)?.value;
-    expect(['template', 'template_for_dispvms', 'netvm', 'include_in_backups'].map(valueOf)).toEqual([
-      ...['debian-12', 'True', '', 'False'],
-    ]);
+    const { admin } = set;
+    for (let time = 0; time < 2; time++) {
+      const name = await ensureDvmTemplate(admin, 'debian-12');
+      expect(name).toBe('qib-dvm-debian-12');
+      const properties = await admin.properties(name);
+      const wanted = {
+        ...{ klass: 'AppVM', template: 'debian-12', template_for_dispvms: 'True', netvm: '' },
+        ...{ default_dispvm: '', include_in_backups: 'False', autostart: 'False' },
+      };
+      const found = Object.keys(wanted).map((property) => [property, properties.get(property)?.value]);
+      expect(Object.fromEntries(found)).toEqual(wanted);
+      expect([...(await admin.features(name))]).toEqual([['internal', '1']]);
+      expect(await admin.tags(name)).toContain('qubes-backup-dvm');
+      await admin.setProperty(name, 'netvm', 'sys-net');
+      await admin.setProperty(name, 'default_dispvm', 'default-dvm');
+      await admin.setProperty(name, 'include_in_backups', 'True');
+      await admin.setFeature(name, 'preload-dispvm-max', '2');
+      await admin.setFeature(name, 'internal', '');
+    }
   });
 
   test('that is another VM is refused', async () => {

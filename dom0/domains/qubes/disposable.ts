@@ -1,7 +1,7 @@
 /**
  * Disposable VMs for one job on one VM's data (R03). Each is created under a name of ours, so that a run that dies leaves none that
  * nobody knows, and is not one that Qubes has started before (from 4.3 it keeps some). Nothing is attached before it is shown to be
- * halted and without network.
+ * halted and without network, and to have dom0's own agent once it runs.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -13,6 +13,7 @@ import type { Volume } from '../../../shared/protocol/disposable.ts';
 import type { Disposable, ServiceCall } from '../domains.ts';
 import { RunningCalls } from '../running-calls.ts';
 import type { Admin } from './admin/admin.ts';
+import type { Agent } from './agent.ts';
 import type { Journal, StepKind, Transaction, Undone } from './journal.ts';
 import type { QubesCalls } from './service-call.ts';
 
@@ -20,6 +21,8 @@ import type { QubesCalls } from './service-call.ts';
 export const DISPOSABLE_TAG = 'qubes-backup-disposable';
 const NAME = /^qib-disp-[0-9a-f]{8}$/;
 const LABEL = 'red';
+/** What the policy may ask about one. */
+const POLICY = { klass: 'DispVM', tags: [DISPOSABLE_TAG] };
 
 const disposableData = z.strictObject({ name: z.string().regex(NAME), vm: z.string() });
 type DisposableData = z.output<typeof disposableData>;
@@ -36,9 +39,12 @@ export class Disposables {
   readonly #admin: Admin;
   readonly #calls: QubesCalls;
   readonly #journal: Journal;
+  readonly #agent: Agent | undefined;
   readonly #kind: StepKind<DisposableData>;
 
-  constructor(admin: Admin, calls: QubesCalls, journal: Journal) {
+  /** `agent`: what each of them must have; undefined where services are not installed but those of a checkout. */
+  constructor(admin: Admin, calls: QubesCalls, journal: Journal, agent?: Agent) {
+    this.#agent = agent;
     this.#admin = admin;
     this.#calls = calls;
     this.#journal = journal;
@@ -66,8 +72,9 @@ export class Disposables {
       await this.#create(name, settings);
       await this.#prove(vm, name);
       await this.#admin.start(name);
-      const attached = await attach(name);
       const timeout = Number((await this.#admin.property(name, 'qrexec_timeout')).value);
+      await this.#agent?.ensure({ name, template: settings.template, vm: POLICY, connectTimeout: timeout });
+      const attached = await attach(name);
       return new QubesDisposable(name, attached, { calls: this.#calls, timeout, transaction });
     } catch (error) {
       throw await transaction.rollBackAfter(error);
@@ -133,8 +140,7 @@ class QubesDisposable implements Disposable {
   async call(service: string): Promise<ServiceCall> {
     if (this.#destroyed !== undefined)
       throw new BackupError('internal', `${this.name} was destroyed: it runs nothing any more`);
-    const vm = { klass: 'DispVM', tags: [DISPOSABLE_TAG] };
-    const what = { service, argument: '', target: this.name, vm };
+    const what = { service, argument: '', target: this.name, vm: POLICY };
     const starting = this.#calls.call(what, { connectTimeout: this.#timeout });
     this.#starting.add(starting);
     try {

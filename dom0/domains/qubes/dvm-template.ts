@@ -14,6 +14,7 @@ const PREFIX = 'qib-dvm-';
 const MAX_NAME = 31;
 const CUT = 16;
 const TAG = 'qubes-backup-dvm';
+const PRELOADED = 'preload-dispvm-max';
 const LABEL = 'red';
 
 /** `qib-dvm-TEMPLATE`; of a name that does not fit, its beginning and a hash. */
@@ -42,5 +43,7 @@ export async function ensureDvmTemplate(admin: Admin, template: string): Promise
   await admin.setProperty(name, 'include_in_backups', 'False');
   for (const property of ['netvm', 'default_dispvm']) await admin.setProperty(name, property, '');
   await admin.setFeature(name, 'internal', '1');
+  // Qubes 4.3 may start disposables ahead; ours are never taken from those.
+  if ((await admin.features(name)).has(PRELOADED)) await admin.removeFeature(name, PRELOADED);
   return name;
 }

@@ -1,9 +1,12 @@
 /** The driver on the Qubes OS that this is dom0 of. */
 
+import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
+import { PROGRAM } from '../../program.ts';
 import { makePrivateFolder } from '../../state/files.ts';
 import type { Domains } from '../domains.ts';
 import { Admin } from './admin/admin.ts';
+import { Agent } from './agent.ts';
 import { Journal } from './journal.ts';
 import { InstalledPolicy } from './policy.ts';
 import { QubesDomains } from './qubes.ts';
@@ -20,10 +23,12 @@ export function openQubes(
   const own = join(stateFolder, 'qubes');
   makePrivateFolder(own);
   const tools = new Tools();
+  const calls = new QubesCalls(tools, new InstalledPolicy(tools));
   return new QubesDomains({
     admin: new Admin(),
     tools,
-    calls: new QubesCalls(tools, new InstalledPolicy(tools)),
+    calls,
+    agent: new Agent({ calls, program: realpathSync(PROGRAM), warn }),
     journal: new Journal(join(own, 'journal')),
     stateFolder: own,
     disposable,

@@ -27,6 +27,7 @@ import { makePrivateFolder } from '../../state/files.ts';
 import type { NotApplied } from '../not-applied.ts';
 import { requireFolder } from '../stat.ts';
 import type { Admin } from './admin/admin.ts';
+import type { Agent } from './agent.ts';
 import { AppMenus } from './app-menus.ts';
 import { Disposables } from './disposable.ts';
 import type { DisposableSettings } from './disposable.ts';
@@ -53,6 +54,8 @@ export interface QubesOptions {
   readonly calls: QubesCalls;
   /** In dom0's state, of which one process at a time is the user. */
   readonly journal: Journal;
+  /** See Disposables. */
+  readonly agent?: Agent;
   /** A private folder for what runs in dom0 itself. */
   readonly stateFolder: string;
   /** What a disposable for a VM's data is made of, where that is not the one of its template. */
@@ -79,7 +82,7 @@ export class QubesDomains implements Domains {
     this.#options = options;
     this.#admin = admin;
     this.#volumes = new Volumes({ tools, journal, admin, ...options.volumes });
-    this.#disposables = new Disposables(admin, calls, journal);
+    this.#disposables = new Disposables(admin, calls, journal, options.agent);
     const renaming = new Renaming(admin, journal, new AppMenus(tools, warn));
     this.#temporary = new TemporaryVms(admin, journal, renaming);
     this.#vms = new RunningVms(admin, calls);

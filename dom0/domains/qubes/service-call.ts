@@ -19,6 +19,8 @@ const QREXEC_STATUS: Readonly<Record<number, string>> = {
 export interface CallOptions {
   /** Seconds in which the VM's agent must answer: it may be starting. */
   readonly connectTimeout: number;
+  /** As whom it runs, if not as the service itself says. */
+  readonly user?: 'root';
   /** Milliseconds; see ServiceCall. */
   readonly idleTimeout?: number;
 }
@@ -42,7 +44,7 @@ export class QubesCalls {
     const command = [
       program,
       ...['-d', target, '-w', String(options.connectTimeout)],
-      ...['--', `DEFAULT:QUBESRPC ${service}+${argument} dom0`],
+      ...['--', `${options.user ?? 'DEFAULT'}:QUBESRPC ${service}+${argument} dom0`],
     ] as const;
     const started = await startService(`${target}: ${service}`, [...command], {
       environment: TOOL_ENVIRONMENT,

@@ -2,12 +2,12 @@
  * A stand-in for qrexec-client and the agents of VMs: `qrexec-client.ts FOLDER MACHINE ARGUMENT...`. FOLDER/VM/ is the root of a VM
  * that runs, with its services in usr/local/etc/qubes-rpc and etc/qubes-rpc, and home/user; FOLDER/disposable/ is that of every
  * disposable. Where MACHINE is the folder of the other stand-ins and not empty, a VM has the devices that it was given there. Refuses
- * every command line but that of a call from dom0 with a connect timeout; keeps the contract of a service (qubes.md): lookup,
+ * every command line but that of a call from dom0 with a connect timeout, which is as root only to unpack our services in a disposable; keeps the contract of a service (qubes.md): lookup,
  * argv, environment, home, stdio, status.
  */
 
 import { spawn } from 'node:child_process';
-import { accessSync, appendFileSync, constants, existsSync } from 'node:fs';
+import { accessSync, appendFileSync, constants, cpSync, existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { devicesOf } from './devices.ts';
 
@@ -15,6 +15,7 @@ import { devicesOf } from './devices.ts';
 const IN_VM = join(import.meta.dirname, 'in-vm.sh');
 const TROUBLE = 125;
 const NO_SUCH_SERVICE = 127;
+const VM_EXEC = 'qubes.VMExec';
 
 const [root = '', machine = '', ...args] = process.argv.slice(2);
 appendFileSync(join(root, 'calls'), `${args.join(' ')}\n`);
@@ -25,12 +26,17 @@ function fail(status: number, text: string): never {
 }
 
 const [d, vm = '', w, seconds = '', dashes, command = '', ...more] = args;
-const parsed = /^DEFAULT:QUBESRPC ([A-Za-z0-9._-]+)\+([A-Za-z0-9._+-]*) dom0$/.exec(command);
+const parsed = /^(DEFAULT|root):QUBESRPC ([A-Za-z0-9._-]+)\+([A-Za-z0-9._+-]*) dom0$/.exec(command);
 if (d !== '-d' || w !== '-w' || dashes !== '--' || more.length > 0 || !/^[1-9]\d*$/.test(seconds))
   fail(1, `not a command line of ours: ${args.join(' ')}`);
 if (parsed === null) fail(TROUBLE, `no service call: ${command}`);
-const [, service = '', argument = ''] = parsed;
-const own = vm.startsWith('qib-disp-') && !existsSync(join(root, vm)) ? 'disposable' : vm;
+const [, user, service = '', argument = ''] = parsed;
+if (user === 'root' && service !== VM_EXEC) fail(TROUBLE, 'only what unpacks our services is to run as root');
+let own = vm.startsWith('qib-disp-') && !existsSync(join(root, vm)) ? 'disposable' : vm;
+if (service === VM_EXEC && own === 'disposable') {
+  cpSync(join(root, own), join(root, vm), { recursive: true, verbatimSymlinks: true }); // What it changes is its own.
+  own = vm;
+}
 const home = join(root, own, 'home/user');
 if (!existsSync(home)) fail(TROUBLE, `connect to the daemon of ${vm}: No such file or directory`);
 
@@ -38,7 +44,8 @@ const folders = ['usr/local/etc/qubes-rpc', 'etc/qubes-rpc'].map((folder) => joi
 const file = [`${service}+${argument}`, service]
   .flatMap((name) => folders.map((folder) => join(folder, name)))
   .find(isExecutable);
-if (file === undefined) process.exit(NO_SUCH_SERVICE);
+const builtIn = service === VM_EXEC ? unpacking(argument) : undefined;
+if (file === undefined && builtIn === undefined) process.exit(NO_SUCH_SERVICE);
 
 // Its own descriptors are sockets of dom0's, and so are the service's; what is left is who waits.
 const devices = machine === '' ? [] : devicesOf(machine, vm);
@@ -48,7 +55,8 @@ const given = devices.flatMap(({ device, file: behind, readOnly }) => [
   readOnly ? 'ro' : 'rw',
 ]);
 const inVm = given.length === 0 ? [] : ['unshare', '--mount', '--', 'sh', IN_VM, ...given, '--'];
-const [program = file, ...rest] = [...inVm, file, ...(argument === '' ? [] : [argument])];
+const words = file === undefined ? (builtIn ?? []) : [file, ...(argument === '' ? [] : [argument])];
+const [program = '', ...rest] = [...inVm, ...words];
 const child = spawn(program, rest, {
   cwd: home,
   stdio: 'inherit',
@@ -63,6 +71,20 @@ const child = spawn(program, rest, {
   },
 });
 child.once('close', (code, signal) => process.exit(code ?? (signal === null ? TROUBLE : 128 + 9)));
+
+/** What qubes.VMExec does with the one command that is to come, in the VM's root; it decodes as that does (qubesagent/vmexec.py). */
+function unpacking(encoded: string): string[] {
+  const command = encoded.split('+').map((part) => {
+    const words = part.replace(/--|-([A-F0-9]{2})/g, (_whole, code: string | undefined) =>
+      code === undefined ? '\0' : String.fromCharCode(parseInt(code, 16)),
+    );
+    if (words.includes('-')) fail(1, 'Decode error');
+    return words.replaceAll('\0', '-');
+  });
+  if (command.join(' ') !== 'tar -xf - -C /') fail(1, `never to be run: ${command.join(' ')}`);
+  if (user !== 'root') fail(2, 'tar: Cannot open: Permission denied');
+  return ['tar', '-xf', '-', '-C', join(root, own)];
+}
 
 function isExecutable(path: string): boolean {
   try {

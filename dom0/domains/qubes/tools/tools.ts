@@ -154,8 +154,12 @@ export const TOOLS = {
   'qrexec-client': {
     paths: ['/usr/bin/qrexec-client', '/usr/lib/qubes/qrexec-client'],
     package: 'qubes-core-qrexec-dom0',
-    purpose: 'to call a service of a VM',
-    calls: ["-d VM -w SECONDS -- 'DEFAULT:QUBESRPC SERVICE+ARGUMENT dom0'"],
+    purpose:
+      'to call a service of a VM, and to unpack the services in a disposable whose template lacks them',
+    calls: [
+      "-d VM -w SECONDS -- 'DEFAULT:QUBESRPC SERVICE+ARGUMENT dom0'",
+      "-d DISPOSABLE -w SECONDS -- 'root:QUBESRPC qubes.VMExec+tar+--xf+--+--C+-2F dom0'",
+    ],
     failure: 'The session with that VM is over, and the run says what it means for the backup.',
     timeout: undefined,
     root: false,

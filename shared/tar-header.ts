@@ -1,9 +1,9 @@
 /**
  * The 512 bytes before each member of a tar stream (POSIX.1-2017, ustar Interchange Format). Numbers that a field
- * cannot hold are 0 there, names it cannot hold are cut: pax records (tar-pax.ts) then carry the true ones.
+ * cannot hold are 0 there, names it cannot hold are cut: pax records (dvm/tar-pax.ts) then carry the true ones.
  */
 
-import type { ByteString } from '../shared/bytes.ts';
+import type { ByteString } from './bytes.ts';
 
 export const BLOCK = 512;
 
