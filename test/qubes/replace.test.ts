@@ -6,9 +6,8 @@
 import { closeSync, openSync, readSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { NO_MENUS } from './qubes-kit.ts';
-import type { Machine } from './qubes-kit.ts';
-import { Admin } from '../../dom0/domains/qubes/admin/admin.ts';
+import { TEMPORARY_TAG } from '../../dom0/domains/domains.ts';
+import type { Admin } from '../../dom0/domains/qubes/admin/admin.ts';
 import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import type { JournalOptions } from '../../dom0/domains/qubes/journal.ts';
 import { Renaming } from '../../dom0/domains/qubes/rename.ts';
@@ -23,6 +22,8 @@ import { rejection } from '../support/failure.ts';
 import type { Options } from './fake-qubesd.ts';
 import { Instants } from './instants.ts';
 import { QubesException } from './qubesd-exception.ts';
+import { NO_MENUS } from './qubes-kit.ts';
+import type { Machine } from './qubes-kit.ts';
 import { referredMachine, snapshotOf } from './referred-kit.ts';
 
 const NOW = new Date(2026, 10, 21, 12).getTime();
@@ -216,6 +217,19 @@ describe('is undone as a whole', () => {
     expect(await start(system, system.admin).journal.cleanUp()).toEqual([]);
   });
 
+  test('where the old VM has the mark of a restore itself', async () => {
+    const made = await backedUp({
+      before: (call, _dest, payload) => {
+        if (call.startsWith('admin.vm.property.Set+template') && payload.startsWith('restore-'))
+          throw new QubesException('QubesVMInUseError', 'not today');
+      },
+    });
+    await made.admin.setTag(dvm, TEMPORARY_TAG);
+    const system = { ...made, before: await snapshotOf(made) };
+    expect((await rejection(replace(system, system.admin))).message).toContain('not today');
+    await expectUntouched(system);
+  });
+
   test('where the VM is another one by then', async () => {
     const system = await backedUp();
     const { admin } = system;
@@ -247,9 +261,7 @@ test('what fails once the old VM is gone is finished by the next run, and the re
   );
   expect(await start(system, system.admin).journal.cleanUp()).toEqual([expect.stringContaining('full')]);
   broken = false;
-  const calls = new Admin(system.qubesd.socketPath);
-  system.qubesd.calls.length = 0;
-  expect(await start(system, calls).journal.cleanUp()).toEqual(['finished restoring VM default-dvm']);
+  expect(await start(system, system.admin).journal.cleanUp()).toEqual(['finished restoring VM default-dvm']);
   await expectReplaced(system);
 });
 

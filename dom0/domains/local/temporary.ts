@@ -21,11 +21,9 @@ import type { Replaced, Substitutes, VolumeShape } from '../domains.ts';
 import { keptName, temporaryName } from '../restore-names.ts';
 import { canonicalJson } from '../json.ts';
 import { statOf } from '../stat.ts';
-import { makeImage } from './file-system.ts';
-import type { FileSystem } from './file-system.ts';
-import { readText, removeTree, runTool, syncFolder, writeDurably } from './files.ts';
+import { readText, removeTree, syncFolder, writeDurably } from './files.ts';
+import { makeVolume, planVolumes } from './new-volume.ts';
 import { parseDescription, readVm, vmConfigSchema } from './vms.ts';
-import type { LocalVolume } from './vms.ts';
 
 const vmName = z.custom<VmName>((value) => typeof value === 'string' && isVmName(value));
 const entrySchema = z.strictObject({
@@ -40,12 +38,6 @@ const entrySchema = z.strictObject({
   config: vmConfigSchema,
 });
 type Entry = z.output<typeof entrySchema>;
-
-/** A volume to make. */
-interface NewVolume extends VolumeShape {
-  readonly kind: LocalVolume['kind'];
-  readonly fileSystem: FileSystem;
-}
 
 export class TemporaryVms {
   readonly #vms: string;
@@ -67,18 +59,7 @@ export class TemporaryVms {
     { template, netvm }: Substitutes = {},
   ): Promise<VmName> {
     const { config: described, volumes: kinds } = parseDescription(description);
-    const made = volumes.map(({ name, mode, size }) => {
-      const { kind = 'folder', fileSystem = 'ext4' } = kinds[name] ?? {};
-      return { name, mode, size, kind, fileSystem };
-    });
-    for (const { name, mode, kind } of made) {
-      if (mode === 'files' && kind === 'image' && process.getuid?.() !== 0) {
-        throw new BackupError(
-          'io',
-          `VM ${finalName} has an image as its ${name} volume: only root can mount one, run the restore as root`,
-        );
-      }
-    }
+    const made = planVolumes(finalName, volumes, kinds);
     const uuid = randomUUID();
     const entry: Entry = {
       name: temporaryName(finalName),
@@ -102,7 +83,7 @@ export class TemporaryVms {
       tags: [...entry.config.tags.filter((tag) => tag !== TEMPORARY_TAG), TEMPORARY_TAG],
     };
     await writeDurably(join(folder, 'vm.json'), canonicalJson(config));
-    for (const volume of made) await this.#makeVolume(finalName, folder, volume);
+    for (const volume of made) await makeVolume(finalName, folder, volume, this.#warn);
     await syncFolder(folder);
     await syncFolder(this.#vms);
     return entry.name;
@@ -276,33 +257,6 @@ export class TemporaryVms {
 
   #write(entry: Entry): Promise<void> {
     return writeDurably(join(this.#journal, `${entry.name}.json`), canonicalJson(entry));
-  }
-
-  /** An empty volume: a folder, an image with a file system, or for blocks a sparse image of nothing. */
-  async #makeVolume(vm: VmName, folder: string, volume: NewVolume): Promise<void> {
-    const { name, mode, size, kind } = volume;
-    const image = join(folder, `${name}.img`);
-    if (mode === 'blocks') await runTool('truncate', ['--size', String(size), '--', image]);
-    else if (kind === 'folder') await mkdir(join(folder, name), { mode: 0o755 });
-    else await this.#makeImage(vm, image, volume);
-  }
-
-  /** An image of the file system that was backed up; of ext4 where this machine cannot make that one. */
-  async #makeImage(
-    name: VmName,
-    path: string,
-    { size, fileSystem }: Pick<NewVolume, 'size' | 'fileSystem'>,
-  ): Promise<void> {
-    try {
-      await makeImage(path, size, fileSystem);
-    } catch (error) {
-      if (fileSystem === 'ext4' || !isBackupError(error)) throw error;
-      this.#warn(
-        `VM ${name}: its volume was ${fileSystem} and becomes ext4, as none can be made here: ${error.message}`,
-      );
-      await rm(path, { force: true });
-      await makeImage(path, size, 'ext4');
-    }
   }
 
   async #forget(entry: Entry): Promise<void> {
