@@ -3,10 +3,19 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { App } from '../../dom0/app.ts';
+import { perform } from '../../dom0/request/perform.ts';
+import type { Answer } from '../../dom0/request/perform.ts';
+import { Rates } from '../../dom0/request/rates.ts';
 import { lockFolder } from '../../dom0/state/lock.ts';
+import { byteString, utf8 } from '../../shared/bytes.ts';
+import { parseVmName } from '../../shared/ids.ts';
 import { Dom0, ended, formOf } from '../support/call-dom0.ts';
 import type { Ended } from '../support/call-dom0.ts';
+import { rejection } from '../support/failure.ts';
 import { Home } from '../support/home.ts';
+import { runOver } from '../support/in-process.ts';
+import { InProcessDomains } from '../support/in-process-domains.ts';
 import { PROJECT, outcome, run } from '../support/processes.ts';
 import { Random } from '../support/random.ts';
 import { makeTemp, removeTree, tempFolder } from '../support/temp.ts';
@@ -52,6 +61,16 @@ const restore = (vm: string, ...form: Parameters<typeof formOf>) =>
   dom0.call(vm, 'qubes.BackupRequest+restore', formOf(...form));
 const incoming = (vm: string, path: string) =>
   join(home.folder, 'vms', vm, 'private/home/user/QubesIncoming/dom0', path);
+/** What dom0 answers, or fails with, without a process for anything. */
+async function askHere(ask: (app: App, rates: Rates) => Promise<Answer>): Promise<Answer> {
+  const folder = join(home.state, 'requests');
+  mkdirSync(folder, { recursive: true });
+  const answers: Answer[] = [];
+  await runOver(new InProcessDomains(home.folder), home, async (app) => {
+    answers.push(await ask(app, new Rates(folder)));
+  });
+  return answers[0]!;
+}
 const log = () => readFileSync(join(home.state, 'requests/log'), 'latin1');
 /** All of what other VMs have: their volumes, and dom0's files of them. */
 const volumeOf = (vm: string) => readdirSync(home.volume(vm), { recursive: true });
@@ -103,20 +122,24 @@ describe('a VM', () => {
   test('R11: that took the name of an earlier one gets nothing of that', async () => {
     renameSync(join(home.folder, 'vms/vault'), join(home.folder, 'vms/old-vault'));
     home.identify('vault', 3);
-    expect(await dom0.call('vault', 'qubes.BackupRequest+list')).toEqual({
-      code: 0,
-      lines: ['ok: 0 of 0 snapshots'],
-    });
-    expect((await restore('vault', '1', 'secret')).lines).toEqual(['refused: this VM has no such snapshot']);
-    expect((await restore('vault', 'latest', '/')).lines).toEqual(['refused: this VM has no such snapshot']);
-    expect((await dom0.call('old-vault', 'qubes.BackupRequest+list')).lines[0]).toBe('ok: 1 of 1 snapshots');
+    const listed = (lines: string) => ({ ok: true, lines: expect.arrayContaining([lines]) as string[] });
+    const list = (vm: string) =>
+      askHere((app, rates) => perform(app, rates, parseVmName(vm), { action: 'list' }));
+    expect(await list('vault')).toEqual(listed('ok: 0 of 0 snapshots'));
+    expect(await list('old-vault')).toEqual(listed('ok: 1 of 1 snapshots'));
+    for (const snapshot of ['1', 'latest']) {
+      const form = { snapshot, paths: [byteString(utf8('/'))] };
+      const asking = askHere((app, rates) =>
+        perform(app, rates, parseVmName('vault'), { action: 'restore', form }),
+      );
+      expect((await rejection(asking)).code).toBe('unknown-snapshot');
+    }
   });
 
   test('that its owner leaves out of backups has none taken', async () => {
     writeFileSync(join(home.folder, 'vms/work/vm.json'), JSON.stringify({ include_in_backups: false }));
-    expect((await dom0.call('work', 'qubes.BackupRequest+backup')).lines).toEqual([
-      'refused: there is no VM to do this for',
-    ]);
+    const backup = askHere((app, rates) => perform(app, rates, parseVmName('work'), { action: 'backup' }));
+    expect((await rejection(backup)).code).toBe('unknown-vm');
   });
 
   test('that asks too often is refused, whatever happens between, and keeps nobody else out', async () => {
@@ -253,14 +276,11 @@ describe('another VM', () => {
 
   test('gets no names, and no VM that is none', async () => {
     dom0 = new Dom0(home.folder, 'qubes.BackupStart * sys-gui @adminvm allow');
-    for (const name of ['main', 'VAULT'])
-      expect(await dom0.call('sys-gui', `qubes.BackupStart+${name}`)).toEqual({
-        code: 1,
-        lines: ['refused: there is no VM to do this for'],
-      });
-    for (const name of ['dom0', '--all'])
-      // None is a name.
-      expect(await dom0.call('sys-gui', `qubes.BackupStart+${name}`)).toEqual(none);
+    expect(await dom0.call('sys-gui', 'qubes.BackupStart+VAULT')).toEqual({
+      code: 1,
+      lines: ['refused: there is no VM to do this for'],
+    });
+    expect(await dom0.call('sys-gui', 'qubes.BackupStart+dom0')).toEqual(none);
   });
 });
 

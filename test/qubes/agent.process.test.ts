@@ -40,7 +40,10 @@ function smallProgram(): string {
 }
 
 /** A disposable's template with `services`, and dom0 that starts disposables. */
-async function setting(services: Readonly<Record<string, string>>, program = smallProgram()) {
+async function setting(
+  services: Readonly<Record<string, string>>,
+  { program = smallProgram(), ask = 20_000 } = {},
+) {
   const system = await machine();
   const callable = new Callable();
   callable.vm('disposable', services);
@@ -48,7 +51,7 @@ async function setting(services: Readonly<Record<string, string>>, program = sma
   callable.policy(POLICY);
   const warnings: string[] = [];
   const warn = (text: string) => void warnings.push(text);
-  const patience = { ask: 3_000, copy: 20_000 };
+  const patience = { ask, copy: 20_000 };
   const agent = new Agent({ calls: callable.calls, program, warn, patience });
   const journal = new Journal(join(system.folder, 'journal'));
   const disposables = new Disposables(system.admin, callable.calls, journal, agent);
@@ -114,7 +117,7 @@ describe('a disposable', () => {
     ['has no way to take it', { 'qubes.VMExec': 'exit 127' }, 'service-failed'],
     ['takes it and throws it away', { 'qubes.VMExec': 'cat >/dev/null' }, 'refused'],
   ])('that %s gets no data and is removed', async (_what, services, code) => {
-    const { begin, given, left } = await setting(services);
+    const { begin, given, left } = await setting(services, { ask: code === 'timeout' ? 200 : 20_000 });
     expect((await rejection(begin())).code).toBe(code);
     expect([given, await left()]).toEqual([[], []]);
   });
@@ -133,7 +136,7 @@ describe('a disposable', () => {
     ]) {
       const program = smallProgram();
       damage(program);
-      const { begin, given, left } = await setting(answering(OWN), program);
+      const { begin, given, left } = await setting(answering(OWN), { program });
       expect(await rejection(begin())).toMatchObject({
         code: 'io',
         message: expect.stringContaining('install qubes-backup-dom0 anew') as string,
@@ -161,7 +164,7 @@ test('the agent of dom0’s package runs in a disposable of a template that has 
   expect(readFileSync(join(PROJECT, 'docs/install-qubes.md'), 'utf8')).toContain(
     `${Math.round(bytes / 1e6)} MB of which Node.js`,
   );
-  const { begin } = await setting({}, join(folder, program));
+  const { begin } = await setting({}, { program: join(folder, program) });
   const disposable = await begin();
   const volume = tempFolder();
   writeFileSync(join(volume, 'file'), 'content');
