@@ -11,11 +11,25 @@ import { tempFolder } from '../support/temp.ts';
 
 const STAND_IN = join(PROJECT, 'test/qubes/tools/qrexec-client.ts');
 
+/** What calls go through: two programs, and the folder of a policy. */
+export interface CallPrograms {
+  readonly client: string;
+  readonly evaluator: string;
+  readonly policy: string;
+}
+
+/** Calls as a new process makes them. */
+export function callsBy({ client, evaluator, policy }: CallPrograms): QubesCalls {
+  const tools = new Tools({ paths: { 'qrexec-client': client, 'qrexec-policy-exec': evaluator } });
+  return new QubesCalls(tools, new InstalledPolicy(tools, { folders: [policy] }));
+}
+
 export class Callable {
   /** Where the VMs are. */
   readonly folder = tempFolder();
   readonly #policy = tempFolder();
   readonly #evaluator: string;
+  readonly programs: CallPrograms;
   readonly calls: QubesCalls;
 
   /** `machine`: the folder of the other stand-ins, by which VMs have devices. */
@@ -23,8 +37,8 @@ export class Callable {
     const words = [process.execPath, STAND_IN, this.folder, machine].map((word) => `'${word}'`).join(' ');
     const client = this.#program('client', `exec ${words} "$@"`);
     this.#evaluator = join(this.#policy, 'evaluator');
-    const tools = new Tools({ paths: { 'qrexec-client': client, 'qrexec-policy-exec': this.#evaluator } });
-    this.calls = new QubesCalls(tools, new InstalledPolicy(tools, { folders: [this.#policy] }));
+    this.programs = { client, evaluator: this.#evaluator, policy: this.#policy };
+    this.calls = callsBy(this.programs);
     this.evaluator('exit 0');
     onTestFinished(() => this.calls.stopAll());
   }

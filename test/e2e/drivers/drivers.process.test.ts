@@ -1,0 +1,155 @@
+/**
+ * R21 R30 R31 R33 R50: the main job on both drivers, on volumes that are real ext4 images: backup, an incremental one, restores under
+ * other names, extractions; and dom0 killed at its steps. In CI a few steps, chosen by a seed; `npm run kill` tries each. Needs root
+ * and loop devices.
+ */
+
+import { randomInt } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect } from 'vitest';
+import { backup } from '../../../dom0/commands/backup.ts';
+import { check } from '../../../dom0/commands/check.ts';
+import { extract } from '../../../dom0/commands/extract.ts';
+import { init } from '../../../dom0/commands/init.ts';
+import { restore } from '../../../dom0/commands/restore.ts';
+import { rejection } from '../../support/failure.ts';
+import { mountable, withMounted } from '../../support/images.ts';
+import { testNeeding } from '../../support/needs.ts';
+import { PROJECT, run, waitFor } from '../../support/processes.ts';
+import { Random } from '../../support/random.ts';
+import { tempFolder } from '../../support/temp.ts';
+import { localSystem } from './local-system.ts';
+import { qubesSystem } from './qubes-system.ts';
+import type { System } from './system.ts';
+
+const FIRST =
+  '(cd "$1"; mkdir -p home/user/docs; for i in 1 2 3; do echo "file $i" >home/user/docs/$i; done; ln -s docs home/user/link; ' +
+  'head -c 3000000 /dev/urandom >home/user/large; chown -R 1000:1000 home/user; chmod 4755 home/user/docs/1)';
+const SECOND = '(cd "$1"; rm home/user/docs/2; echo changed >>home/user/docs/3; echo new >home/user/new)';
+/** Every entry with what a restore must bring back. */
+const SURVEY =
+  '(cd "$1"; find . -path ./lost+found -prune -o -path ./home/user/QubesIncoming -prune -o -printf "%p %y %m %U:%G %n %T@ %l\\n" | sort; ' +
+  'find . -path ./home/user/QubesIncoming -prune -o -type f -exec sha256sum {} + | sort)';
+
+const DRIVERS = [
+  ['local', localSystem],
+  ['qubes', qubesSystem],
+] as const;
+
+const survey = (system: System, vm: string) => withMounted(system.imageOf(vm), 'ro', SURVEY);
+const backUp = (system: System) => system.run((app) => backup(app, ['data']));
+
+/** With a first backup of `data`. */
+async function backedUp(
+  create: () => Promise<System>,
+): Promise<{ readonly system: System; readonly first: string }> {
+  const system = await create();
+  withMounted(system.imageOf('data'), 'rw', FIRST);
+  await system.run((app) => init(app, () => app.secrets()));
+  expect((await backUp(system)).warnings).toBe(0);
+  return { system, first: survey(system, 'data') };
+}
+
+/** What an extraction to `to` leaves there, if the driver allows it. */
+const TO = { to: undefined, tar: undefined, intoVm: undefined, overwrite: false };
+
+describe.each(DRIVERS)('the driver %s', (name, create) => {
+  const testMounting = testNeeding(mountable('ext4'));
+
+  testMounting('R21 R30 R33: backs up, backs up what changed, restores and extracts both', async () => {
+    const { system, first } = await backedUp(create);
+    withMounted(system.imageOf('data'), 'rw', SECOND);
+    const second = survey(system, 'data');
+    expect((await backUp(system)).warnings).toBe(0);
+    await system.run((app) => restore(app, 'data@1', 'old'));
+    await system.run((app) => restore(app, 'data', 'copy'));
+    expect(survey(system, 'old')).toBe(first);
+    expect(survey(system, 'copy')).toBe(second);
+    expect(survey(system, 'data')).toBe(second);
+    const folder = tempFolder();
+    const toFolder = system.run((app) => extract(app, 'data@1', ['home/user/docs'], { ...TO, to: folder }));
+    if (name === 'local') {
+      await toFolder;
+      expect(readFileSync(join(folder, 'home/user/docs/2'), 'utf8')).toBe('file 2\n');
+    } else expect((await rejection(toFolder)).message).toContain('dom0 unpacks nothing on Qubes OS');
+    const tar = join(folder, 'all.tar');
+    await system.run((app) => extract(app, 'data', ['home/user/new'], { ...TO, tar }));
+    expect(existsSync(tar)).toBe(true);
+    await system.run((app) => extract(app, 'data@1', ['home/user/docs/2'], { ...TO, intoVm: 'data' }));
+    expect(system.incoming('data-1/home/user/docs/2')).toBe('file 2\n');
+    expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
+    await expectNothingLeft(system);
+    expect((await system.vms()).filter((vm) => ['copy', 'data', 'old'].includes(vm))).toEqual([
+      'copy',
+      'data',
+      'old',
+    ]);
+  });
+
+  testMounting(
+    'R50: survives the death of dom0 at its steps',
+    async () => {
+      const { system, first } = await backedUp(create);
+      withMounted(system.imageOf('data'), 'rw', SECOND);
+      const second = survey(system, 'data');
+      for (const command of ['backup', 'restore'] as const) {
+        const whole = await runUntil(system, command, 1e9);
+        expect(whole.code, whole.stderr).toBe(0);
+        if (command === 'restore') await system.remove('copy');
+        const steps = Number(whole.stdout.toString());
+        expect(steps).toBeGreaterThan(5);
+        for (const step of chosen(steps)) {
+          const { signal, stderr } = await runUntil(system, command, step);
+          expect(signal, `QIB_SEED=${SEED}: ${command} ${step} of ${steps}: ${stderr}`).toBe('SIGKILL');
+          const before = await system.vms();
+          await system.run((app) => app.lock()); // All that the next run does about it, before it does anything else.
+          await expectNothingLeft(
+            system,
+            `QIB_SEED=${SEED}: killed at step ${step} of ${steps} of a ${command}`,
+          );
+          // A VM with its name has its content; else there is none (R30).
+          if ((await system.vms()).includes('copy')) {
+            expect(command).toBe('restore');
+            expect(before.length).toBeGreaterThan(0);
+            expect(survey(system, 'copy')).toBe(first);
+            await system.remove('copy');
+          }
+          expect(survey(system, 'data')).toBe(second);
+        }
+      }
+      expect((await backUp(system)).warnings).toBe(0);
+      await system.run((app) => restore(app, 'data@1', 'old'));
+      expect(survey(system, 'old')).toBe(first);
+      expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
+    },
+    1_800_000,
+  );
+});
+
+/** Steps tried of each command, chosen by QIB_SEED; `npm run kill` tries all. */
+const SAMPLE = Number(process.env['QIB_KILLS'] ?? 1);
+const SEED = Number(process.env['QIB_SEED'] ?? randomInt(1_000_000));
+
+/** Numbers from 1 to `steps`, in that order. */
+function chosen(steps: number): readonly number[] {
+  const random = new Random(SEED);
+  const left = Array.from({ length: steps }, (_, i) => i + 1);
+  while (left.length > SAMPLE) left.splice(random.below(left.length), 1);
+  return left;
+}
+
+/** dom0 as a process of its own, which kills itself at a step. */
+function runUntil(system: System, command: 'backup' | 'restore', step: number) {
+  const program = join(PROJECT, 'test/e2e/drivers/dying-run.ts');
+  const words = ['--no-warnings', program, JSON.stringify(system.machine), command, String(step)];
+  return run(process.execPath, words);
+}
+
+/** What died holds its devices for a moment. */
+async function expectNothingLeft(system: System, when = 'all is done'): Promise<void> {
+  await waitFor(() => system.leftovers().length === 0, `nothing is left when ${when}`, 5_000).catch(
+    () => undefined,
+  );
+  expect(system.leftovers(), when).toEqual([]);
+}

@@ -1,0 +1,85 @@
+/**
+ * The machine of the suite on the Qubes driver: the stand-ins for qubesd, qvm-block and qrexec-client, real services, and volumes that
+ * are real ext4 devices in mount namespaces of their own.
+ */
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { createKeyFile } from '../../../dom0/keys/secret.ts';
+import { NODE_OPTIONS } from '../../../shared/node-options.ts';
+import type { ServiceRole } from '../../../shared/node-options.ts';
+import { Callable } from '../../qubes/calls-kit.ts';
+import { toolState } from '../../qubes/tools/tools-kit.ts';
+import { setting, volumeFile } from '../../qubes/volumes-kit.ts';
+import type { Setting } from '../../qubes/volumes-kit.ts';
+import { shell } from '../../support/images.ts';
+import { runOver } from '../../support/in-process.ts';
+import { PROJECT } from '../../support/processes.ts';
+import { tempFolder } from '../../support/temp.ts';
+import { loopsOver } from './local-system.ts';
+import { openDomains } from './open.ts';
+import type { System } from './system.ts';
+
+export interface QubesSystem extends System {
+  readonly set: Setting;
+  /** What the driver warned of. */
+  readonly warnings: readonly string[];
+}
+
+function launchers(role: ServiceRole): Record<string, string> {
+  const names = readdirSync(join(PROJECT, 'services', role)).filter((file) => file.endsWith('.ts'));
+  return Object.fromEntries(
+    names.map((file) => {
+      const words = [process.execPath, ...NODE_OPTIONS[role], join(PROJECT, 'services', role, file)];
+      return [file.replace(/\.ts$/, ''), `exec ${words.map((word) => `'${word}'`).join(' ')}`];
+    }),
+  );
+}
+
+/** With `data` in a pool of images. */
+export async function qubesSystem(): Promise<QubesSystem> {
+  const set = await setting('reflink');
+  await set.admin.create({ klass: 'AppVM', name: 'main', label: 'gray' });
+  await set.admin.setTag('main', 'qubes-backup-storage');
+  const callable = new Callable(set.folder);
+  callable.vm('main', launchers('storagevm'));
+  callable.vm('disposable', launchers('dvm'));
+  callable.vm('data', launchers('vm'));
+  callable.evaluator('exit 2');
+  callable.policy(readFileSync(join(PROJECT, 'policies/30-qubes-backup.policy'), 'utf8'));
+  const folder = tempFolder();
+  const machine = {
+    ...({ driver: 'qubes', folder, keyFile: join(folder, 'key'), root: set.folder } as const),
+    ...{ socket: set.qubesd.socketPath, programs: callable.programs },
+  };
+  const image = volumeFile(set, 'committed');
+  const warnings: string[] = [];
+  shell('truncate -s 256M "$1"; mkfs.ext4 -qF "$1"', image);
+  createKeyFile(machine.keyFile);
+  return {
+    ...{ machine, set, warnings },
+    imageOf: (vm) => image.replace('/data/', `/${vm}/`),
+    run: async (command) => {
+      const domains = openDomains(machine, undefined, (text) => void warnings.push(text));
+      return (await runOver(domains, machine, command)).app;
+    },
+    incoming: (path) =>
+      readFileSync(join(callable.folder, 'data/home/user/QubesIncoming/dom0', path), 'utf8'),
+    vms: async () => (await set.admin.list()).map(({ name }) => name).sort(),
+    remove: (vm) => set.admin.remove(vm),
+    leftovers: () => {
+      const { loops, mounts, attachments, logical, datasets } = toolState(set.folder, (state) => state);
+      const vms = set.qubesd.store.vms().map(({ name }) => name);
+      return [
+        ...readdirSync(join(folder, 'journal')),
+        ...[loops, mounts, logical, datasets].flatMap((table) => Object.keys(table)),
+        ...attachments.map(({ vm, port }) => `${port} in ${vm}`),
+        ...vms.filter((name) => /^(?:qib-disp|restore)-/.test(name)),
+        ...loopsOver(set.folder),
+        ...shell('find "$1" -mindepth 1 -name "qib-*" -not -path "*/appvms/*"', set.folder)
+          .split('\n')
+          .filter(Boolean),
+      ];
+    },
+  };
+}
