@@ -110,6 +110,33 @@ describe('a restore', () => {
     expect((await call.exited).code).toBe(0);
   });
 
+  test.each([
+    ['debian-11', 'qib-dvm-debian-12'],
+    ['whonix-17', 'qib-dvm-debian-12'],
+    ['fedora-40', 'qib-dvm-fedora-41'],
+  ])('of the template %s is done by disposables of one that is there and like it', async (name, wanted) => {
+    const { set, domains } = await system();
+    await set.admin.create({ klass: 'TemplateVM', name: 'fedora-41', label: 'black' });
+    const config = await domains.readConfig(parseVmName('fedora-41'));
+    const shape = { name: 'private', mode: 'files', size: 2 * GiB } as const;
+    const vm = await domains.createTemporary(parseVmName(name), config, [shape]);
+    const attachment = { kind: 'volume', vm, volume: 'private', mode: 'files', writable: true } as const;
+    const disposable = await domains.startDisposable(vm, attachment);
+    expect((await set.admin.property(disposable.name, 'template')).value).toBe(wanted);
+    await disposable.destroy();
+    await domains.promote(vm, parseVmName(name));
+  });
+
+  test('of a VM without a template asks for one by the name that the VM is to get', async () => {
+    const { set, domains } = await system();
+    await set.admin.create({ klass: 'StandaloneVM', name: 'own', label: 'black' });
+    const config = await domains.readConfig(parseVmName('own'));
+    const vm = await domains.createTemporary(copy, config, []);
+    const attachment = { kind: 'volume', vm, volume: 'private', mode: 'files', writable: true } as const;
+    const refused = await rejection(domains.startDisposable(vm, attachment));
+    expect(refused.message).toContain('[vm.copy.disposable] template');
+  });
+
   test('never gives out the volume of a VM that is not its own, and unpacks nothing in dom0', async () => {
     const { set, domains } = await system();
     await ensureDvmTemplate(set.admin, 'debian-12');

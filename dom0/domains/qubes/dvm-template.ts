@@ -8,6 +8,7 @@ import { BackupError } from '../../../shared/errors.ts';
 import { parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import type { Admin } from './admin/admin.ts';
+import { nearestTemplate } from './vm-config/nearest-template.ts';
 
 const PREFIX = 'qib-dvm-';
 /** Longest VM name of Qubes OS, and how much of a template's name fits beside a hash of all of it. */
@@ -46,4 +47,11 @@ export async function ensureDvmTemplate(admin: Admin, template: string): Promise
   // Qubes 4.3 may start disposables ahead; ours are never taken from those.
   if ((await admin.features(name)).has(PRELOADED)) await admin.removeFeature(name, PRELOADED);
   return name;
+}
+
+/** The template of this name or, where it is not there, the nearest, else the default one; empty if there is none. */
+export async function templateLike(admin: Admin, template: string): Promise<string> {
+  const present = (await admin.list()).filter((vm) => vm.class === 'TemplateVM').map(({ name }) => name);
+  const near = nearestTemplate(template, present);
+  return near ?? (await admin.globals()).get('default_template')?.value ?? '';
 }

@@ -31,7 +31,7 @@ import type { Agent } from './agent.ts';
 import { AppMenus } from './app-menus.ts';
 import { Disposables } from './disposable.ts';
 import type { DisposableSettings } from './disposable.ts';
-import { ensureDvmTemplate } from './dvm-template.ts';
+import { ensureDvmTemplate, templateLike } from './dvm-template.ts';
 import { listVms } from './inventory.ts';
 import type { Journal } from './journal.ts';
 import { Renaming } from './rename.ts';
@@ -202,20 +202,24 @@ export class QubesDomains implements Domains {
   /** By default of the template of the VM that it reads (R04); a VM without one must have been given one. */
   async #settingsFor(vm: VmName): Promise<DisposableSettings> {
     const properties = await this.#admin.properties(vm);
-    const klass = properties.get('klass')?.value;
-    const own = klass === 'TemplateVM' ? vm : (properties.get('template')?.value ?? '');
+    const isTemplate = properties.get('klass')?.value === 'TemplateVM';
+    const restored = this.#temporary.finalNameOf(vm);
+    const name = restored ?? vm;
+    const own = isTemplate ? name : (properties.get('template')?.value ?? '');
     const { template, ...others } =
-      this.#options.disposable?.({ name: vm, template: own === '' ? null : own }) ?? {};
+      this.#options.disposable?.({ name, template: own === '' ? null : own }) ?? {};
     if (template !== undefined) return { ...others, template };
-    if (own === '')
+    // What is being restored cannot start yet: one that is like it.
+    const base = isTemplate && restored !== undefined ? await templateLike(this.#admin, restored) : own;
+    if (base === '')
       throw new BackupError(
         'usage',
-        `VM ${vm} has no template: say in the configuration which disposables read it ([vm.${vm}.disposable] template)`,
+        `VM ${name} has no template: say in the configuration which disposables read it ([vm.${name}.disposable] template)`,
       );
-    let ready = this.#dvmTemplates.get(own);
+    let ready = this.#dvmTemplates.get(base);
     if (ready === undefined) {
-      ready = ensureDvmTemplate(this.#admin, own);
-      this.#dvmTemplates.set(own, ready);
+      ready = ensureDvmTemplate(this.#admin, base);
+      this.#dvmTemplates.set(base, ready);
     }
     return { ...others, template: await ready };
   }

@@ -40,6 +40,7 @@ const promotedData = z.strictObject({
 type PromotedData = z.output<typeof promotedData>;
 
 interface Made {
+  readonly finalName: VmName;
   readonly uuid: string | undefined;
   readonly config: VmConfig;
   /** What it was not given when it was made. */
@@ -106,11 +107,16 @@ export class TemporaryVms {
       await this.#admin.setProperty(name, 'include_in_backups', 'False');
       for (const volume of volumes) await this.#size(name, finalName, volume);
       const applied = await applyVmConfig(this.#admin, name, config);
-      this.#made.set(name, { uuid, config, report: [...report, ...applied], transaction });
+      this.#made.set(name, { finalName, uuid, config, report: [...report, ...applied], transaction });
     } catch (error) {
       throw await transaction.rollBackAfter(error);
     }
     return name;
+  }
+
+  /** The name that a temporary VM of this process is to get; undefined of any other VM. */
+  finalNameOf(name: VmName): VmName | undefined {
+    return this.#made.get(name)?.finalName;
   }
 
   /** Throws `refused` unless this process made it: no other VM's volume is ever written. */

@@ -7,12 +7,13 @@ import { cp } from './copy.ts';
 import { losetup, mount, umount } from './losetup.ts';
 import { lvcreate, lvremove, lvs } from './lvm.ts';
 import { qvmBlock } from './qvm-block.ts';
+import { runuser } from './runuser.ts';
 import { Refusal, withWorld } from './state.ts';
 import type { World } from './state.ts';
 import { zfs } from './zfs.ts';
 
 const PROGRAMS: Readonly<Partial<Record<ToolName, (world: World, args: readonly string[]) => string>>> = {
-  ...{ cp, losetup, lvcreate, lvremove, lvs, mount, umount, zfs },
+  ...{ cp, losetup, lvcreate, lvremove, lvs, mount, runuser, umount, zfs },
   'qvm-block': qvmBlock,
 };
 
