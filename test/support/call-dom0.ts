@@ -74,7 +74,8 @@ export class Dom0 {
 export async function ended(child: Child): Promise<Ended> {
   const { code, signal, stdout, stderr } = await outcome(child);
   const text = stdout.toString('latin1');
-  if (stderr !== '' || text.length > 8192 || !/^(?:[\x20-\x7e]+\n)*$/.test(text))
+  const shaped = /^(?:ok|busy|refused|failed): [\x20-\x7e]+\n(?:[\x20-\x7e]+\n)*$/.test(text);
+  if (stderr !== '' || text.length > 8192 || !shaped || (code === 0) !== text.startsWith('ok: '))
     throw new Error(`not an answer (${signal ?? ''}): ${stderr}${text}`);
   return { code, lines: text.split('\n').slice(0, -1) };
 }
