@@ -12,6 +12,8 @@ import type { ExcludeRules } from '../shared/protocol/disposable.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 import { VOLUME_MODES, VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
+import { keepRules } from './retention/policy.ts';
+import type { KeepRules } from './retention/policy.ts';
 import { quorumSchema, storageSchema, storeConfig } from './storage-config.ts';
 import type { LimitOptions, StoreConfig } from './storage-config.ts';
 
@@ -100,7 +102,12 @@ const disposable = z.strictObject({
   vcpus: z.int().min(1).max(1024).optional(),
 });
 
-const settings = backup.extend({ volumes: volumes.optional(), disposable: disposable.optional() });
+const settings = backup.extend({
+  volumes: volumes.optional(),
+  disposable: disposable.optional(),
+  /** What `forget` keeps. One table holds as a whole: what it leaves out does not come from another. */
+  keep: keepRules.optional(),
+});
 
 const schema = z.strictObject({
   /** Where VMs come from: `local` is folders and sandboxed processes below `home`, `qubes` is Qubes OS. */
@@ -184,6 +191,8 @@ export interface Config {
   backup(vm: Configured): BackupSettings;
   /** The volumes of a VM to back up, in the order of a snapshot. */
   volumes(vm: Configured): VolumePlan[];
+  /** What `forget` keeps of a VM; undefined if nothing says so. */
+  keep(vm: Configured): KeepRules | undefined;
   disposable(vm: Configured): DisposableChoice;
 }
 
@@ -261,6 +270,9 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
         if (mode === 'none') return [];
         return [{ name, mode, explicit: name === 'private' || ofVm?.[name] !== undefined }];
       });
+    },
+    keep(vm) {
+      return levelsOf(vm).find(({ settings: { keep } }) => keep !== undefined)?.settings.keep;
     },
     disposable(vm) {
       const levels = levelsOf(vm).map(({ settings: { disposable: choice } }) => choice ?? {});

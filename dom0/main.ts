@@ -23,6 +23,7 @@ import { addKeyCommands } from './key-commands.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
 import { addRestoreCommand } from './restore-command.ts';
+import { addRetentionCommands } from './retention-commands.ts';
 import { STATUS, run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
 import { addStorageCommands } from './storage-commands.ts';
@@ -197,6 +198,7 @@ program
 
 addKeyCommands(program, run);
 addStorageCommands(program, run);
+addRetentionCommands(program, run);
 
 /** Which volume a command looks at. */
 function volumeOption(): Option {

@@ -14,10 +14,11 @@ import { MAX_NUMBER_SET } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { KIND } from '../seal/object.ts';
 import type { BlobKind } from '../seal/object.ts';
-import { snapshotSchema, snapshotSegmentSchema } from './records.ts';
-import type { Reference, Snapshot, SnapshotEntry, SnapshotVolume, VmRecord } from './records.ts';
+import { snapshotSchema } from './records.ts';
+import type { Snapshot, SnapshotEntry, SnapshotVolume, VmRecord } from './records.ts';
 import type { Repository } from './repository.ts';
-import { VmHistory, liveBefore, splitSegments } from './vm-history.ts';
+import { closeSegments } from './snapshot-segments.ts';
+import { VmHistory, liveBefore } from './vm-history.ts';
 
 /** What the new snapshot is to be. */
 export interface Plan {
@@ -199,7 +200,12 @@ export class VmWriter {
     const sealer = this.#history.sealer(KIND.snapshot, number, epoch);
     const object = await this.#repository.store.putRecord(sealer, snapshotSchema, snapshot);
     const entry: SnapshotEntry = { number, object, epoch, takenAt, partial };
-    const { head, segments } = await this.#closeSegments([...kept, entry], record.segments);
+    const { head, segments } = await closeSegments(
+      this.#repository.store,
+      this.#history,
+      [...kept, entry],
+      record.segments,
+    );
     const next: VmRecord = {
       ...record,
       nextNumber: end,
@@ -248,24 +254,6 @@ export class VmWriter {
     );
     await durable;
     return { object: object.id, epoch, snapshot };
-  }
-
-  /** Moves full groups of 64 from the head to segments. A partial snapshot stays in the head: it will be replaced. */
-  async #closeSegments(
-    entries: SnapshotEntry[],
-    previous: readonly Reference[],
-  ): Promise<{ head: SnapshotEntry[]; segments: Reference[] }> {
-    const { full, rest } = splitSegments(entries);
-    const segments = [...previous];
-    const { epoch } = this.#history;
-    for (const group of full) {
-      const sealer = this.#history.sealer(KIND.snapshotSegment, segments.length, epoch);
-      segments.push({
-        object: await this.#repository.store.putRecord(sealer, snapshotSegmentSchema, { entries: group }),
-        epoch,
-      });
-    }
-    return { head: rest, segments };
   }
 }
 

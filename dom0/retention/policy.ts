@@ -1,0 +1,108 @@
+/**
+ * Which snapshots are kept. Each rule looks at them alone, newest first, and a snapshot that any rule keeps is kept; the rules are
+ * those of `restic forget` (restic's manual, "Removing snapshots according to a policy"), times those of the local calendar.
+ */
+
+import { z } from 'zod';
+import { before, duration } from './duration.ts';
+
+const amount = z.int().min(1).max(100_000);
+
+/** `keep-last 3`: the three newest; `keep-daily 7`: of each of the last seven days that have any, the newest; and so on. */
+export const keepRules = z.strictObject({
+  last: amount.optional(),
+  hourly: amount.optional(),
+  daily: amount.optional(),
+  weekly: amount.optional(),
+  monthly: amount.optional(),
+  yearly: amount.optional(),
+  /** All that are at most so much older than the newest. */
+  within: duration.optional(),
+});
+export type KeepRules = z.output<typeof keepRules>;
+
+/** What a rule is told of a snapshot. */
+export interface Candidate {
+  readonly number: number;
+  /** Milliseconds since 1970. */
+  readonly takenAt: number;
+  /** Of an interrupted run: the next one takes its place. */
+  readonly partial: boolean;
+}
+
+export interface Decision<C extends Candidate = Candidate> {
+  readonly snapshot: C;
+  /** Why it is kept; empty if it is not. */
+  readonly reasons: readonly string[];
+}
+
+/** Which period a snapshot is of: two of the same period have the same text. */
+type Period = (time: Date, candidate: Candidate) => string;
+
+const PERIODS: Readonly<Record<Exclude<keyof KeepRules, 'within'>, Period>> = {
+  last: (_, { number }) => String(number),
+  hourly: (time) => `${dayOf(time)} ${time.getHours()}`,
+  daily: dayOf,
+  weekly: weekOf,
+  monthly: (time) => `${time.getFullYear()}-${time.getMonth()}`,
+  yearly: (time) => String(time.getFullYear()),
+};
+
+/**
+ * What becomes of each snapshot of one VM; the answer is in the order of `snapshots`, which is from the oldest to the newest. The
+ * newest complete one is kept whatever the rules say, and so is a partial one, which no rule counts.
+ */
+export function decide<C extends Candidate>(snapshots: readonly C[], rules: KeepRules): Decision<C>[] {
+  const complete = snapshots
+    .filter(({ partial }) => !partial)
+    .sort((a, b) => b.takenAt - a.takenAt || b.number - a.number);
+  const reasons = new Map<C, string[]>(snapshots.map((snapshot) => [snapshot, []]));
+  const keep = (snapshot: C | undefined, why: string) => snapshot && reasons.get(snapshot)?.push(why);
+  for (const partial of snapshots.filter((snapshot) => snapshot.partial)) keep(partial, 'unfinished');
+  for (const rule of Object.keys(PERIODS) as (keyof typeof PERIODS)[])
+    keepByPeriod(complete, rule, rules[rule] ?? 0, keep);
+  const [newest] = complete;
+  if (newest !== undefined && rules.within !== undefined) {
+    const limit = before(newest.takenAt, rules.within);
+    for (const snapshot of complete) if (snapshot.takenAt >= limit) keep(snapshot, 'within');
+  }
+  if (newest !== undefined && reasons.get(newest)?.length === 0) keep(newest, 'newest');
+  return snapshots.map((snapshot) => ({ snapshot, reasons: reasons.get(snapshot) ?? [] }));
+}
+
+/** While there are fewer periods than are to be kept, the oldest snapshot of all stays, so that history grows to its length. */
+function keepByPeriod<C extends Candidate>(
+  newestFirst: readonly C[],
+  rule: keyof typeof PERIODS,
+  wanted: number,
+  keep: (snapshot: C, why: string) => void,
+): void {
+  let left = wanted;
+  let last: string | undefined;
+  for (const [at, snapshot] of newestFirst.entries()) {
+    if (left === 0) return;
+    const period = PERIODS[rule](new Date(snapshot.takenAt), snapshot);
+    const isOldest = at === newestFirst.length - 1;
+    if (period === last && !isOldest) continue;
+    keep(snapshot, period === last ? `oldest, ${rule}` : rule);
+    last = period;
+    left -= 1;
+  }
+}
+
+function dayOf(time: Date): string {
+  return `${time.getFullYear()}-${time.getMonth()}-${time.getDate()}`;
+}
+
+/** The week of ISO 8601: it begins on Monday and belongs to the year of its Thursday. */
+function weekOf(time: Date): string {
+  const thursday = new Date(
+    time.getFullYear(),
+    time.getMonth(),
+    time.getDate() + 4 - (time.getDay() || 7),
+    12,
+  );
+  const newYear = new Date(thursday.getFullYear(), 0, 1, 12);
+  const week = 1 + Math.floor(Math.round((thursday.getTime() - newYear.getTime()) / 86_400_000) / 7);
+  return `${thursday.getFullYear()}-W${week}`;
+}

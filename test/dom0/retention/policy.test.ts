@@ -1,0 +1,182 @@
+/** R53: which snapshots the rules keep, as restic's manual says it, by the clock of a time zone. */
+
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import { duration } from '../../../dom0/retention/duration.ts';
+import { decide, keepRules } from '../../../dom0/retention/policy.ts';
+import type { Candidate, KeepRules } from '../../../dom0/retention/policy.ts';
+
+const zone = process.env['TZ'];
+process.env['TZ'] = 'Europe/Berlin'; // Before the first time below is read.
+afterAll(() => {
+  if (zone === undefined) delete process.env['TZ'];
+  else process.env['TZ'] = zone;
+});
+
+/** Snapshots of these local times, numbered from 1 on, given from the oldest to the newest. */
+function taken(...times: string[]): Candidate[] {
+  return times.map((time, index) => ({
+    number: index + 1,
+    takenAt: new Date(time).getTime(),
+    partial: false,
+  }));
+}
+
+function kept(snapshots: readonly Candidate[], rules: KeepRules): number[] {
+  return decide(snapshots, rules)
+    .filter(({ reasons }) => reasons.length > 0)
+    .map(({ snapshot }) => snapshot.number);
+}
+
+const within = (text: string): KeepRules => ({ within: duration.parse(text) });
+
+/** Two a day for ten days, at 8 and at 20 o'clock. */
+const TEN_DAYS = taken(
+  ...Array.from({ length: 10 }, (_, day) =>
+    [8, 20].map((hour) => new Date(2026, 0, day + 5, hour).toISOString()),
+  ).flat(),
+);
+
+/** What is asked, of which snapshots, and the numbers of those that stay. */
+const CASES: readonly (readonly [string, readonly Candidate[], KeepRules, readonly number[]])[] = [
+  ['nothing: the newest stays', TEN_DAYS, {}, [20]],
+  ['the newest three', TEN_DAYS, { last: 3 }, [18, 19, 20]],
+  ['more than there are', TEN_DAYS, { last: 100 }, TEN_DAYS.map(({ number }) => number)],
+  ['the newest of each of three days', TEN_DAYS, { daily: 3 }, [16, 18, 20]],
+  ['the newest of each of two weeks, of which the second is not over', TEN_DAYS, { weekly: 2 }, [14, 20]],
+  ['weeks that are fewer than asked for: the oldest stays as well', TEN_DAYS, { weekly: 3 }, [1, 14, 20]],
+  ['a month: the oldest stays while two are asked for', TEN_DAYS, { monthly: 2 }, [1, 20]],
+  ['what any rule keeps', TEN_DAYS, { last: 2, daily: 3, weekly: 2 }, [14, 16, 18, 19, 20]],
+  [
+    'days without a snapshot do not count',
+    taken('2026-01-01T10:00', '2026-03-01T10:00', '2026-03-01T11:00', '2026-06-01T10:00'),
+    { daily: 2 },
+    [3, 4],
+  ],
+  [
+    'the year of a week is that of its Thursday',
+    taken('2026-12-27T12:00', '2026-12-28T12:00', '2026-12-31T12:00', '2027-01-03T12:00', '2027-01-04T12:00'),
+    { weekly: 2 },
+    [4, 5],
+  ],
+  [
+    'years',
+    taken('2023-05-01T00:00', '2024-12-31T23:59:59', '2025-01-01T00:00', '2026-01-01T00:00'),
+    { yearly: 3 },
+    [2, 3, 4],
+  ],
+  [
+    'the hour that a clock repeats in autumn is one',
+    taken('2026-10-25T00:30:00Z', '2026-10-25T01:30:00Z', '2026-10-25T02:30:00Z', '2026-10-25T03:30:00Z'),
+    { hourly: 2 },
+    [3, 4],
+  ],
+  [
+    'a day of summer time has 23 hours',
+    taken('2026-03-28T23:30:00Z', '2026-03-29T21:30:00Z', '2026-03-29T22:30:00Z'),
+    { daily: 2 },
+    [2, 3],
+  ],
+  [
+    'of two of the same second the later number is the newer',
+    taken('2026-01-01T10:00', '2026-01-01T10:00', '2026-01-01T10:00'),
+    { last: 1, hourly: 1 },
+    [3],
+  ],
+  [
+    'a clock that was set back: what is newest is newest by its time',
+    taken('2026-01-03T10:00', '2026-01-01T10:00', '2026-01-02T10:00'),
+    { last: 1 },
+    [1],
+  ],
+  [
+    'ten days before the newest, to the second',
+    taken('2026-01-01T09:59:59', '2026-01-01T10:00', '2026-01-11T10:00'),
+    within('10d'),
+    [2, 3],
+  ],
+  [
+    'a month is one of the calendar',
+    taken('2026-02-28T10:00', '2026-03-01T10:00', '2026-03-31T10:00'),
+    within('1m'),
+    [3],
+  ],
+  [
+    'hours are of 60 minutes, in spring as well',
+    taken('2026-03-29T00:59:00Z', '2026-03-29T01:00:00Z', '2026-03-29T03:00:00Z'),
+    within('2h'),
+    [2, 3],
+  ],
+  ['a time beside a rule', TEN_DAYS, { last: 1, ...within('24h') }, [18, 19, 20]],
+];
+
+describe('R53: rules of what is kept', () => {
+  it.each(CASES)('%s', (_, snapshots, rules, expected) => {
+    expect(kept(snapshots, rules)).toEqual(expected);
+  });
+
+  it('a partial snapshot stays, counts for no rule, and is not the newest good one', () => {
+    const snapshots = [
+      ...taken('2026-01-01T10:00', '2026-01-02T10:00'),
+      { number: 3, takenAt: Date.parse('2026-01-03'), partial: true },
+    ];
+    expect(decide(snapshots, { last: 1 }).map(({ reasons }) => reasons)).toEqual([
+      [],
+      ['last'],
+      ['unfinished'],
+    ]);
+    expect(decide(snapshots, {}).map(({ reasons }) => reasons)).toEqual([[], ['newest'], ['unfinished']]);
+    expect(decide([], { last: 1 })).toEqual([]);
+  });
+
+  it('every reason is told', () => {
+    const reasons = decide(taken('2026-01-01T10:00', '2026-01-02T10:00'), {
+      last: 1,
+      daily: 3,
+      ...within('1h'),
+    });
+    expect(reasons.map((decision) => decision.reasons)).toEqual([['daily'], ['last', 'daily', 'within']]);
+    const oldest = decide(taken('2026-01-01T10:00', '2026-01-01T11:00'), { daily: 2 });
+    expect(oldest.map((decision) => decision.reasons)).toEqual([['oldest, daily'], ['daily']]);
+  });
+
+  it('keeping more never keeps less, and the newest stays whatever is asked', () => {
+    const times = fc.array(fc.integer({ min: 1.6e9, max: 1.9e9 }), { minLength: 1, maxLength: 60 });
+    const amounts = fc.record(
+      Object.fromEntries(
+        ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'].map((rule) => [
+          rule,
+          fc.integer({ min: 0, max: 12 }),
+        ]),
+      ),
+    );
+    const rules = (from: Record<string, number>) =>
+      Object.fromEntries(Object.entries(from).filter(([, n]) => n > 0)) as KeepRules;
+    fc.assert(
+      fc.property(times, amounts, amounts, (seconds, less, more) => {
+        const snapshots = seconds
+          .sort((a, b) => a - b)
+          .map((second, i) => ({ number: i + 1, takenAt: second * 1000, partial: false }));
+        const few = kept(snapshots, rules(less));
+        const many = kept(
+          snapshots,
+          rules(Object.fromEntries(Object.entries(less).map(([rule, n]) => [rule, n + (more[rule] ?? 0)]))),
+        );
+        expect(many).toEqual(expect.arrayContaining(few));
+        expect(few).toContain(snapshots.length);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it.each(['', '30', 'd', '3d2y', '1w', '-1d', '0d', '1d 2h', '99999y'])('%j is no time', (text) => {
+    expect(duration.safeParse(text).success).toBe(false);
+  });
+
+  it.each([{ last: 0 }, { last: 1.5 }, { lasts: 1 }, { daily: '7' }, { within: '' }])(
+    '%j is no rule',
+    (rules) => {
+      expect(keepRules.safeParse(rules).success).toBe(false);
+    },
+  );
+});
