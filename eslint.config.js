@@ -36,7 +36,7 @@ const noParsers = ban(
 );
 const noSdk = ban(
   ['@aws-sdk/*', '@smithy/*'],
-  'Only a storage VM whose store is on S3 loads this: storagevm/remote/s3.ts, when it needs it.',
+  'Only a storage VM whose store is on S3 loads this: storagevm/remote/s3-connection.ts, when it needs it.',
 );
 const noVm = ban(['vm', 'node:vm'], 'No evaluation of text as code.');
 
@@ -103,7 +103,10 @@ export default tseslint.config(
   restrict(['services/dvm/**'], [noDom0, noStorage, noKoffi, noCborNative, noSdk]),
   restrict(['services/vm/**'], [noDom0, noStorage, noKoffi, noCborNative, noSdk]),
   restrict(['services/storagevm/**'], [noDom0, noDvm, noKoffi, noCborNative, noParsers, noSdk]),
-  restrict(['storagevm/remote/s3.ts'], [noServices, noDom0, noDvm, noKoffi, noCborNative, noParsers, noVm]),
+  restrict(
+    ['storagevm/remote/s3-connection.ts'],
+    [noServices, noDom0, noDvm, noKoffi, noCborNative, noParsers, noVm],
+  ),
   {
     files: ['dvm/libc.ts', 'dvm/ext2fs.ts'],
     rules: {

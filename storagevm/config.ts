@@ -8,14 +8,20 @@ import { basename, join, resolve } from 'node:path';
 import { TomlError, parse } from 'smol-toml';
 import { z } from 'zod';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
-import type { BackEnd } from './back-end.ts';
 import { DirectoryBackEnd } from './directory.ts';
 import { Ledger } from './ledger/ledger.ts';
+import { Renewal } from './ledger/renew.ts';
 import { RemoteBackEnd } from './remote/back-end.ts';
 import { LocalState } from './remote/local-state.ts';
 import type { Remote } from './remote/remote.ts';
 import { openRclone, openS3, rcloneSettings, s3Settings } from './remote/settings.ts';
+import { S3Locks } from './remote/s3-locks.ts';
+import { S3Versions } from './remote/s3-versions.ts';
+import { S3Remote } from './remote/s3.ts';
+import { SweptBucket } from './remote/swept-bucket.ts';
 import { Store } from './store.ts';
+import type { Settings } from './store.ts';
+import { Sweeper } from './sweeper.ts';
 
 /** On Qubes OS. The embedded driver names another place, where it puts the file of this storage VM. */
 const CONFIG_FOLDER = '/rw/config/qubes-backup';
@@ -62,22 +68,35 @@ function openStoreOf(home: string | undefined, configFolder: string): Store {
   const folder =
     config.folder ?? join(home === undefined || home === '' ? process.cwd() : home, 'qubes-backup');
   const { quota_gib: quota, reserve_mib: reserve, grace_days: grace } = config;
-  return new Store(openBackEnd(config, folder, configFolder), new Ledger(join(folder, 'ledger')), {
+  const settings = {
     quota: quota === undefined ? undefined : quota * 1024 * MiB,
     reserve: reserve * MiB,
     grace: grace * DAY,
-  });
+  };
+  return openPlace(config, settings, folder, configFolder);
 }
 
-/** A store elsewhere has its ledger in `folder`, and what it remembers of that place. */
-function openBackEnd({ s3, rclone }: Config, folder: string, configFolder: string): BackEnd {
-  const over = (remote: Remote) => {
-    mkdirSync(folder, { recursive: true, mode: 0o700 }); // Its ledger may be needed before it writes anything there.
-    return new RemoteBackEnd(remote, new LocalState(folder, remote.place));
-  };
-  if (s3 !== undefined) return over(openS3(s3));
-  if (rclone !== undefined) return over(openRclone(rclone, configFolder));
-  return new DirectoryBackEnd(folder);
+/** A store elsewhere has its ledger in `folder`, and what this machine remembers of that place. */
+function openPlace({ s3, rclone }: Config, settings: Settings, folder: string, configFolder: string): Store {
+  const ledgerFolder = join(folder, 'ledger');
+  const ledger = new Ledger(ledgerFolder);
+  const elsewhere = s3 ?? rclone;
+  if (elsewhere === undefined) return new Store(new DirectoryBackEnd(folder), ledger, settings);
+  mkdirSync(folder, { recursive: true, mode: 0o700 }); // Its ledger may be needed before it writes anything there.
+  const over = (remote: Remote, appendOnly = false) =>
+    new RemoteBackEnd(remote, new LocalState(folder, remote.place), { appendOnly });
+  if ('remote' in elsewhere) return new Store(over(openRclone(elsewhere, configFolder)), ledger, settings);
+  const connection = openS3(elsewhere);
+  const remote = new S3Remote(connection);
+  const { lock } = connection.options;
+  const locks = lock && { renewal: new Renewal(new S3Locks(connection, lock), ledgerFolder) };
+  if (elsewhere.role !== 'sweep')
+    return new Store(over(remote, elsewhere.role === 'append'), ledger, settings, locks);
+  const bucket = new SweptBucket(remote, new S3Versions(connection));
+  return new Store(bucket, ledger, settings, {
+    ...locks,
+    sweeper: new Sweeper(bucket, ledger, ledgerFolder),
+  });
 }
 
 function readConfig(file: string): Config {

@@ -7,6 +7,7 @@ import { decodeRoot } from '../shared/root.ts';
 import { SHARDS } from './back-end.ts';
 import { listShard } from './listing.ts';
 import { RemoteBackEnd } from './remote/back-end.ts';
+import { SweptBucket } from './remote/swept-bucket.ts';
 import type { Store } from './store.ts';
 
 const DAY = 24 * 3600;
@@ -44,6 +45,8 @@ export async function status(store: Store, owner: Owner): Promise<void> {
     ['store-age', `${days(age)} days`],
   ];
   for (const line of formatTable(rows)) owner.line(line);
+  if ((await store.renewal?.isOverdue()) === true)
+    owner.line('ATTENTION: locks against deletion may have ended: run "sweep", which renews them.');
   if (state.pass !== null)
     owner.line(`A live list is being applied: ${state.pass.phase}, ${state.pass.shards} of 256.`);
   if (state.waiting !== null)
@@ -118,6 +121,7 @@ export async function acceptList(store: Store, owner: Owner): Promise<void> {
 
 export async function restoreRoot(store: Store, owner: Owner, number: number): Promise<void> {
   await requireStore(store);
+  if (store.backEnd instanceof SweptBucket) throw store.backEnd.onlySweeps();
   const root = await store.roots.read(number);
   if (root === undefined) throw new BackupError('usage', `the store keeps no root ${number}: see "roots"`);
   await owner.confirm(
@@ -130,6 +134,7 @@ export async function restoreRoot(store: Store, owner: Owner, number: number): P
 
 /** After the storage VM that wrote to a place elsewhere is gone for good: this one takes its place. */
 export async function takeOver({ backEnd }: Store, owner: Owner): Promise<void> {
+  if (backEnd instanceof SweptBucket) throw backEnd.onlySweeps();
   if (!(backEnd instanceof RemoteBackEnd))
     throw new BackupError('usage', 'the store is a folder of this VM: nobody else owns it');
   await owner.confirm(

@@ -11,7 +11,6 @@ import type { RootHash } from '../shared/ids.ts';
 import type { setRoot } from '../shared/protocol/storage.ts';
 import { decodeRoot } from '../shared/root.ts';
 import type { Root } from '../shared/root.ts';
-import { descendsFromKey } from '../shared/rotation.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import { SHARDS } from './back-end.ts';
@@ -19,9 +18,8 @@ import { ShardListing } from './listing.ts';
 import { LiveNames } from './live-names.ts';
 import { note } from './note.ts';
 import type { Store } from './store.ts';
+import { checkSuccessor, isOfOwner, replaced } from './succession.ts';
 
-/** A larger step of the counter could exhaust it; dom0's steps are 1, or a few after lost races. */
-const MAX_COUNTER_STEP = 2 ** 16;
 /** Milliseconds that a call goes on with the sweep after its answer, so that each backup drives it a bit further. */
 const SWEEP_TIME = 10_000;
 
@@ -30,7 +28,10 @@ export async function serveSetRoot(session: ServiceSession<typeof setRoot>, stor
   const root = decodeRoot(expect(await session.receive(), 'root').value);
   const current = await publish(store, root, expected);
   if (current !== root.hash) return session.send('conflict', { current });
-  await session.send('done', {});
+  const { waiting } = await store.ledger.readState();
+  await session.send('done', {
+    waits: waiting && { deadBytes: waiting.deadBytes, bytes: waiting.bytes },
+  });
   await store.sweepABit(SWEEP_TIME).catch(note); // The root is published: what is dead can wait.
 }
 
@@ -65,48 +66,12 @@ async function publishAlone(store: Store, root: Root, expected: RootHash): Promi
   return root.hash;
 }
 
-/** True if `root` is of the repository of `current`, as far as keys tell: it may be that of a run that lost a race. */
-function isOfOwner({ body: root }: Root, { body: current }: Root): boolean {
-  if (root.repository !== current.repository) return false;
-  return descendsFromKey(root, current.publicKey, 0) || descendsFromKey(current, root.publicKey, 0);
-}
-
-/** True if `root` is signed by the key of `current`, or by one that replaced it since. */
-function maySign({ body }: Root, { body: { publicKey, counter } }: Root): boolean {
-  return descendsFromKey(body, publicKey, counter);
-}
-
 /** Makes the key of `root`, which is or becomes current, the pinned one: the first is pinned, one before it is replaced. */
 async function settlePin(store: Store, { body: { publicKey, rotations } }: Root): Promise<void> {
   const pinned = await store.pinKey(publicKey);
   if (equalBytes(pinned, publicKey)) return;
   const isBefore = rotations.some((entry) => equalBytes(entry.publicKey, pinned));
   if (!isBefore || !equalBytes(await store.pinKey(publicKey, pinned), publicKey)) throw replaced();
-}
-
-function replaced(): BackupError {
-  return new BackupError(
-    'store-replaced',
-    'this storage VM belongs to another repository: use another storage VM, or move its folder qubes-backup away there',
-  );
-}
-
-function checkSuccessor(root: Root, current: Root): void {
-  if (!maySign(root, current)) throw replaced();
-  const before = current.body.counter;
-  const { counter } = root.body;
-  if (counter <= before) {
-    throw new BackupError(
-      'store-rolled-back',
-      `the root has the number ${counter}, the storage VM is at ${before}`,
-    );
-  }
-  if (counter - before > MAX_COUNTER_STEP) {
-    throw new BackupError(
-      'refused',
-      `the root skips from number ${before} to ${counter}, further than a store accepts`,
-    );
-  }
 }
 
 /** Everything that the list says to keep must be here: else the store would let go of what it still needs elsewhere. */

@@ -9,14 +9,16 @@ import { objectName } from './back-end.ts';
 import type { BackEnd } from './back-end.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { newPass } from './ledger/apply-list.ts';
+import type { Renewal } from './ledger/renew.ts';
 import { isDue, sweep } from './ledger/sweep.ts';
-import { revive, takeInPuts } from './ledger/take-in.ts';
+import { takeBack } from './ledger/take-in.ts';
 import type { Swept } from './ledger/sweep.ts';
 import type { SweepProgress } from './ledger/sweep-options.ts';
 import { listObjects } from './listing.ts';
 import type { StoredObject } from './listing.ts';
 import { PutSession } from './put-session.ts';
 import { Roots } from './roots.ts';
+import type { Sweeper } from './sweeper.ts';
 
 /** What a store is known by; another version's is refused. */
 const FORMAT = utf8('qubes-incremental-backup store 2\n');
@@ -45,14 +47,26 @@ export class Store {
   readonly ledger: Ledger;
   readonly roots: Roots;
   readonly settings: Settings;
+  readonly renewal: Renewal | undefined;
+  readonly #sweeper: Sweeper | undefined;
   #known = false;
 
-  /** `ledger`: a folder of this machine, which need not exist. */
-  constructor(backEnd: BackEnd, ledger: Ledger, settings: Settings) {
+  /**
+   * `ledger`: a folder of this machine, which need not exist. `sweeper`: of a machine that only sweeps. `renewal`: where the place locks
+   * what it stores.
+   */
+  constructor(
+    backEnd: BackEnd,
+    ledger: Ledger,
+    settings: Settings,
+    { sweeper, renewal }: { readonly sweeper?: Sweeper; readonly renewal?: Renewal } = {},
+  ) {
     this.backEnd = backEnd;
     this.ledger = ledger;
-    this.roots = new Roots(backEnd, ledger);
+    this.roots = sweeper?.roots ?? new Roots(backEnd, ledger);
     this.settings = settings;
+    this.renewal = renewal;
+    this.#sweeper = sweeper;
   }
 
   /** True if there is a store of this format, false if there is none at all. Throws `store-version`, `store-damaged`. */
@@ -100,17 +114,23 @@ export class Store {
     return (await this.#pinnedKey()) ?? key;
   }
 
-  /** Sweeps until it is done, or `stopped` answers true. With `now` what is dead has no grace any more. */
+  /** Sweeps, and renews locks, until it is done, or `stopped` answers true. With `now` what is dead has no grace any more. */
   async sweep({ stopped = () => false, now = false, progress }: SweepWhen = {}): Promise<Swept> {
     await this.prepare();
     const { grace, ...others } = this.#sweepOptions;
     const options = { ...others, grace: now ? 0 : grace, progress };
-    return this.ledger.locked(() => sweep(options, stopped));
+    return this.ledger.locked(async () => {
+      await this.#sweeper?.look();
+      const swept = await sweep(options, stopped);
+      const { renewal } = this;
+      if (!swept.finished || renewal === undefined) return swept;
+      return { ...swept, finished: await renewal.goOn(options, stopped) };
+    });
   }
 
   /** Sweeps for at most `milliseconds`, if there is something to do. */
   async sweepABit(milliseconds: number): Promise<void> {
-    if (!(await isDue(this.#sweepOptions))) return;
+    if (!(await isDue(this.#sweepOptions)) && (await this.renewal?.isDue()) !== true) return;
     const end = performance.now() + milliseconds;
     await this.sweep({ stopped: () => performance.now() > end });
   }
@@ -135,11 +155,8 @@ export class Store {
       if (root === undefined || newest === undefined || root.number === newest.number)
         throw new BackupError('usage', `the store keeps no older root of number ${number}`);
       const age = await ledger.clock.advance();
-      await takeInPuts(ledger, age);
-      await revive(ledger, (await ledger.rootAges.read(number + 1))?.at ?? 0, age);
       const next = newest.number + 1;
-      await ledger.rootAges.record(next, { at: age, hasList: false });
-      await ledger.writeState({ ...(await ledger.readState()), applied: next, pass: null, waiting: null });
+      await takeBack(ledger, number, next, age);
       await this.roots.add(next, root.bytes);
       await this.#repin(root.bytes);
     });

@@ -24,7 +24,12 @@ export async function storageList(app: App): Promise<void> {
       held === undefined ? '' : formatCount(held.size),
       held === undefined ? '' : formatBytes(held.bytes),
       seen === undefined ? 'never' : formatTime(seen),
-      [stateOf(store), ...(primary ? ['primary'] : []), ...(removable ? ['removable'] : [])].join(', '),
+      [
+        stateOf(store),
+        ...(primary ? ['primary'] : []),
+        ...(removable ? ['removable'] : []),
+        ...(store.waits ? ['waits for its owner'] : []),
+      ].join(', '),
     ]);
     app.output.event('store', {
       store: name,
@@ -36,6 +41,7 @@ export async function storageList(app: App): Promise<void> {
       seen: seen === undefined ? null : new Date(seen).toISOString(),
       primary,
       removable,
+      waits: store.waits,
     });
   }
   await app.closeStorage();

@@ -42,8 +42,8 @@ export async function syncStore(
   const present = await Listing.of(store.client);
   const copy = new Copy(repository, store, present, listener);
   const synced = await copy.run();
-  await store.client.setRoot(repository.root, store.root?.hash ?? NO_ROOT);
-  store.joined(repository.root);
+  const waits = await store.client.setRoot(repository.root, store.root?.hash ?? NO_ROOT);
+  store.joined(repository.root, waits !== null);
   return synced;
 }
 

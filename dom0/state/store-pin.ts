@@ -17,6 +17,8 @@ const storePinSchema = z.strictObject({
   repository: hexText<RepositoryId>(32),
   counter: z.int().min(1),
   hash: hexText<RootHash>(64),
+  /** True if the store said that a live list waits for its owner; absent if it did not. */
+  waits: z.literal(true).optional(),
 });
 
 export type StorePin = z.output<typeof storePinSchema>;
@@ -44,11 +46,13 @@ export class StorePinFile {
     }
   }
 
-  /** Remembers that the store has `root` now. */
-  write({ hash, body: { repository, counter } }: Root): void {
-    const now = new Date();
-    if (this.read()?.hash === hash) utimesSync(this.#file, now, now);
-    else replaceFile(this.#file, utf8(`${JSON.stringify({ repository, counter, hash })}\n`));
+  /** Remembers that the store has `root` now, and whether it waits for its owner; as before if that is not known. */
+  write({ hash, body: { repository, counter } }: Root, waits?: boolean): void {
+    const [now, before] = [new Date(), this.read()];
+    const waiting = (waits ?? before?.waits === true) ? { waits: true } : {};
+    if (before?.hash === hash && (before.waits === true) === 'waits' in waiting)
+      utimesSync(this.#file, now, now);
+    else replaceFile(this.#file, utf8(`${JSON.stringify({ repository, counter, hash, ...waiting })}\n`));
   }
 
   /** When write() was last called, in milliseconds since 1970; undefined if never. */

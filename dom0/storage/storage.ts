@@ -8,6 +8,7 @@ import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, RootHash } from '../../shared/ids.ts';
 import { ANSWER_TIMEOUT, DOM0_DOWNLOAD_SHARE } from '../../shared/limits.ts';
 import { LIST_ROW, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
+import type { WaitingList } from '../../shared/protocol/storage.ts';
 import type { Root } from '../../shared/root.ts';
 import { Call } from '../call.ts';
 import type { Domains } from '../domains/domains.ts';
@@ -48,8 +49,11 @@ export class Storage {
     await (await this.#writer).put(object);
   }
 
-  /** Publishes `root` if `current` is the store's root. Throws `store-conflict` if it is not. */
-  async setRoot(root: Root, current: RootHash): Promise<void> {
+  /**
+   * Publishes `root` if `current` is the store's root, and answers what waits for the owner of the storage VM. Throws
+   * `store-conflict` if it is not.
+   */
+  async setRoot(root: Root, current: RootHash): Promise<WaitingList | null> {
     const call = new Call(await this.#domains.callStorage(this.name, setRoot.service), setRoot, {
       window: 0,
       answerTimeout: ANSWER_TIMEOUT,
@@ -66,6 +70,7 @@ export class Storage {
           `another root was published in ${this.name} meanwhile: nothing was overwritten`,
         );
       }
+      return answer.value.waits;
     } catch (error) {
       if (isBackupError(error, 'store-conflict')) throw error;
       throw await call.explain(call.session.fail(error));

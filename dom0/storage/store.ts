@@ -59,11 +59,16 @@ export class Store {
     }
   }
 
-  /** Its root is `root`, which is the newest. */
-  joined(root: Root): void {
+  /** Its root is `root`, which is the newest. `waits`: whether it said that something waits for its owner, if it said. */
+  joined(root: Root, waits?: boolean): void {
     this.root = root;
     this.standing = { is: 'in-step' };
-    this.pin.write(root);
+    this.pin.write(root, waits);
+  }
+
+  /** True if it said so when it was last given a root. */
+  get waits(): boolean {
+    return this.pin.read()?.waits === true;
   }
 
   get inStep(): boolean {

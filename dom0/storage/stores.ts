@@ -8,6 +8,8 @@ import { randomInt } from 'node:crypto';
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId, RootHash } from '../../shared/ids.ts';
 import { objectIdOf } from '../../shared/ids.ts';
+import { formatBytes } from '../../shared/format.ts';
+import type { WaitingList } from '../../shared/protocol/storage.ts';
 import type { Root } from '../../shared/root.ts';
 import type { SealedObject } from '../seal/object.ts';
 import { asBackupError } from './store.ts';
@@ -30,6 +32,7 @@ export class Stores {
   published = false;
   readonly #lostPrimary: string | undefined;
   readonly #listener: StoreListener;
+  readonly #toldToWait = new Set<Store>();
   /** How many times all sessions were aborted: what fails by that is no fault of a store. */
   #aborted = 0;
 
@@ -85,6 +88,10 @@ export class Stores {
     for (const store of this.all) {
       const text = `store ${store.name} ${store.describe()}`;
       const { is } = store.standing;
+      if (store.waits)
+        this.#listener.note(
+          `store ${store.name} waits for its owner: run "qubes-backup-storage status" there`,
+        );
       if (is === 'in-step') continue;
       if (is === 'behind' || is === 'empty' || store.isAway) this.#listener.note(text);
       else if (is === 'absent' || is === 'failed') this.#listener.warnOnly(text);
@@ -163,17 +170,26 @@ export class Stores {
   /** Publishes `root` if `current` is the primary's root. Throws `store-conflict` if it is not. */
   async setRoot(root: Root, current: RootHash): Promise<void> {
     this.requirePrimary();
-    await this.primary.client.setRoot(root, current);
+    this.#published(this.primary, root, await this.primary.client.setRoot(root, current));
     this.published = true;
-    this.primary.joined(root);
     const others = this.inStep.filter((store) => store !== this.primary);
     await Promise.all(
       others.map((other) =>
         this.#attempt(other, async (store) => {
-          await store.client.setRoot(root, current);
-          store.joined(root);
+          this.#published(store, root, await store.client.setRoot(root, current));
         }),
       ),
+    );
+  }
+
+  /** `store` has `root` now. What waits for its owner is told once a run. */
+  #published(store: Store, root: Root, waits: WaitingList | null): void {
+    store.joined(root, waits !== null);
+    if (waits === null || this.#toldToWait.has(store)) return;
+    this.#toldToWait.add(store);
+    this.#listener.warn(
+      `store ${store.name}: ${formatBytes(waits.deadBytes)} of ${formatBytes(waits.bytes)} are needed no more by a root that was published, ` +
+        'and are kept until its owner says so: run "qubes-backup-storage status" there. If you did not forget that much, do not accept it',
     );
   }
 

@@ -57,6 +57,12 @@ export const list = {
   },
 } as const satisfies Protocol;
 
+const bytes = z.int().min(0);
+
+/** A live list that leaves out so much that the storage VM does not apply it before its owner said so. */
+const waitingList = z.strictObject({ deadBytes: bytes, bytes });
+export type WaitingList = z.output<typeof waitingList>;
+
 /** Compare-and-set of the signed root. */
 export const setRoot = {
   service: 'qubes.BackupSetRoot',
@@ -66,8 +72,11 @@ export const setRoot = {
     root: bulk(0x80, MAX_ROOT),
   },
   toCaller: {
-    /** Durable. Also the answer when exactly this root is current already. */
-    done: control(0x10, z.strictObject({})),
+    /**
+     * Durable. Also the answer when exactly this root is current already. `waits`: what a live list leaves out that waits for the
+     * owner's word, and all there was, in bytes, as of the last sweep; null if none waits.
+     */
+    done: control(0x10, z.strictObject({ waits: z.nullable(waitingList) })),
     /** Another root is current, or none. */
     conflict: control(0x11, z.strictObject({ current: rootHashCodec })),
   },

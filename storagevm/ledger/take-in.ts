@@ -45,7 +45,7 @@ async function markPut(ledger: Ledger, shard: string, rows: PutRows): Promise<vo
 }
 
 /** What died at store-age `since` or later is alive again, and as good as put now. */
-export async function revive(ledger: Ledger, since: number, age: number): Promise<void> {
+async function revive(ledger: Ledger, since: number, age: number): Promise<void> {
   for (const shard of SHARDS) {
     const marks = await ledger.marks.read(shard);
     const died = [...marks].filter(([, { dead }]) => dead !== undefined && dead >= since);
@@ -53,4 +53,12 @@ export async function revive(ledger: Ledger, since: number, age: number): Promis
     await ledger.marks.write(shard, marks);
   }
   await ledger.marks.sync();
+}
+
+/** Root `number` becomes the newest again, as root `next`: what died since it was superseded is alive. */
+export async function takeBack(ledger: Ledger, number: number, next: number, age: number): Promise<void> {
+  await takeInPuts(ledger, age);
+  await revive(ledger, (await ledger.rootAges.read(number + 1))?.at ?? 0, age);
+  await ledger.rootAges.record(next, { at: age, hasList: false });
+  await ledger.writeState({ ...(await ledger.readState()), applied: next, pass: null, waiting: null });
 }

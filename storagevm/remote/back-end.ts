@@ -9,7 +9,8 @@ import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { BackEnd, Listed, StoreName, StoredFile } from '../back-end.ts';
 import type { LocalState } from './local-state.ts';
 import { note } from '../note.ts';
-import type { Page, Remote } from './remote.ts';
+import { listPages } from './remote.ts';
+import type { Remote } from './remote.ts';
 import { Attempts } from './retry.ts';
 
 /** Longest file `owner` that is read. */
@@ -19,12 +20,15 @@ export class RemoteBackEnd implements BackEnd {
   readonly #remote: Remote;
   readonly #state: LocalState;
   readonly #attempts: Attempts;
+  readonly #appendOnly: boolean;
   #owned: Promise<void> | undefined;
 
-  constructor(remote: Remote, state: LocalState, attempts = new Attempts()) {
+  /** `appendOnly`: a sweeper elsewhere removes. */
+  constructor(remote: Remote, state: LocalState, { attempts = new Attempts(), appendOnly = false } = {}) {
     this.#remote = remote;
     this.#state = state;
     this.#attempts = attempts;
+    this.#appendOnly = appendOnly;
   }
 
   /** For messages. */
@@ -36,7 +40,8 @@ export class RemoteBackEnd implements BackEnd {
     await this.#own();
     const there = await this.#compare(name, bytes);
     if (there === 'other') return this.#state.locked(() => this.#replace(name, bytes));
-    if (there === 'nothing') await this.#put(name, bytes, false);
+    // A sweeper knows by a new version that somebody wants what it may have found dead.
+    if (there === 'nothing' || this.#appendOnly) await this.#put(name, bytes, false);
     return there === 'nothing';
   }
 
@@ -63,24 +68,12 @@ export class RemoteBackEnd implements BackEnd {
     return this.#attempts.run(() => this.#remote.read(name, max));
   }
 
-  async *list(what: Listed): AsyncGenerator<readonly StoredFile[]> {
-    let start: string | undefined;
-    let last = '';
-    do {
-      const from = start;
-      const page: Page = await this.#attempts.run(() => this.#remote.page(what, from));
-      for (const { name } of page.files) {
-        if (name <= last)
-          throw new BackupError('io', `${this.#remote.place} lists names in no order, or twice: ${name}`);
-        last = name;
-      }
-      if (page.files.length > 0) yield page.files;
-      start = page.next;
-    } while (start !== undefined);
+  list(what: Listed): AsyncIterable<readonly StoredFile[]> {
+    return listPages(this.#remote, this.#attempts, what);
   }
 
   async remove(names: readonly StoreName[]): Promise<readonly StoreName[]> {
-    if (names.length === 0) return [];
+    if (names.length === 0 || this.#appendOnly) return names;
     await this.#own();
     await this.#checkOwner();
     const removed = await Promise.all(

@@ -69,9 +69,12 @@ export class RcloneDaemon {
       });
     } catch (cause) {
       throw new Transient(
-        new BackupError('store-missing', `rclone in the storage VM does not answer: ${messageOf(cause)}`, {
-          cause,
-        }),
+        new BackupError(
+          'store-missing',
+          `rclone in the storage VM does not answer: ${messageOf(cause)}. ` +
+            'Look with "rclone lsd" there whether the remote does, and try again later',
+          { cause },
+        ),
       );
     }
   }
@@ -93,7 +96,12 @@ export class RcloneDaemon {
       },
     });
     this.#child = child;
-    process.once('exit', () => child.kill('SIGKILL'));
+    const kill = () => child.kill('SIGKILL');
+    process.once('exit', kill);
+    child.once('exit', () => {
+      process.off('exit', kill);
+      if (this.#child === child) this.stop(); // The next attempt starts another one.
+    });
     const url = await listening(child);
     // From here on it keeps nobody awake: the process ends when its work is done.
     child.unref();

@@ -3,7 +3,9 @@
  * promises beyond this (compare-and-set, one owner, retries) is written once, on top of it (back-end.ts).
  */
 
+import { BackupError } from '../../shared/errors.ts';
 import type { BackEnd, Listed, StoreName, StoredFile } from '../back-end.ts';
+import type { Attempts } from './retry.ts';
 
 /** A piece of a listing. */
 export interface Page {
@@ -49,4 +51,25 @@ export class Transient extends Error {
     this.name = 'Transient';
     this.cause = cause;
   }
+}
+
+/** All files of one kind, as a back end lists them. Throws `io` if the place lists them in no order. */
+export async function* listPages(
+  remote: Remote,
+  attempts: Attempts,
+  what: Listed,
+): AsyncGenerator<readonly StoredFile[]> {
+  let start: string | undefined;
+  let last = '';
+  do {
+    const from = start;
+    const page: Page = await attempts.run(() => remote.page(what, from));
+    for (const { name } of page.files) {
+      if (name <= last)
+        throw new BackupError('io', `${remote.place} lists names in no order, or twice: ${name}`);
+      last = name;
+    }
+    if (page.files.length > 0) yield page.files;
+    start = page.next;
+  } while (start !== undefined);
 }

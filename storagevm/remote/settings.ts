@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { RcloneDaemon } from './rclone-daemon.ts';
 import { RcloneRemote } from './rclone.ts';
-import { S3Remote } from './s3.ts';
+import { S3Connection } from './s3-connection.ts';
 
 export const s3Settings = z.strictObject({
   bucket: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$/, 'is the name of a bucket'),
@@ -20,6 +20,8 @@ export const s3Settings = z.strictObject({
   secret_access_key: z.string().min(1),
   /** https://HOST/BUCKET instead of https://BUCKET.HOST, as most services but Amazon's want it. */
   path_style: z.boolean().default(false),
+  /** `append`: nothing is removed here, a sweeper elsewhere does. `sweep`: this machine is that one, and does nothing else. */
+  role: z.enum(['store', 'append', 'sweep']).default('store'),
   /** Days for which each object and root is locked against deletion when it is stored. */
   object_lock_days: z.int().min(1).max(36_500).optional(),
   /** `governance`: whoever has the right to may lift it. `compliance`: nobody. */
@@ -34,9 +36,9 @@ export const rcloneSettings = z.strictObject({
     .regex(/^[^:]+:/, 'is a remote of rclone.conf and a path: NAME:PATH'),
 });
 
-export function openS3(settings: z.output<typeof s3Settings>): S3Remote {
+export function openS3(settings: z.output<typeof s3Settings>): S3Connection {
   const { object_lock_days: days, object_lock_mode: mode } = settings;
-  return new S3Remote({
+  return new S3Connection({
     bucket: settings.bucket,
     endpoint: settings.endpoint,
     region: settings.region,

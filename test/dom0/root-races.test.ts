@@ -111,7 +111,7 @@ describe('a root that another run publishes first', () => {
     machine.storage.setRoot = async (root, current) => {
       tries += 1;
       await backUp(other, `vm-${tries}`);
-      await setRoot(root, current);
+      return setRoot(root, current);
     };
     const error = await rejection(commitVolume(writer, top, [top]));
     expect([error.code, tries]).toEqual(['store-conflict', 5]);

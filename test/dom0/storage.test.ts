@@ -185,7 +185,7 @@ describe('a root', () => {
     played(setRoot, async (session) => {
       await session.receive();
       await session.receive();
-      if (answer === 'done') await session.send('done', {});
+      if (answer === 'done') await session.send('done', { waits: null });
       if (answer === 'conflict') await session.send('conflict', { current: NO_ROOT });
     });
 
@@ -206,7 +206,7 @@ describe('a root', () => {
         async (session) => {
           await session.receive();
           await session.receive();
-          await session.send('done', {});
+          await session.send('done', { waits: null });
         },
         { exited: Promise.resolve(end), stderr: () => 'out of memory' },
       );

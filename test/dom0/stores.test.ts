@@ -14,6 +14,7 @@ import { NO_ROOT, objectIdOf } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import { decodeRoot } from '../../shared/root.ts';
+import { Ledger } from '../../storagevm/ledger/ledger.ts';
 import { TestRepository } from '../storagevm/fixtures.ts';
 import { rejection } from '../support/failure.ts';
 import { callStorageHere } from '../support/here.ts';
@@ -134,6 +135,30 @@ describe('R44: writing', () => {
     await bench.fresh().open();
     expect(bench.standings()).toEqual(['in-step', 'in-step', 'in-step']);
     expect(bench.machine.said).toEqual([]);
+  });
+
+  it('tells once a run that a live list waits for the owner of a store, and every run until it does not', async () => {
+    const { bench, repository } = await Bench.make();
+    const ledger = new Ledger(join(bench.folder(1), 'ledger'));
+    const state = await ledger.readState();
+    await ledger.writeState({ ...state, waiting: { root: 1, deadBytes: 3 << 20, bytes: 4 << 20 } });
+    await backUp(repository, 'two');
+    await backUp(repository, 'three');
+    expect(bench.machine.said).toEqual([
+      expect.stringMatching(
+        /^warning: store vault2: 3.00 MiB of 4.00 MiB are needed no more .*"qubes-backup-storage status" there/,
+      ),
+    ]);
+    await bench.machine.stores.close();
+    const again = await bench.fresh().open();
+    const waits = () => bench.machine.said.filter((text) => text.includes('waits for its owner'));
+    expect(waits()).toEqual([expect.stringContaining('note: store vault2 ')]);
+    await ledger.writeState({ ...(await ledger.readState()), waiting: null });
+    await backUp(again, 'four');
+    bench.machine.said.length = 0;
+    bench.machine.stores.report();
+    expect(waits()).toEqual([]);
+    await bench.machine.stores.close();
   });
 
   it.each(['dies', 'is full', 'stalls'])(

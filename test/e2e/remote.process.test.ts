@@ -12,7 +12,7 @@ import type { Missing } from '../support/needs.ts';
 import { theRemotes } from '../support/rclone.ts';
 import { clientOf } from '../support/swift/start.ts';
 import { swiftMissing, theSwift } from '../support/swift/swift.ts';
-import type { S3Options } from '../../storagevm/remote/s3.ts';
+import type { S3Options } from '../../storagevm/remote/s3-connection.ts';
 import { generateTree } from '../support/tree-generator.ts';
 
 /** A place for a store, not used before. */

@@ -8,12 +8,15 @@ import { encodeCbor } from '../../shared/cbor.ts';
 import { objectIdOf } from '../../shared/ids.ts';
 import { MAX_LIST_PAGE, MAX_OBJECT, MAX_REQUEST, MAX_ROOT } from '../../shared/limits.ts';
 import { LIST_ROW, MIN_OBJECT, get, list, put, setRoot } from '../../shared/protocol/storage.ts';
+import { decodeRoot } from '../../shared/root.ts';
+import type { Root } from '../../shared/root.ts';
 import { MAGIC } from '../../shared/wire/frame.ts';
 import { rejection } from '../support/failure.ts';
 import { root as asRoot, testNeeding } from '../support/needs.ts';
 import { controlFrame, end, frame, framesOf } from '../support/peers.ts';
 import { exited, outcome, waitFor } from '../support/processes.ts';
 import { tempFolder } from '../support/temp.ts';
+import { AgeingStore, DAY, HOUR, listOf } from './ageing-store.ts';
 import { Caller, acks, getAll, getRoot, listAll, publishRoot, putAll, startService } from './caller.ts';
 import { TestRepository, object, objects } from './fixtures.ts';
 
@@ -336,12 +339,49 @@ describe('R40: qubes.BackupList', () => {
   });
 });
 
+/** Publishes `root` and waits for the end of the service; answers what it said. */
+async function setRootOf(vm: string, root: Root) {
+  const caller = new Caller(vm, setRoot);
+  await caller.session.send('expect', { current: root.body.previous });
+  await caller.session.send('root', root.bytes);
+  const answer = await caller.session.receive();
+  await caller.finish();
+  return answer && { name: answer.name, value: answer.value };
+}
+
 describe('R41: qubes.BackupSetRoot', () => {
   test('publishes a chain, which every reader then sees', async () => {
     for (const root of new TestRepository().chain(3)) {
       expect(await publishRoot(home, root)).toBe('done');
       expect(await getRoot(home)).toEqual(root.bytes);
     }
+  });
+
+  test('R42: each drives the sweep on, after its answer, and says what waits for the owner', async () => {
+    const aged = new AgeingStore({}, 'qubes-backup');
+    const vm = join(aged.folder, '..');
+    const [kept, dead] = [objects(12), object()];
+    // When the service looks at the clock, the grace period has just ended: 26 hours are the longest step that counts.
+    aged.now = Date.now() - 26 * HOUR - 38 * DAY;
+    await aged.put(...kept, dead);
+    await aged.publish();
+    await aged.live(8);
+    await aged.publishList(kept);
+    await aged.live(30);
+    expect(await aged.has(dead)).toBe(true);
+    const answer = await setRootOf(vm, aged.repository.root(aged.root));
+    expect(answer).toEqual({ name: 'done', value: { waits: null } });
+    aged.root = decodeRoot((await getRoot(vm))!);
+    expect(await aged.has(dead)).toBe(false);
+
+    const { objects: own, changes } = listOf(kept.slice(0, 6));
+    await putAll(vm, own);
+    const great = aged.repository.root(aged.root, changes);
+    expect(await setRootOf(vm, great)).toEqual(answer);
+    expect(await setRootOf(vm, aged.repository.root(great))).toEqual({
+      name: 'done',
+      value: { waits: { deadBytes: expect.any(Number) as number, bytes: expect.any(Number) as number } },
+    });
   });
 
   test('of eight at once exactly one wins, and all others learn who', async () => {

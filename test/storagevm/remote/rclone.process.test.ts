@@ -25,7 +25,11 @@ beforeAll(async () => {
 });
 afterAll(() => daemon.stop());
 
-for (const kind of ['folder', 'dav'])
+/** More than a sweep removes at once are removed from the folder: rclone asks a WebDAV server 100 times a second at most. */
+for (const [kind, many] of [
+  ['folder', undefined],
+  ['dav', 40],
+] as const)
   backEndContract(
     `RcloneRemote on the remote ${kind}`,
     () => {
@@ -43,4 +47,5 @@ for (const kind of ['folder', 'dav'])
       };
     },
     missing,
+    many,
   );

@@ -9,8 +9,10 @@ import { Ledger } from '../../../storagevm/ledger/ledger.ts';
 import { RemoteBackEnd } from '../../../storagevm/remote/back-end.ts';
 import { LocalState } from '../../../storagevm/remote/local-state.ts';
 import { Attempts } from '../../../storagevm/remote/retry.ts';
+import { S3Connection } from '../../../storagevm/remote/s3-connection.ts';
+import { S3Locks } from '../../../storagevm/remote/s3-locks.ts';
 import { S3Remote } from '../../../storagevm/remote/s3.ts';
-import type { S3Options } from '../../../storagevm/remote/s3.ts';
+import type { S3Options } from '../../../storagevm/remote/s3-connection.ts';
 import { publish } from '../../../storagevm/set-root.ts';
 import { Store } from '../../../storagevm/store.ts';
 import { NO_ROOT } from '../../../shared/ids.ts';
@@ -45,7 +47,7 @@ async function setting(): Promise<Setting> {
   const own = tempFolder();
   const open = (changes: Partial<S3Options> = {}, folder = own) => {
     const remote = new S3Remote({ ...options, ...changes });
-    return new RemoteBackEnd(remote, new LocalState(folder, remote.place), new Attempts(QUICK));
+    return new RemoteBackEnd(remote, new LocalState(folder, remote.place), { attempts: new Attempts(QUICK) });
   };
   const direct = new S3Remote({ ...options, endpoint: swift.url });
   return { options, proxy, direct, open };
@@ -195,7 +197,7 @@ describe('a failure that lasts', () => {
 describe('listings', () => {
   testOnSwift('of several pages are complete, and one that fails in the middle goes on', async () => {
     const { proxy, direct, open } = await setting();
-    const files = Array.from({ length: 1010 }, () => file(8));
+    const files = Array.from({ length: 210 }, () => file(8));
     await Promise.all(files.map(({ name, bytes }) => direct.put(name, bytes)));
     const names = files.map(({ name }) => name).sort();
     proxy.seen.length = 0;
@@ -409,6 +411,40 @@ describe('R42: object lock', () => {
       const until = Date.parse(String(headers['x-amz-object-lock-retain-until-date']));
       if (locked) expect(Math.abs(until - Date.now() - 30 * 24 * 3600_000)).toBeLessThan(60_000);
     }
+  });
+
+  testOnSwift('is renewed by requests for files, of which one that is gone is no failure', async () => {
+    const { proxy, options } = await setting();
+    const lock = { days: 30, mode: 'COMPLIANCE' } as const;
+    const locks = new S3Locks(new S3Connection(options), lock, new Attempts(QUICK));
+    const names = [file().name, file().name, rootName(1)];
+    const bodies = new Map<string, string>();
+    let failures = 2;
+    proxy.fault = ({ method, url }) => {
+      const name = names.find((one) => url.includes(`/${one}?retention`));
+      if (method !== 'PUT' || name === undefined) return NO_FAULT;
+      if (failures-- > 0) return unavailable;
+      const by = (body: Uint8Array) => {
+        bodies.set(name, Buffer.from(body).toString('utf8'));
+        return Promise.resolve(name === names[0] ? 404 : 200);
+      };
+      return { kind: 'served', by };
+    };
+    const now = Date.UTC(2026, 0, 1);
+    await locks.renew(names, now);
+    expect([...bodies.keys()].sort()).toEqual([...names].sort());
+    for (const body of bodies.values()) {
+      expect(body).toContain('<Mode>COMPLIANCE</Mode>');
+      expect(body).toContain('<RetainUntilDate>2026-01-31T00:00:00');
+    }
+    for (const { headers } of proxy.seen) expect(headers).toHaveProperty('x-amz-checksum-crc32');
+    expect(locks.period).toBe(15 * 24 * 3600_000);
+    proxy.fault = () => ({ kind: 'answer', status: 403 });
+    const error = await rejection(locks.renew(names, now));
+    expect([error.code, error.message]).toEqual([
+      'usage',
+      expect.stringContaining('renewing the object lock'),
+    ]);
   });
 
   testOnSwift('a file that is locked stays, and is no failure; without a lock it is one', async () => {

@@ -5,7 +5,7 @@ import { beforeAll } from 'vitest';
 import { RemoteBackEnd } from '../../../storagevm/remote/back-end.ts';
 import { LocalState } from '../../../storagevm/remote/local-state.ts';
 import { S3Remote } from '../../../storagevm/remote/s3.ts';
-import type { S3Options } from '../../../storagevm/remote/s3.ts';
+import type { S3Options } from '../../../storagevm/remote/s3-connection.ts';
 import { swiftMissing, theSwift } from '../../support/swift/swift.ts';
 import { tempFolder } from '../../support/temp.ts';
 import { backEndContract } from '../back-end-contract.ts';

@@ -6,7 +6,7 @@ import { describe, expect } from 'vitest';
 import { MAX_OBJECT } from '../../../shared/limits.ts';
 import { list, put } from '../../../shared/protocol/storage.ts';
 import { MAGIC } from '../../../shared/wire/frame.ts';
-import type { S3Options } from '../../../storagevm/remote/s3.ts';
+import type { S3Options } from '../../../storagevm/remote/s3-connection.ts';
 import { rejection } from '../../support/failure.ts';
 import { faultProxy } from '../../support/fault-proxy.ts';
 import { program, testNeeding } from '../../support/needs.ts';

@@ -53,7 +53,7 @@ swift_dir = {folder}
 log_address = {folder}/none
 log_level = WARNING
 [pipeline:main]
-pipeline = catch_errors cache listing_formats s3api tempauth bulk slo proxy-server
+pipeline = catch_errors cache listing_formats s3api tempauth bulk slo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -68,7 +68,7 @@ use = egg:swift#listing_formats
 use = egg:swift#s3api
 location = us-east-1
 s3_acl = false
-max_bucket_listing = 1000
+max_bucket_listing = 200
 auth_pipeline_check = false
 [filter:tempauth]
 use = egg:swift#tempauth
@@ -77,6 +77,11 @@ user64_{account}_{user} = {secret} .admin
 use = egg:swift#bulk
 [filter:slo]
 use = egg:swift#slo
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
+[filter:symlink]
+use = egg:swift#symlink
 """
 
 

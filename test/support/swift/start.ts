@@ -7,8 +7,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import type { S3Options } from '../../../storagevm/remote/s3.ts';
+import { CreateBucketCommand, PutBucketVersioningCommand, S3Client } from '@aws-sdk/client-s3';
+import type { S3Options } from '../../../storagevm/remote/s3-connection.ts';
 
 const ACCESS_KEY = 'test:tester';
 /** Debian's packages are for Debian's interpreter. */
@@ -17,8 +17,8 @@ const PYTHON = '/usr/bin/python3';
 export interface Swift {
   /** http://127.0.0.1:PORT */
   readonly url: string;
-  /** A new bucket, and how to reach it. */
-  newBucket(): Promise<S3Options>;
+  /** A new bucket, and how to reach it; with `versions` it keeps what is written over or deleted. */
+  newBucket(versions?: boolean): Promise<S3Options>;
   stop(): Promise<void>;
 }
 
@@ -43,10 +43,10 @@ export async function startSwift(): Promise<Swift> {
     throw new Error(`Swift did not start: ${log}`);
   }
   const url = String(first[0]);
-  return { url, newBucket: () => newBucket(url, secret), stop };
+  return { url, newBucket: (versions = false) => newBucket(url, secret, versions), stop };
 }
 
-async function newBucket(url: string, secret: string): Promise<S3Options> {
+async function newBucket(url: string, secret: string, versions: boolean): Promise<S3Options> {
   const options: S3Options = {
     bucket: `bucket-${randomBytes(6).toString('hex')}`,
     endpoint: url,
@@ -59,6 +59,13 @@ async function newBucket(url: string, secret: string): Promise<S3Options> {
   };
   const client = clientOf(options);
   await client.send(new CreateBucketCommand({ Bucket: options.bucket }));
+  if (versions)
+    await client.send(
+      new PutBucketVersioningCommand({
+        Bucket: options.bucket,
+        VersioningConfiguration: { Status: 'Enabled' },
+      }),
+    );
   client.destroy();
   return options;
 }

@@ -34,9 +34,21 @@ export function setRootCases(): Case[] {
       'protocol',
     ],
     [
+      'waits',
+      'says that less than nothing waits for its owner',
+      [
+        at(DONE, {
+          do: 'frame',
+          type: DONE,
+          payload: base64(encodeCbor({ waits: { deadBytes: -1, bytes: 1 } })),
+        }),
+      ],
+      'protocol',
+    ],
+    [
       'discards',
       'says done and publishes nothing',
-      [at(CONFLICT, { do: 'frame', type: DONE, payload: base64(encodeCbor({})) })],
+      [at(CONFLICT, { do: 'frame', type: DONE, payload: base64(encodeCbor({ waits: null })) })],
       'honest',
       {
         discards: true,
