@@ -167,7 +167,7 @@ export class FrameReader {
     throw new BackupError(
       'protocol',
       start
-        ? `speaks version ${magic.readUInt8(7)} of the protocol; this program speaks version 2: update both`
+        ? `speaks version ${magic.readUInt8(7)} of the protocol; this program speaks version ${MAGIC.readUInt8(7)}: update both`
         : 'did not start with the protocol’s magic: does a login profile of that VM print to stdout?',
     );
   }
