@@ -350,6 +350,8 @@ const STORAGE: readonly Mutant[] = [
       'false',
       ['client-setroot-unexpected', 'client-setroot-fork'],
     ],
+  ]),
+  ...of('storagevm/succession.ts', [
     ['set-counter', 'counter <= before', 'false', ['client-setroot-older', 'client-setroot-same-number']],
     ['set-step', 'counter - before > MAX_COUNTER_STEP', 'false', ['client-setroot-skip']],
   ]),
