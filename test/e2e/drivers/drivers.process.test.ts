@@ -12,6 +12,7 @@ import { backup } from '../../../dom0/commands/backup.ts';
 import { check } from '../../../dom0/commands/check.ts';
 import { extract } from '../../../dom0/commands/extract.ts';
 import { init } from '../../../dom0/commands/init.ts';
+import { restoreAll } from '../../../dom0/commands/restore-all.ts';
 import { restore } from '../../../dom0/commands/restore.ts';
 import { rejection } from '../../support/failure.ts';
 import { mountable, withMounted } from '../../support/images.ts';
@@ -67,6 +68,10 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     expect(survey(system, 'old')).toBe(first);
     expect(survey(system, 'copy')).toBe(second);
     expect(survey(system, 'data')).toBe(second);
+    await system.run((app) => restore(app, 'data@1', undefined, { replace: true, yes: true }));
+    expect(survey(system, 'data')).toBe(first);
+    const kept = await keptVms(system);
+    expect(kept.map((vm) => survey(system, vm))).toEqual([second]);
     const folder = tempFolder();
     const toFolder = system.run((app) => extract(app, 'data@1', ['home/user/docs'], { ...TO, to: folder }));
     if (name === 'local') {
@@ -79,12 +84,10 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     await system.run((app) => extract(app, 'data@1', ['home/user/docs/2'], { ...TO, intoVm: 'data' }));
     expect(system.incoming('data-1/home/user/docs/2')).toBe('file 2\n');
     expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
+    for (const vm of ['copy', 'data', 'old', ...kept]) await system.remove(vm);
+    await system.run((app) => restoreAll(app, { yes: true }));
+    expect(survey(system, 'data')).toBe(second);
     await expectNothingLeft(system);
-    expect((await system.vms()).filter((vm) => ['copy', 'data', 'old'].includes(vm))).toEqual([
-      'copy',
-      'data',
-      'old',
-    ]);
   });
 
   testMounting(
@@ -93,39 +96,63 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
       const { system, first } = await backedUp(create);
       withMounted(system.imageOf('data'), 'rw', SECOND);
       const second = survey(system, 'data');
-      for (const command of ['backup', 'restore'] as const) {
-        const whole = await runUntil(system, command, 1e9);
-        expect(whole.code, whole.stderr).toBe(0);
-        if (command === 'restore') await system.remove('copy');
-        const steps = Number(whole.stdout.toString());
-        expect(steps).toBeGreaterThan(5);
-        for (const step of chosen(steps)) {
-          const { signal, stderr } = await runUntil(system, command, step);
-          expect(signal, `QIB_SEED=${SEED}: ${command} ${step} of ${steps}: ${stderr}`).toBe('SIGKILL');
-          const before = await system.vms();
-          await system.run((app) => app.lock()); // All that the next run does about it, before it does anything else.
-          await expectNothingLeft(
-            system,
-            `QIB_SEED=${SEED}: killed at step ${step} of ${steps} of a ${command}`,
-          );
-          // A VM with its name has its content; else there is none (R30).
-          if ((await system.vms()).includes('copy')) {
-            expect(command).toBe('restore');
-            expect(before.length).toBeGreaterThan(0);
-            expect(survey(system, 'copy')).toBe(first);
-            await system.remove('copy');
-          }
-          expect(survey(system, 'data')).toBe(second);
-        }
-      }
+      await killed(system, 'backup', async () => {
+        expect(survey(system, 'data')).toBe(second);
+        await Promise.resolve();
+      });
+      await killed(system, 'restore', async () => {
+        expect(survey(system, 'data')).toBe(second);
+        // A VM with its name has its content; else there is none (R30).
+        if (!(await system.vms()).includes('copy')) return;
+        expect(survey(system, 'copy')).toBe(first);
+        await system.remove('copy');
+      });
       expect((await backUp(system)).warnings).toBe(0);
       await system.run((app) => restore(app, 'data@1', 'old'));
       expect(survey(system, 'old')).toBe(first);
+      let now = second;
+      await killed(system, 'replace', async () => {
+        const kept = await keptVms(system);
+        // Either the one or the other, whole; what was there before is there in any case.
+        expect(survey(system, 'data')).toBe(kept.length === 0 ? now : first);
+        for (const vm of kept) {
+          expect(survey(system, vm)).toBe(now);
+          await system.remove(vm);
+        }
+        withMounted(system.imageOf('data'), 'rw', '(cd "$1"; date +%N >>home/user/last)');
+        now = survey(system, 'data');
+      });
       expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
     },
     1_800_000,
   );
 });
+
+/** Runs the command to its end, and kills it at steps; after each, what the next run does about it, and then what `expectWhole` says. */
+async function killed(
+  system: System,
+  command: 'backup' | 'restore' | 'replace',
+  expectWhole: () => Promise<void>,
+): Promise<void> {
+  const whole = await runUntil(system, command, 1e9);
+  expect(whole.code, whole.stderr).toBe(0);
+  await expectWhole();
+  const steps = Number(whole.stdout.toString());
+  expect(steps).toBeGreaterThan(5);
+  for (const step of chosen(steps)) {
+    const when = `QIB_SEED=${SEED}: killed at step ${step} of ${steps} of a ${command}`;
+    const { signal, stderr } = await runUntil(system, command, step);
+    expect(signal, `${when}: ${stderr}`).toBe('SIGKILL');
+    await system.run((app) => app.lock());
+    await expectNothingLeft(system, when);
+    await expectWhole();
+  }
+}
+
+/** VMs that another took the place of. */
+async function keptVms(system: System): Promise<readonly string[]> {
+  return (await system.vms()).filter((vm) => /^data-\d{8}/.test(vm));
+}
 
 /** Steps tried of each command, chosen by QIB_SEED; `npm run kill` tries all. */
 const SAMPLE = Number(process.env['QIB_KILLS'] ?? 1);
@@ -140,7 +167,7 @@ function chosen(steps: number): readonly number[] {
 }
 
 /** dom0 as a process of its own, which kills itself at a step. */
-function runUntil(system: System, command: 'backup' | 'restore', step: number) {
+function runUntil(system: System, command: string, step: number) {
   const program = join(PROJECT, 'test/e2e/drivers/dying-run.ts');
   const words = ['--no-warnings', program, JSON.stringify(system.machine), command, String(step)];
   return run(process.execPath, words);

@@ -66,7 +66,10 @@ export async function qubesSystem(): Promise<QubesSystem> {
     incoming: (path) =>
       readFileSync(join(callable.folder, 'data/home/user/QubesIncoming/dom0', path), 'utf8'),
     vms: async () => (await set.admin.list()).map(({ name }) => name).sort(),
-    remove: (vm) => set.admin.remove(vm),
+    remove: async (vm) => {
+      await set.admin.kill(vm); // An extraction started it.
+      await set.admin.remove(vm);
+    },
     leftovers: () => {
       const { loops, mounts, attachments, logical, datasets } = toolState(set.folder, (state) => state);
       const vms = set.qubesd.store.vms().map(({ name }) => name);
