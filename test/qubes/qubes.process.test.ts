@@ -150,6 +150,17 @@ describe('a restore', () => {
   });
 });
 
+test('the backups of a VM that is gone are looked at by disposables of the default template', async () => {
+  const { set, domains } = await system();
+  const gone = parseVmName('gone');
+  const disposable = await domains.startDisposable(gone, { kind: 'nothing' });
+  const template = (await set.admin.globals()).get('default_template')?.value;
+  expect((await set.admin.property(disposable.name, 'template')).value).toBe(`qib-dvm-${template}`);
+  await disposable.destroy();
+  const volume = { kind: 'volume', vm: gone, volume: 'private', mode: 'files', writable: true } as const;
+  expect((await rejection(domains.startDisposable(gone, volume))).code).toBe('refused');
+});
+
 test('what a dead run left is undone by the next', async () => {
   const { set, domains } = await system();
   await ensureDvmTemplate(set.admin, 'debian-12');

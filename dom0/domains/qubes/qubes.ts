@@ -199,8 +199,19 @@ export class QubesDomains implements Domains {
     return this.#options.journal.cleanUp();
   }
 
-  /** By default of the template of the VM that it reads (R04); a VM without one must have been given one. */
+  /**
+   * By default of the template of the VM that it reads (R04); a VM without one must have been given one. For the backups of a VM
+   * that is gone, of the system's default template.
+   */
   async #settingsFor(vm: VmName): Promise<DisposableSettings> {
+    const isThere = (await this.#admin.list()).some(({ name }) => name === vm);
+    if (!isThere) {
+      const { template, ...others } = this.#options.disposable?.({ name: vm, template: null }) ?? {};
+      return {
+        ...others,
+        template: template ?? (await this.#dvmTemplate(vm, await templateLike(this.#admin, ''))),
+      };
+    }
     const properties = await this.#admin.properties(vm);
     const isTemplate = properties.get('klass')?.value === 'TemplateVM';
     const restored = this.#temporary.finalNameOf(vm);
@@ -211,6 +222,11 @@ export class QubesDomains implements Domains {
     if (template !== undefined) return { ...others, template };
     // What is being restored cannot start yet: one that is like it.
     const base = isTemplate && restored !== undefined ? await templateLike(this.#admin, restored) : own;
+    return { ...others, template: await this.#dvmTemplate(name, base) };
+  }
+
+  /** Ours for the template `base`; `name` is the VM that it is for. */
+  #dvmTemplate(name: VmName, base: string): Promise<VmName> {
     if (base === '')
       throw new BackupError(
         'usage',
@@ -221,7 +237,7 @@ export class QubesDomains implements Domains {
       ready = ensureDvmTemplate(this.#admin, base);
       this.#dvmTemplates.set(base, ready);
     }
-    return { ...others, template: await ready };
+    return ready;
   }
 
   /** What a disposable is handed, and how that is given back. */
