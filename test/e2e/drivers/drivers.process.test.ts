@@ -12,7 +12,6 @@ import { backup } from '../../../dom0/commands/backup.ts';
 import { check } from '../../../dom0/commands/check.ts';
 import { extract } from '../../../dom0/commands/extract.ts';
 import { init } from '../../../dom0/commands/init.ts';
-import { restoreAll } from '../../../dom0/commands/restore-all.ts';
 import { restore } from '../../../dom0/commands/restore.ts';
 import { rejection } from '../../support/failure.ts';
 import { mountable, withMounted } from '../../support/images.ts';
@@ -68,10 +67,6 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     expect(survey(system, 'old')).toBe(first);
     expect(survey(system, 'copy')).toBe(second);
     expect(survey(system, 'data')).toBe(second);
-    await system.run((app) => restore(app, 'data@1', undefined, { replace: true, yes: true }));
-    expect(survey(system, 'data')).toBe(first);
-    const kept = await keptVms(system);
-    expect(kept.map((vm) => survey(system, vm))).toEqual([second]);
     const folder = tempFolder();
     const toFolder = system.run((app) => extract(app, 'data@1', ['home/user/docs'], { ...TO, to: folder }));
     if (name === 'local') {
@@ -84,9 +79,6 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     await system.run((app) => extract(app, 'data@1', ['home/user/docs/2'], { ...TO, intoVm: 'data' }));
     expect(system.incoming('data-1/home/user/docs/2')).toBe('file 2\n');
     expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
-    for (const vm of ['copy', 'data', 'old', ...kept]) await system.remove(vm);
-    await system.run((app) => restoreAll(app, { yes: true }));
-    expect(survey(system, 'data')).toBe(second);
     await expectNothingLeft(system);
   });
 
