@@ -75,8 +75,9 @@ class Bench {
   /** Takes the medium of store `index` away; the answer puts it back. */
   takeAway(index: number): () => void {
     const folder = dirname(this.folder(index));
-    renameSync(folder, `${folder}-away`);
-    return () => renameSync(`${folder}-away`, folder);
+    const elsewhere = join(tempFolder(), 'away');
+    renameSync(folder, elsewhere);
+    return () => renameSync(elsewhere, folder);
   }
 }
 
