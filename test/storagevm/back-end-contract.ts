@@ -17,7 +17,7 @@ import { object, objects } from './fixtures.ts';
 export interface TestStore {
   /** A new back end on this store, as another process would open it. */
   open(): BackEnd;
-  /** Puts other bytes in the place of a stored file, behind the back end's back. */
+  /** Puts bytes in the place of a file, stored or not, behind the back end's back. */
   damage(name: StoreName, bytes: Uint8Array): Promise<void>;
 }
 

@@ -13,7 +13,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { MAX_OBJECT } from '../../shared/limits.ts';
 import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
@@ -46,7 +46,10 @@ backEndContract('DirectoryBackEnd', () => {
   const folder = newFolder();
   return {
     open: () => new DirectoryBackEnd(folder),
-    damage: (name, bytes) => overwrite(join(folder, name), bytes),
+    damage: async (name, bytes) => {
+      await mkdir(dirname(join(folder, name)), { recursive: true });
+      await overwrite(join(folder, name), bytes);
+    },
   };
 });
 
