@@ -18,7 +18,7 @@ import { clientCases } from './list/client.ts';
 import type { ClientCase, Store } from './list/client.ts';
 
 /** What who published a root is told. */
-const DONE = controlFrame(setRoot.toCaller.done.type, {});
+const DONE = controlFrame(setRoot.toCaller.done.type, { waits: null });
 
 const PRINTABLE = /^[\x20-\x7e]*$/;
 

@@ -7,7 +7,7 @@ import { MAGIC } from '../../../shared/wire/frame.ts';
 import { TestRepository, object } from '../../storagevm/fixtures.ts';
 import type { TestObject } from '../../storagevm/fixtures.ts';
 import { controlFrame, credit, end, error, frame, ping } from '../../support/peers.ts';
-import { frameBytes } from '../peer/altered.ts';
+import { NEWER_MAGIC, frameBytes } from '../peer/altered.ts';
 
 /** What the client attacks: a store with three roots and some objects. */
 export interface Store {
@@ -55,7 +55,7 @@ function general(service: string): ClientCase[] {
   return rows(service, [
     ['half-magic', 'hangs up within the magic', [MAGIC.subarray(0, 4)], 'service-died', { deaf: true }],
     ['banner', 'greets like a login shell', [Buffer.from('Welcome to Debian\n')], 'protocol'],
-    ['newer', 'speaks a newer version', [Buffer.concat([MAGIC.subarray(0, 7), Buffer.of(3)])], 'protocol'],
+    ['newer', 'speaks a newer version', [NEWER_MAGIC], 'protocol'],
     ['nothing', 'hangs up after the magic', [MAGIC], 'service-died', { deaf: true }],
     ['half-header', 'hangs up within a header', [MAGIC, Buffer.of(0x80, 0)], 'service-died', { deaf: true }],
     [

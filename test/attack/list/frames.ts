@@ -3,7 +3,7 @@
 import { MAX_TEXT } from '../../../shared/limits.ts';
 import { at, base64, caseOf } from '../case.ts';
 import type { Case, Outcome, Patience } from '../case.ts';
-import { CREDIT, END, MAGIC, PING_FRAME, frameBytes } from '../peer/altered.ts';
+import { CREDIT, END, NEWER_MAGIC, PING_FRAME, frameBytes } from '../peer/altered.ts';
 import { MAGIC_TYPE } from '../peer/attack.ts';
 import type { Act, Attack, Turn } from '../peer/attack.ts';
 import { protocolOf } from '../program.ts';
@@ -82,7 +82,7 @@ const ATTACKS: readonly General[] = [
   {
     id: 'newer',
     attack: 'speaks a newer version',
-    turns: first(say(Buffer.concat([MAGIC.subarray(0, 7), Buffer.of(3)]))),
+    turns: first(say(NEWER_MAGIC)),
     expected: BROKEN,
   },
   {
