@@ -31,10 +31,7 @@ describe('a tar header', () => {
       '0001750',
       '0000144',
     ]);
-    expect([field(block, 124, 12), field(block, 136, 12)]).toEqual([
-      '00000001274',
-      '14524770400',
-    ]);
+    expect([field(block, 124, 12), field(block, 136, 12)]).toEqual(['00000001274', '14524770400']);
     expect([field(block, 156, 1), field(block, 157, 100)]).toEqual(['0', 'there']);
     expect(field(block, 257, 8)).toBe('ustar\x0000');
     expect([field(block, 329, 8), field(block, 337, 8)]).toEqual(['0000010', '0000001']);
