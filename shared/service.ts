@@ -63,8 +63,8 @@ function invocation(): Invocation {
 }
 
 /**
- * Ends the process at once. Not by `process.exit`: a read of descriptor 0 that still blocks a thread of the pool
- * would hold it for ever.
+ * Ends the process at once. Not by `process.exit`: a write to descriptor 1, or a read of a file, that still blocks a thread of
+ * the pool would hold it for ever.
  */
 function kill(why: string): void {
   log(why);

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { App } from '../../dom0/app.ts';
@@ -15,6 +16,8 @@ import { restore } from '../../dom0/commands/restore.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
 import { forgetSnapshots } from '../../dom0/repository/forget-snapshots.ts';
 import { neededObjects } from '../../dom0/repository/live-objects.ts';
+import { addRetentionCommands } from '../../dom0/retention-commands.ts';
+import type { GlobalOptions } from '../../dom0/run.ts';
 import { rejection } from '../support/failure.ts';
 import { Home } from '../support/home.ts';
 import { InProcessDomains } from '../support/in-process-domains.ts';
@@ -122,6 +125,8 @@ function run(home: Home, command: (app: App) => Promise<void>) {
 const forgetIn = (home: Home, names: readonly string[], options: ForgetOptions) =>
   run(home, (app) => forget(app, names, options));
 
+const NO_OPTIONS: GlobalOptions = { json: false };
+
 /** What the command said of each snapshot: `vm number kept|dropped reasons`. */
 async function decisionsOf(home: Home, names: readonly string[], options: ForgetOptions): Promise<string[]> {
   const { output } = await forgetIn(home, names, options);
@@ -189,6 +194,36 @@ describe('R53: forget', () => {
     writeFileSync(join(home.folder, 'config.toml'), '');
     expect((await rejection(forgetIn(home, [], {}))).code).toBe('usage');
     expect((await rejection(forgetIn(home, ['vaul'], { rules: { last: 1 } }))).message).toContain('vault');
+  });
+
+  it('takes its rules from the command line', async () => {
+    const home = await twoVms();
+    const said = async (...words: readonly string[]) => {
+      const program = new Command('qubes-backup')
+        .exitOverride()
+        .configureOutput({ writeErr: () => undefined });
+      const events: (readonly string[])[] = [];
+      addRetentionCommands(program, async (work) => {
+        const { output } = await run(home, (app) => work(app, NO_OPTIONS));
+        for (const { event, reasons } of output.events)
+          if (event === 'retention') events.push(reasons as string[]);
+      });
+      for (const command of program.commands)
+        command.exitOverride().configureOutput({ writeErr: () => undefined });
+      await program.parseAsync(['forget', ...words], { from: 'user' });
+      return events;
+    };
+    expect(await said('vault', '--keep-last', '2', '--dry-run')).toEqual([[], [], ['last'], ['last']]);
+    const within = await said('vault', '--keep-within', '30d', '--keep-yearly', '1', '--dry-run');
+    expect(within).toEqual([['within'], ['within'], ['within'], ['yearly', 'within']]);
+    expect(await said('vault', '--keep-last', '1', '--yes')).toEqual([[], [], [], ['last']]);
+    expect(await said('vault', '--keep-last', '1', '--yes')).toEqual([['last']]);
+    for (const wrong of [
+      ['--keep-last', '0'],
+      ['--keep-daily', 'x'],
+      ['--keep-within', '3 days'],
+    ])
+      await expect(said(...wrong)).rejects.toThrow('invalid');
   });
 
   it('refuses where nobody can be asked, and drops nothing', async () => {

@@ -1,6 +1,6 @@
 /** Requests of VMs on the Qubes driver: the stand-ins for qubesd and qrexec-client, real services, a real ext4 volume. */
 
-import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { App } from '../../dom0/app.ts';
@@ -13,37 +13,18 @@ import type { Answer } from '../../dom0/request/perform.ts';
 import { Rates } from '../../dom0/request/rates.ts';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import { parseVmName } from '../../shared/ids.ts';
-import { NODE_OPTIONS } from '../../shared/node-options.ts';
-import type { ServiceRole } from '../../shared/node-options.ts';
 import { rejection } from '../support/failure.ts';
 import { mountable, shell, withMounted } from '../support/images.ts';
 import { runOver } from '../support/in-process.ts';
 import { testNeeding } from '../support/needs.ts';
-import { PROJECT } from '../support/processes.ts';
 import { tempFolder } from '../support/temp.ts';
-import { Callable } from './calls-kit.ts';
+import { servedSystem } from './served-system.ts';
 import { playedTools } from './tools/tools-kit.ts';
-import { setting, volumeFile } from './volumes-kit.ts';
-
-function launchers(role: ServiceRole): Record<string, string> {
-  const folder = join(PROJECT, 'services', role);
-  const services = readdirSync(folder).filter((file) => file.endsWith('.ts'));
-  const launch = (file: string) =>
-    `exec ${[process.execPath, ...NODE_OPTIONS[role], join(folder, file)].map((word) => `'${word}'`).join(' ')}`;
-  return Object.fromEntries(services.map((file) => [file.replace(/\.ts$/, ''), launch(file)]));
-}
+import { volumeFile } from './volumes-kit.ts';
 
 /** A Qubes OS with the AppVM `data`, a storage VM, and a repository. */
 async function system() {
-  const set = await setting('reflink');
-  await set.admin.create({ klass: 'AppVM', name: 'main', label: 'gray' });
-  await set.admin.setTag('main', 'qubes-backup-storage');
-  const callable = new Callable(set.folder);
-  callable.vm('main', launchers('storagevm'));
-  callable.vm('disposable', launchers('dvm'));
-  callable.vm('data', launchers('vm'));
-  callable.evaluator('exit 2');
-  callable.policy(readFileSync(join(PROJECT, 'policies/30-qubes-backup.policy'), 'utf8'));
+  const { set, callable } = await servedSystem();
   const folder = tempFolder();
   const home = { folder, keyFile: join(folder, 'key') };
   createKeyFile(home.keyFile);

@@ -6,15 +6,12 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createKeyFile } from '../../../dom0/keys/secret.ts';
-import { NODE_OPTIONS } from '../../../shared/node-options.ts';
-import type { ServiceRole } from '../../../shared/node-options.ts';
-import { Callable } from '../../qubes/calls-kit.ts';
+import { servedSystem } from '../../qubes/served-system.ts';
 import { toolState } from '../../qubes/tools/tools-kit.ts';
-import { setting, volumeFile } from '../../qubes/volumes-kit.ts';
+import { volumeFile } from '../../qubes/volumes-kit.ts';
 import type { Setting } from '../../qubes/volumes-kit.ts';
 import { shell } from '../../support/images.ts';
 import { runOver } from '../../support/in-process.ts';
-import { PROJECT } from '../../support/processes.ts';
 import { tempFolder } from '../../support/temp.ts';
 import { loopsOver } from './local-system.ts';
 import { openDomains } from './open.ts';
@@ -26,27 +23,9 @@ export interface QubesSystem extends System {
   readonly warnings: readonly string[];
 }
 
-function launchers(role: ServiceRole): Record<string, string> {
-  const names = readdirSync(join(PROJECT, 'services', role)).filter((file) => file.endsWith('.ts'));
-  return Object.fromEntries(
-    names.map((file) => {
-      const words = [process.execPath, ...NODE_OPTIONS[role], join(PROJECT, 'services', role, file)];
-      return [file.replace(/\.ts$/, ''), `exec ${words.map((word) => `'${word}'`).join(' ')}`];
-    }),
-  );
-}
-
 /** With `data` in a pool of images. */
 export async function qubesSystem(): Promise<QubesSystem> {
-  const set = await setting('reflink');
-  await set.admin.create({ klass: 'AppVM', name: 'main', label: 'gray' });
-  await set.admin.setTag('main', 'qubes-backup-storage');
-  const callable = new Callable(set.folder);
-  callable.vm('main', launchers('storagevm'));
-  callable.vm('disposable', launchers('dvm'));
-  callable.vm('data', launchers('vm'));
-  callable.evaluator('exit 2');
-  callable.policy(readFileSync(join(PROJECT, 'policies/30-qubes-backup.policy'), 'utf8'));
+  const { set, callable } = await servedSystem();
   const folder = tempFolder();
   const machine = {
     ...({ driver: 'qubes', folder, keyFile: join(folder, 'key'), root: set.folder } as const),
