@@ -13,6 +13,7 @@ import { openRepository } from './repository/open.ts';
 import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
 import type { Listener, Note, Progress } from './session/report.ts';
+import { Diary } from './state/diary.ts';
 import { makePrivateFolder } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 import { PinFile } from './state/pin.ts';
@@ -39,6 +40,7 @@ export class App {
   readonly storage: Stores;
   readonly pin: PinFile;
   readonly primary: PrimaryFile;
+  readonly diary: Diary;
   /** Warnings so far: with any, the run ends with status 3. */
   warnings = 0;
   /** True if `verify` found differences: then the run ends with status 4. */
@@ -58,6 +60,7 @@ export class App {
     const { stateFolder, stores } = options.config;
     this.pin = new PinFile(stateFolder);
     this.primary = new PrimaryFile(stateFolder);
+    this.diary = new Diary(stateFolder, (text) => this.warnOnly(text));
     const all = configuredStores(options.domains, stores, (name) => new StorePinFile(stateFolder, name));
     const listener = {
       warn: (text: string) => this.warn(text),

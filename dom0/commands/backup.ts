@@ -2,6 +2,7 @@
 
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
+import type { VmId } from '../../shared/ids.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
@@ -109,9 +110,10 @@ function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): 
 async function backUpOne(run: Run, vm: Vm): Promise<void> {
   const { app } = run;
   const started = performance.now();
-  const { snapshot, results, spotCheck, stored } = await scanVm(run, vm);
+  const { id, snapshot, results, spotCheck, stored } = await scanVm(run, vm);
   const { counts, warnings } = totalsOf(snapshot);
   const seconds = (performance.now() - started) / 1000;
+  app.diary.record('backup', [[id, { at: Date.now(), snapshot: snapshot.number, warnings, seconds }]]);
   for (const { done } of results) warnOf(app, vm, done);
   warnOfFaults(app, vm, spotCheck);
   app.output.line(
@@ -171,11 +173,18 @@ function planOf(app: App, vm: Vm): VolumePlan[] {
   return plan;
 }
 
+/** What a backup of one VM came to. */
+interface Taken {
+  readonly id: VmId;
+  readonly snapshot: Snapshot;
+  /** One of each volume. */
+  readonly results: readonly Scanned[];
+  readonly spotCheck: SpotChecked;
+  readonly stored: Tally;
+}
+
 /** All volumes are frozen first, as close together as can be, then read one by one. */
-async function scanVm(
-  run: Run,
-  vm: Vm,
-): Promise<{ snapshot: Snapshot; results: readonly Scanned[]; spotCheck: SpotChecked; stored: Tally }> {
+async function scanVm(run: Run, vm: Vm): Promise<Taken> {
   const { app, repository } = run;
   const plan = planOf(app, vm);
   const frozen: VolumeSnapshot[] = [];
@@ -192,8 +201,9 @@ async function scanVm(
       for (const volume of frozen) results.push(await readVolume(run, vm, writer, volume));
       return { results, snapshot: await writer.commit() };
     };
-    const stored = repository.store.tally(writer.history.record.id);
-    return { ...(await withSpotCheck(run, vm, writer, scan)), stored };
+    const { id } = writer.history.record;
+    const stored = repository.store.tally(id);
+    return { id, ...(await withSpotCheck(run, vm, writer, scan)), stored };
   } finally {
     for (const volume of frozen) await volume.release();
   }

@@ -5,6 +5,7 @@
  */
 
 import { BackupError, isBackupError } from '../../shared/errors.ts';
+import type { VmId } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
 import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { Repository } from '../repository/repository.ts';
@@ -23,7 +24,17 @@ export async function check(app: App, share: number, repair = false): Promise<vo
     await syncStores(app, repository, app.storage.all.filter(behind));
   }
   let faults = 0;
-  for (const store of app.storage.all) faults += await checkStore(app, repository, store, share, repair);
+  const faultsOf = new Map<VmId, number>();
+  for (const store of app.storage.all) {
+    const found = await checkStore(app, repository, store, share, repair);
+    faults += found?.remaining ?? 0;
+    for (const [vm, ofVm] of found?.faultsOf ?? []) faultsOf.set(vm, (faultsOf.get(vm) ?? 0) + ofVm);
+  }
+  const at = Date.now();
+  app.diary.record(
+    'check',
+    [...faultsOf].map(([vm, ofVm]) => [vm, { at, share, faults: ofVm }]),
+  );
   await app.closeStorage();
   if (faults > 0) {
     const what = `${formatCount(faults)} ${faults === 1 ? 'fault' : 'faults'} found${repair ? ' that could not be repaired' : ''}`;
@@ -35,25 +46,25 @@ export async function check(app: App, share: number, repair = false): Promise<vo
   }
 }
 
-/** Faults that remain. */
+/** Faults that remain, and of which VM; undefined if the store could not be checked. */
 async function checkStore(
   app: App,
   repository: Repository,
   store: Store,
   share: number,
   repair: boolean,
-): Promise<number> {
+): Promise<{ readonly remaining: number; readonly faultsOf: StoreCheck['faultsOf'] } | undefined> {
   const { name } = store;
   if (!store.inStep) {
     const text = `store ${name} was not checked: it ${store.describe()}`;
     if (store.isAway) app.output.note(text);
     else app.warn(text);
     app.output.event('unchecked', { store: name, state: store.standing.is });
-    return 0;
+    return undefined;
   }
   const found = await examined(app, repository, store, share, repair);
-  if (found === undefined) return 0;
-  const { objects, read, readBytes, faults, repaired } = found.check;
+  if (found === undefined) return undefined;
+  const { objects, read, readBytes, faults, repaired, faultsOf } = found.check;
   const text = `${formatCount(objects)} objects expected, ${formatCount(read)} read and verified (${formatBytes(readBytes)})`;
   app.output.event('checked', {
     store: name,
@@ -64,7 +75,7 @@ async function checkStore(
   app.output.line(repaired === 0 ? `${all}.` : `${all}, ${formatCount(repaired)} repaired.`);
   if (repaired > 0)
     app.warn(`store ${name}: ${formatCount(repaired)} of ${formatCount(faults)} faults were repaired`);
-  return faults - repaired;
+  return { remaining: faults - repaired, faultsOf };
 }
 
 /** Undefined if the store failed: with others, that ends nothing. */

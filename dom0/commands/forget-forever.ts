@@ -37,6 +37,7 @@ export async function forgetForever(
   await rotate(app, repository, slots, new Set([entry.id]));
   const { counter } = repository.root.body;
   await publishLiveList(repository, Date.now());
+  app.diary.forget(entry.id);
   await app.closeStorage();
   app.output.line(`Forgot ${name}: its key is in no root from ${counter} on.`);
   app.output.line(`Newest root: ${fingerprint(repository.root.hash)}`);

@@ -2,7 +2,7 @@
 
 import { randomInt } from 'node:crypto';
 import { isBackupError } from '../../shared/errors.ts';
-import type { ObjectId } from '../../shared/ids.ts';
+import type { ObjectId, VmId } from '../../shared/ids.ts';
 import { objectIdOf } from '../../shared/ids.ts';
 import type { NumberSet } from '../../shared/numbers.ts';
 import type { App } from '../app.ts';
@@ -29,6 +29,8 @@ export class StoreCheck {
   faults = 0;
   /** Of the faults. */
   repaired = 0;
+  /** Faults that remain, by the VM whose backups they are in. */
+  readonly faultsOf = new Map<VmId, number>();
   readonly #app: App;
   readonly #repository: Repository;
   readonly #store: Store;
@@ -47,7 +49,11 @@ export class StoreCheck {
     for (const id of this.#repository.catalogObjects()) await this.#checkObject(id, () => 'the catalog');
     for (const id of this.#repository.root.body.live ?? [])
       await this.#checkObject(id, () => 'the live list');
-    for (const entry of this.#repository.vms) await this.#checkVm(entry);
+    for (const entry of this.#repository.vms) {
+      const before = this.faults - this.repaired;
+      await this.#checkVm(entry);
+      this.faultsOf.set(entry.id, this.faults - this.repaired - before);
+    }
   }
 
   async #checkVm(entry: CatalogEntry): Promise<void> {
