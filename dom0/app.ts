@@ -3,11 +3,12 @@
 import { BackupError, messageOf } from '../shared/errors.ts';
 import type { VmName } from '../shared/ids.ts';
 import type { Volume } from '../shared/protocol/disposable.ts';
-import type { Root } from '../shared/root.ts';
+import type { KeySlot, Root } from '../shared/root.ts';
 import type { Config } from './config.ts';
 import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
 import { formatTime } from '../shared/format.ts';
 import type { Secret } from './keys/secret.ts';
+import type { Opener } from './keys/slots.ts';
 import type { Output } from './output.ts';
 import { openRepository } from './repository/open.ts';
 import type { Opened, Trust } from './repository/open.ts';
@@ -30,6 +31,8 @@ export interface AppOptions {
   readonly output: Output;
   /** All secrets that the person presents, at least one; asked on the terminal if need be. */
   readonly secrets: () => Promise<readonly Secret[]>;
+  /** What opens the repository if no person has to; default: the first of the secrets. */
+  readonly opener?: (slots: readonly KeySlot[]) => Promise<Opener | undefined>;
   readonly trust: Pick<Trust, 'acceptRoot' | 'expectRoot'>;
 }
 
@@ -78,12 +81,12 @@ export class App {
   }
 
   /** Opens the repository; the storage VM starts while the person types. */
-  async open(secret = () => this.#firstSecret()): Promise<Repository> {
+  async open(secret = this.#opener): Promise<Repository> {
     return (await this.openWithSlot(secret)).repository;
   }
 
   /** Like {@link open}, with the slot that opened it. */
-  async openWithSlot(secret = () => this.#firstSecret()): Promise<Opened> {
+  async openWithSlot(secret = this.#opener): Promise<Opened> {
     this.storage.warmUp();
     const trust = { ...this.#options.trust, firstUse: (root: Root) => this.#sayFirstUse(root) };
     const opened = await openRepository({
@@ -104,7 +107,11 @@ export class App {
     return this.#options.secrets();
   }
 
-  async #firstSecret(): Promise<Secret> {
+  readonly #opener = async (slots: readonly KeySlot[]): Promise<Opener> =>
+    (await this.#options.opener?.(slots)) ?? (await this.firstSecret());
+
+  /** The first of the secrets that a person presents; whoever takes it zeroes it. */
+  async firstSecret(): Promise<Secret> {
     const [first, ...others] = await this.secrets();
     for (const { bytes } of others) bytes.fill(0);
     if (first === undefined) throw new BackupError('internal', 'no secret was presented');

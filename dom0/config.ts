@@ -12,6 +12,7 @@ import type { ExcludeRules } from '../shared/protocol/disposable.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 import { VOLUME_MODES, VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
+import type { UnattendedConfig } from './keys/unattended.ts';
 import { keepRules } from './retention/policy.ts';
 import type { KeepRules } from './retention/policy.ts';
 import { quorumSchema, storageSchema, storeConfig } from './storage-config.ts';
@@ -125,6 +126,9 @@ const schema = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(1024),
+  /** What opens the repository if nobody presents a secret: a key file, and a program that prints the passphrase. */
+  key_file: z.string().startsWith('/').optional(),
+  passphrase_command: z.tuple([z.string().min(1)], z.string()).optional(),
   /** What VMs may ask for themselves; without this table no request is answered. */
   requests: z.strictObject({ key_file: z.string().startsWith('/') }).optional(),
   /** VMs that are backed up at the same time. */
@@ -184,6 +188,8 @@ export interface Config {
   readonly stateFolder: string;
   /** Bytes. */
   readonly cacheSize: number;
+  /** What opens the repository if nobody presents a secret. */
+  readonly unattended: UnattendedConfig;
   /** What opens the repository for a request of a VM; undefined where none is answered. */
   readonly requests?: { readonly keyFile: string };
   /** VMs that are backed up at the same time. */
@@ -243,6 +249,7 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
     quorum: config.quorum,
     stateFolder: config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE),
     cacheSize: config.cache_mib * MiB,
+    unattended: definedOf({ keyFile: config.key_file, passphraseCommand: config.passphrase_command }),
     ...(config.requests === undefined ? {} : { requests: { keyFile: config.requests.key_file } }),
     jobs: config.jobs,
     backup(vm) {

@@ -27,6 +27,7 @@ import { addRetentionCommands } from './retention-commands.ts';
 import { STATUS, run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
 import { addStorageCommands } from './storage-commands.ts';
+import { addUnlockCommands } from './unlock-commands.ts';
 import { parseFingerprint } from './words.ts';
 
 // The launcher forbids to compile text as code; so zod need not try.
@@ -199,6 +200,7 @@ program
 addKeyCommands(program, run);
 addStorageCommands(program, run);
 addRetentionCommands(program, run);
+addUnlockCommands(program, run);
 
 /** Which volume a command looks at. */
 function volumeOption(): Option {

@@ -47,7 +47,8 @@ const OTHER_SCREEN = '\x1b[?1049h\x1b[2J\x1b[H';
 const FIRST_SCREEN = '\x1b[?1049l';
 
 /** What to do without a terminal. */
-const SECRET_OPTIONS = 'give the secret in a file (--help lists the options for that)';
+const SECRET_OPTIONS =
+  'give the secret in a file (--help lists the options for that), or run "qubes-backup unlock" on a terminal before';
 const OTHER_OPTIONS = 'answer with an option (--help lists them)';
 
 async function onTerminal<T>(instead: string, work: (terminal: Terminal) => Promise<T>): Promise<T> {

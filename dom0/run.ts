@@ -9,6 +9,7 @@ import { LocalDomains } from './domains/local/local.ts';
 import { openQubes } from './domains/qubes/open.ts';
 import { passphraseOf } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
+import { unattendedOpener } from './keys/unattended.ts';
 import { readSecrets } from './new-secret.ts';
 import { Output } from './output.ts';
 import { askSecret } from './prompt.ts';
@@ -71,6 +72,10 @@ function createApp(options: GlobalOptions, output: Output): App {
     domains: openDomains(config, (text) => output.warn(text)),
     output,
     secrets: () => secretsToOpen(options),
+    opener: (slots) =>
+      isGiven(options)
+        ? Promise.resolve(undefined)
+        : unattendedOpener(config, slots, (text) => output.note(text)),
     trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
   });
 }
@@ -98,6 +103,11 @@ export function stopOnSignal(app: App): () => void {
     process.removeListener('SIGINT', stop);
     process.removeListener('SIGTERM', stop);
   };
+}
+
+/** True if options say which secret opens the repository. */
+function isGiven({ passphraseFile, keyFile, paperFile }: GlobalOptions): boolean {
+  return [passphraseFile, keyFile, paperFile].some((file) => file !== undefined);
 }
 
 async function secretsToOpen(options: GlobalOptions): Promise<readonly Secret[]> {

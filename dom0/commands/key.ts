@@ -58,7 +58,7 @@ export async function keyAdd(
 export async function keyChange(app: App, make: () => Promise<Secret>): Promise<void> {
   await app.lockToPublish();
   app.defer(() => app.storage.abort());
-  const { repository, slot: old } = await app.openWithSlot();
+  const { repository, slot: old } = await app.openWithSlot(() => app.firstSecret());
   requireUsage(
     old.kind === 'passphrase',
     'open the repository with the passphrase that is to be changed; for other secrets use "key add" and "key remove"',

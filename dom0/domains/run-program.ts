@@ -20,19 +20,23 @@ export interface ProgramLimits {
   readonly timeout?: number;
   /** Bytes of stdout. */
   readonly maxOutput: number;
+  /** Its stdin; empty if undefined. */
+  readonly input?: Uint8Array;
+  /** What it is told beside TOOL_ENVIRONMENT. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
-/** Runs `command`; its program is looked for in the folders of TOOL_ENVIRONMENT. Its stdin is empty. Never rejects. */
+/** Runs `command`; its program is looked for in the folders of TOOL_ENVIRONMENT. Never rejects. */
 export async function runProgram(
   command: readonly [string, ...string[]],
   limits: ProgramLimits,
 ): Promise<{ readonly end: ProgramEnd; readonly stderr: string }> {
-  const started = startProgram(command);
+  const started = startProgram(command, limits.environment);
   if ('cause' in started) return { end: { kind: 'not-started', cause: started.cause }, stderr: '' };
   const { child, stdin, stdout, stderr } = started;
   const kept = keepStderr(stderr);
   stdin.on('error', () => undefined); // It may end without a look at its stdin.
-  stdin.end();
+  stdin.end(limits.input);
   const end = await new Promise<ProgramEnd>((resolve) => {
     const cutShort = (kind: 'timeout' | 'too-much-output') => {
       killGroup(child);
@@ -59,9 +63,12 @@ export async function runProgram(
   return { end, stderr: kept.text() };
 }
 
-function startProgram(command: readonly [string, ...string[]]) {
+function startProgram(
+  command: readonly [string, ...string[]],
+  environment: Readonly<Record<string, string>> = {},
+) {
   try {
-    return spawnDetached(command, { environment: TOOL_ENVIRONMENT, directory: '/' });
+    return spawnDetached(command, { environment: { ...TOOL_ENVIRONMENT, ...environment }, directory: '/' });
   } catch (cause) {
     if (cause instanceof BackupError) throw cause;
     return { cause };

@@ -12,6 +12,8 @@ export interface Secret {
   readonly kind: KeySlot['kind'];
   /** NFC-normalised UTF-8 of a passphrase, else 32 random bytes. */
   readonly bytes: Uint8Array;
+  /** Where it is from, if nobody presented it in this run: `the key file /etc/… of the configuration`. */
+  readonly source?: string;
 }
 
 /** What people call each kind. */
@@ -23,7 +25,7 @@ export const SECRET_NAMES: Readonly<Record<Secret['kind'], string>> = {
 
 const KEY_FILE = /^qubes-backup-key-1:([0-9a-f]{64})$/;
 /** Room for a passphrase in any encoding, for a key file's one line, and for the words of a paper key. */
-const MAX_SECRET_FILE = 4 * MAX_PASSPHRASE;
+export const MAX_SECRET_FILE = 4 * MAX_PASSPHRASE;
 
 /** A passphrase in the form that is hashed: NFC, UTF-8, 1 to 1,024 bytes. Throws `usage` otherwise. */
 export function passphraseOf(text: string): Secret {
@@ -36,7 +38,16 @@ export function passphraseOf(text: string): Secret {
 
 /** Reads a passphrase from a file or descriptor (`/dev/fd/N`); one trailing newline is not part of it. */
 export function readPassphraseFile(file: string): Secret {
-  return passphraseOf(readTextFile(file).replace(/\r?\n$/, ''));
+  return passphraseOf(oneLine(textOf(readSmallFile(file), file)));
+}
+
+/** The passphrase that a program printed, and wipes `bytes`; one trailing newline is not part of it. Throws `usage`. */
+export function printedPassphrase(bytes: Uint8Array, program: string): Secret {
+  return passphraseOf(oneLine(textOf(bytes, `the output of ${program}`)));
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\r?\n$/, '');
 }
 
 /** The paper key of 24 words as a person wrote them. Throws `usage` if they are not. */
@@ -46,7 +57,7 @@ export function paperOf(text: string): Secret {
 
 /** Reads a paper key from a file or descriptor: 24 words, in lines or not, with numbers or not. */
 export function readPaperFile(file: string): Secret {
-  return paperOf(readTextFile(file));
+  return paperOf(textOf(readSmallFile(file), file));
 }
 
 /** A fresh paper key. */
@@ -55,16 +66,16 @@ export function createPaper(): Secret {
 }
 
 /** Another copy of `secret`: whoever takes one zeroes it. */
-export function copySecret({ kind, bytes }: Secret): Secret {
-  return { kind, bytes: new Uint8Array(bytes) };
+export function copySecret(secret: Secret): Secret {
+  return { ...secret, bytes: new Uint8Array(secret.bytes) };
 }
 
-function readTextFile(file: string): string {
-  const bytes = readSmallFile(file);
+/** Wipes `bytes`. */
+function textOf(bytes: Uint8Array, from: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new BackupError('usage', `the secret in ${file} is not UTF-8 text`, { cause });
+    throw new BackupError('usage', `the secret in ${from} is not UTF-8 text`, { cause });
   } finally {
     bytes.fill(0);
   }

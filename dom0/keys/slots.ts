@@ -1,7 +1,7 @@
 /** Key slots: each leads from one secret to the master key. They travel with every root (R35). */
 
 import { randomBytes } from 'node:crypto';
-import { utf8 } from '../../shared/bytes.ts';
+import { equalBytes, utf8 } from '../../shared/bytes.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { RepositoryId } from '../../shared/ids.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
@@ -11,6 +11,17 @@ import { Keyring, masterContext } from './keyring.ts';
 import { SECRET_NAMES } from './secret.ts';
 import type { Secret } from './secret.ts';
 import { unwrapKey } from './wrap.ts';
+
+/** The key of one slot, which a secret was turned into earlier. */
+export interface SlotKey {
+  readonly kind: 'slotKey';
+  /** Of the slot, which is known by it: 16 bytes that no other slot has. */
+  readonly salt: Uint8Array;
+  readonly bytes: Uint8Array;
+}
+
+/** What opens a repository. */
+export type Opener = Secret | SlotKey;
 
 /** What people call a slot. */
 export function slotName({ kind, label }: Pick<KeySlot, 'kind' | 'label'>): string {
@@ -40,29 +51,34 @@ export async function createSlot(
 }
 
 /**
- * The keys of a root, and the first slot that `secret` opens. Every slot's cost is checked before any is run.
+ * The keys of a root, and the first slot that `opener` opens. Every slot's cost is checked before any is run.
  * Throws `wrong-secret` if none opens, `store-damaged` if the root contradicts itself.
  */
 export async function openKeyring(
   body: RootBody,
-  secret: Secret,
+  opener: Opener,
 ): Promise<{ readonly keyring: Keyring; readonly slot: KeySlot }> {
   const { repository, slots } = body;
   checkCosts(slots.filter((slot) => slot.kind === 'passphrase'));
   for (const slot of slots) {
-    const master = await openSlot(repository, slot, secret);
+    const master = await openSlot(repository, slot, opener);
     if (master !== undefined) return { keyring: Keyring.open(body, master), slot };
   }
-  const name = SECRET_NAMES[secret.kind];
-  if (slots.some(({ kind }) => kind === secret.kind))
+  if (opener.kind === 'slotKey')
     throw new BackupError(
       'wrong-secret',
-      `this ${name} does not open the repository; the store itself is intact`,
+      'what "unlock" left in the keyring does not open the repository; the store itself is intact: run "qubes-backup unlock" again',
+    );
+  const name = SECRET_NAMES[opener.kind];
+  if (slots.some(({ kind }) => kind === opener.kind))
+    throw new BackupError(
+      'wrong-secret',
+      `${opener.source ?? `this ${name}`} does not open the repository; the store itself is intact`,
     );
   const others = [...new Set(slots.map(({ kind }) => `a ${SECRET_NAMES[kind]}`))];
   throw new BackupError(
     'wrong-secret',
-    `the repository has no slot for a ${name}: it opens with ${others.join(' or ')}`,
+    `the repository has no slot for ${opener.source ?? `a ${name}`}: it opens with ${others.join(' or ')}`,
   );
 }
 
@@ -77,13 +93,10 @@ export async function opensSlot(repository: RepositoryId, slot: KeySlot, secret:
 async function openSlot(
   repository: RepositoryId,
   slot: KeySlot,
-  secret: Secret,
+  opener: Opener,
 ): Promise<Uint8Array | undefined> {
-  if (slot.kind !== secret.kind) return undefined;
-  const slotKey =
-    slot.kind === 'passphrase'
-      ? await argon2id(secret.bytes, slot.salt, slot)
-      : randomSlotKey(slot.kind, secret, slot.salt);
+  const slotKey = await slotKeyOf(slot, opener);
+  if (slotKey === undefined) return undefined;
   try {
     return unwrapKey(slotKey, 'master', masterContext(repository, slot.salt), slot.wrapped);
   } catch (error) {
@@ -92,6 +105,20 @@ async function openSlot(
   } finally {
     slotKey.fill(0);
   }
+}
+
+/** A fresh copy of the key of `slot`, if `opener` is of its kind; nothing says yet whether it is right. */
+export async function slotKeyOf(slot: KeySlot, opener: Opener): Promise<Uint8Array | undefined> {
+  if (opener.kind === 'slotKey') return isOf(slot, opener) ? new Uint8Array(opener.bytes) : undefined;
+  if (slot.kind !== opener.kind) return undefined;
+  return slot.kind === 'passphrase'
+    ? argon2id(opener.bytes, slot.salt, slot)
+    : randomSlotKey(slot.kind, opener, slot.salt);
+}
+
+/** True if `key` is that of `slot`. */
+export function isOf(slot: KeySlot, key: SlotKey): boolean {
+  return equalBytes(slot.salt, key.salt);
 }
 
 /** Slot key of 32 random bytes, which need no stretching. */

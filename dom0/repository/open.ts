@@ -10,8 +10,8 @@ import type { RepositoryId } from '../../shared/ids.ts';
 import type { KeySlot, Root } from '../../shared/root.ts';
 import { formatTime } from '../../shared/format.ts';
 import type { Keyring } from '../keys/keyring.ts';
-import type { Secret } from '../keys/secret.ts';
 import { openKeyring } from '../keys/slots.ts';
+import type { Opener } from '../keys/slots.ts';
 import { ObjectCache } from '../state/cache.ts';
 import type { Pin, PinFile } from '../state/pin.ts';
 import type { PrimaryFile } from '../state/primary.ts';
@@ -34,8 +34,8 @@ export interface StoreOptions {
 }
 
 export interface OpenOptions extends StoreOptions {
-  /** Asked only after the root proved authentic; its bytes are zeroed after use. */
-  readonly secret: () => Promise<Secret>;
+  /** Asked only after the root proved authentic, and told the slots that there are; its bytes are zeroed after use. */
+  readonly secret: (slots: readonly KeySlot[]) => Promise<Opener>;
   readonly trust: Trust;
   /** The run is to publish something: it needs the primary store, and ends at once without it. */
   readonly publishes: boolean;
@@ -89,7 +89,7 @@ async function openFirst(
   pinned: Pin | undefined,
 ): Promise<Opened> {
   const { storage } = options;
-  const secret = await options.secret();
+  const secret = await options.secret(roots.flatMap(({ body }) => body.slots));
   let failure: unknown;
   try {
     for (const root of roots) {
@@ -111,7 +111,7 @@ async function openFirst(
 async function openRoot(
   options: OpenOptions,
   root: Root,
-  secret: Secret,
+  secret: Opener,
   pinned: Pin | undefined,
 ): Promise<Opened> {
   const { storage, pin, trust } = options;
