@@ -1,146 +1,24 @@
 /** The configuration: a TOML file, or the local driver's defaults below one folder. */
 
-import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parse } from 'smol-toml';
-import { z } from 'zod';
-import { byteString, utf8 } from '../shared/bytes.ts';
-import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
-import { patternProblem } from '../shared/exclude-pattern.ts';
-import { MAX_JOBS, MAX_PATTERNS, MAX_PATTERN_LIST } from '../shared/limits.ts';
+import { BackupError } from '../shared/errors.ts';
 import type { ExcludeRules } from '../shared/protocol/disposable.ts';
+import { readConfigFile } from './config/file.ts';
+import { sentence } from './config/problems.ts';
+import { DEFAULTS, DEFAULT_MODES } from './config/schema.ts';
+import type { Disposable, Sandbox, Settings, Values } from './config/schema.ts';
+import { storeConfig } from './config/stores.ts';
+import type { LimitOptions, StoreConfig } from './config/stores.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
-import { VOLUME_MODES, VOLUME_NAMES } from './domains/domains.ts';
+import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
 import type { UnattendedConfig } from './keys/unattended.ts';
-import { keepRules } from './retention/policy.ts';
 import type { KeepRules } from './retention/policy.ts';
-import { quorumSchema, storageSchema, storeConfig } from './storage-config.ts';
-import type { LimitOptions, StoreConfig } from './storage-config.ts';
 
 /** dom0's own folder on Qubes OS. */
 const QUBES_STATE = '/var/lib/qubes-backup/state';
-const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
 const MiB = 1024 * 1024;
-
-const sandbox = z.enum(['auto', 'bubblewrap', 'unshare', 'none']);
-
-const excludePattern = z.string().check((context) => {
-  const problem = patternProblem(byteString(utf8(context.value)));
-  if (problem === undefined) return;
-  const message = `the pattern ${JSON.stringify(context.value)} ${problem}`;
-  context.issues.push({ code: 'custom', input: context.value, message });
-});
-
-/**
- * How VMs are backed up. What a VM's own table does not set comes from its template's, then from `[backup]`, and then from
- * DEFAULTS.
- */
-const backup = z.strictObject({
-  /** Off: sizes say less about contents (R08). */
-  compress: z.boolean().optional(),
-  /** Seconds between checkpoints of a running backup. */
-  checkpoint_seconds: z.int().min(1).max(86_400).optional(),
-  /** MiB of unchanged files that each run reads again. */
-  recheck_mib: z
-    .int()
-    .min(0)
-    .max(1024 * 1024)
-    .optional(),
-  /** MiB of stored objects that each run fetches and verifies. */
-  spot_check_mib: z
-    .int()
-    .min(0)
-    .max(1024 * 1024)
-    .optional(),
-  /** Patterns of gitignore(5) of what is left out; those of a template and of a VM follow the common ones. */
-  exclude: z
-    .array(excludePattern)
-    .max(MAX_PATTERNS)
-    .refine((patterns) => utf8(patterns.join('')).length <= MAX_PATTERN_LIST, {
-      error: `more than ${MAX_PATTERN_LIST} bytes of patterns`,
-    })
-    .optional(),
-  /** Begin with DEFAULT_EXCLUDES. */
-  builtin_excludes: z.boolean().optional(),
-  /** Leave out what is in a directory with a CACHEDIR.TAG. */
-  cachedir_tag: z.boolean().optional(),
-  /** Leave out what has the chattr flag `d`. */
-  nodump: z.boolean().optional(),
-  /** Follow the file .qubes-backup-exclude of a volume. */
-  volume_excludes: z.boolean().optional(),
-});
-
-/** How each volume is backed up; `none` leaves it out. A root volume is a whole disk: nobody can read its files. */
-const volumes = z.strictObject({
-  private: z.enum([...VOLUME_MODES, 'none']).optional(),
-  root: z.enum(['blocks', 'none']).optional(),
-});
-
-const DEFAULT_MODES = { private: 'files', root: 'none' } as const;
-
-const DEFAULTS = {
-  compress: true,
-  checkpoint_seconds: 60,
-  recheck_mib: 256,
-  spot_check_mib: 32,
-  builtin_excludes: true,
-  cachedir_tag: true,
-  nodump: false,
-  volume_excludes: true,
-};
-
-/** The disposables that read and write a VM's data on Qubes OS. */
-const disposable = z.strictObject({
-  /** The DVM template they are made of; default: the one of ours for the VM's own template. */
-  template: z.string().min(1).max(31).optional(),
-  memory_mib: z
-    .int()
-    .min(400)
-    .max(1024 * 1024)
-    .optional(),
-  vcpus: z.int().min(1).max(1024).optional(),
-});
-
-const settings = backup.extend({
-  volumes: volumes.optional(),
-  disposable: disposable.optional(),
-  /** What `forget` keeps. One table holds as a whole: what it leaves out does not come from another. */
-  keep: keepRules.optional(),
-});
-
-const schema = z.strictObject({
-  /** Where VMs come from: `local` is folders and sandboxed processes below `home`, `qubes` is Qubes OS. */
-  driver: z.enum(['local', 'qubes']),
-  /** Of the local driver. */
-  home: z.string().min(1).optional(),
-  sandbox: sandbox.default('auto'),
-  /** dom0's own folder; default: `state` in the home, or /var/lib/qubes-backup/state. */
-  state: z.string().startsWith('/').optional(),
-  storage: storageSchema,
-  quorum: quorumSchema,
-  /** MiB of sealed records and trees kept in dom0. */
-  cache_mib: z
-    .int()
-    .min(1)
-    .max(1024 * 1024)
-    .default(1024),
-  /** What opens the repository if nobody presents a secret: a key file, and a program that prints the passphrase. */
-  key_file: z.string().startsWith('/').optional(),
-  passphrase_command: z.tuple([z.string().min(1)], z.string()).optional(),
-  /** What VMs may ask for themselves; without this table no request is answered. */
-  requests: z.strictObject({ key_file: z.string().startsWith('/') }).optional(),
-  /** VMs that are backed up at the same time. */
-  jobs: z.int().min(1).max(MAX_JOBS).default(1),
-  backup: settings.default({}),
-  /** Exceptions for the VMs of a template, by its name. */
-  template: z.record(z.string(), settings).default({}),
-  /** Exceptions per VM. */
-  vm: z.record(z.string(), settings).default({}),
-});
-
-export type Sandbox = z.output<typeof sandbox>;
 
 export interface BackupSettings {
   readonly compress: boolean;
@@ -210,34 +88,19 @@ export interface ConfigOptions {
   readonly limits?: LimitOptions;
 }
 
-/** The configuration of `file`, or with `localHome` the defaults there (and of `HOME/config.toml` if it exists). */
+/** The configuration of `file`, or with `localHome` the defaults there (and of `HOME/config.toml` if it exists). Throws `usage`. */
 export function loadConfig(options: ConfigOptions): Config {
-  const { file, localHome } = options;
-  if (localHome !== undefined) {
-    const defaults = { driver: 'local', home: resolve(localHome) };
-    const own = file === undefined ? readToml(join(localHome, 'config.toml'), false) : readToml(file, true);
-    return describe(
-      { ...defaults, ...own, home: defaults.home },
-      file ?? join(localHome, 'config.toml'),
-      options,
-    );
-  }
-  return describe(readToml(file ?? DEFAULT_CONFIG, true), file ?? DEFAULT_CONFIG, options);
-}
-
-function describe(raw: Record<string, unknown>, file: string, options: ConfigOptions): Config {
-  const result = schema.safeParse(raw);
-  if (!result.success) {
-    const issues = result.error.issues.map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`);
-    throw new BackupError('usage', `the configuration ${file} is wrong: ${issues.join('; ')}`);
-  }
-  const config = result.data;
-  if (config.quorum !== 'all' && config.quorum > config.storage.length)
+  const file = readConfigFile(options);
+  if (file.values === undefined)
     throw new BackupError(
       'usage',
-      `the configuration ${file} is wrong: quorum = ${config.quorum}, but there are ${config.storage.length} stores`,
+      `the configuration ${file.path} is wrong: ${file.problems.map(sentence).join('; ')}`,
     );
-  const driver = driverOf(config, file, options);
+  return describe(file.values, options);
+}
+
+function describe(config: Values, options: ConfigOptions): Config {
+  const driver = driverOf(config, options);
   const levelsOf = ({ name, template }: Configured): readonly Level[] => [
     { source: `[vm.${name}]`, settings: own(config.vm, name) },
     { source: `[template.${template ?? ''}]`, settings: own(config.template, template ?? '') },
@@ -283,13 +146,11 @@ function describe(raw: Record<string, unknown>, file: string, options: ConfigOpt
     },
     disposable(vm) {
       const levels = levelsOf(vm).map(({ settings: { disposable: choice } }) => choice ?? {});
-      const { template, memory_mib: memory, vcpus } = Object.assign({}, ...levels.toReversed()) as Choice;
+      const { template, memory_mib: memory, vcpus } = Object.assign({}, ...levels.toReversed()) as Disposable;
       return definedOf({ template, memory, vcpus });
     },
   };
 }
-
-type Choice = z.output<typeof disposable>;
 
 function definedOf<T extends object>(values: T): Partial<{ [K in keyof T]: Exclude<T[K], undefined> }> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<{
@@ -297,20 +158,15 @@ function definedOf<T extends object>(values: T): Partial<{ [K in keyof T]: Exclu
   }>;
 }
 
-function driverOf(config: z.output<typeof schema>, file: string, { sandbox: chosen }: ConfigOptions): Driver {
-  const wrong = (what: string) => new BackupError('usage', `the configuration ${file} is wrong: ${what}`);
-  if (config.driver === 'qubes') {
-    if (config.home !== undefined) throw wrong('home: is of the driver "local", and this is "qubes"');
-    return { kind: 'qubes' };
-  }
-  if (config.home === undefined) throw wrong('home: is missing');
-  return { kind: 'local', home: resolve(config.home), sandbox: chosen ?? config.sandbox };
+function driverOf({ driver, home, sandbox }: Values, { sandbox: chosen }: ConfigOptions): Driver {
+  if (driver === 'qubes' || home === undefined) return { kind: 'qubes' };
+  return { kind: 'local', home: resolve(home), sandbox: chosen ?? sandbox };
 }
 
 /** One table of settings for a VM, and what a person calls it. */
 interface Level {
   readonly source: string;
-  readonly settings: z.output<typeof settings>;
+  readonly settings: Settings;
 }
 
 /** The table of `name`, which may be any text (`__proto__`). */
@@ -324,24 +180,4 @@ function excludeLists(levels: readonly Level[], builtin: boolean): ExcludeRules[
   for (const { source, settings } of levels.toReversed())
     if (settings.exclude !== undefined) lists.push({ source, patterns: settings.exclude });
   return lists;
-}
-
-function readToml(file: string, required: boolean): Record<string, unknown> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    if (!required && systemCode(cause) === 'ENOENT') return {};
-    const hint = file === DEFAULT_CONFIG ? '; give --local HOME or --config FILE' : '';
-    throw new BackupError(
-      'usage',
-      `cannot read the configuration ${file} (${systemCode(cause) ?? 'error'})${hint}`,
-      { cause },
-    );
-  }
-  try {
-    return parse(text);
-  } catch (cause) {
-    throw new BackupError('usage', `the configuration ${file} is not TOML: ${messageOf(cause)}`, { cause });
-  }
 }

@@ -3,7 +3,8 @@
 import { isBackupError, messageOf } from '../shared/errors.ts';
 import { App } from './app.ts';
 import { loadConfig } from './config.ts';
-import type { Config, Sandbox } from './config.ts';
+import type { Config } from './config.ts';
+import type { Sandbox } from './config/schema.ts';
 import type { Domains } from './domains/domains.ts';
 import { LocalDomains } from './domains/local/local.ts';
 import { openQubes } from './domains/qubes/open.ts';

@@ -6,18 +6,26 @@
 import { z } from 'zod';
 import { before, duration } from './duration.ts';
 
-const amount = z.int().min(1).max(100_000);
+const amount = (of: string) =>
+  z
+    .int()
+    .min(1)
+    .max(100_000)
+    .optional()
+    .meta({ description: `How many ${of}.`, examples: [7] });
 
 /** `keep-last 3`: the three newest; `keep-daily 7`: of each of the last seven days that have any, the newest; and so on. */
 export const keepRules = z.strictObject({
-  last: amount.optional(),
-  hourly: amount.optional(),
-  daily: amount.optional(),
-  weekly: amount.optional(),
-  monthly: amount.optional(),
-  yearly: amount.optional(),
-  /** All that are at most so much older than the newest. */
-  within: duration.optional(),
+  last: amount('of the newest snapshots are kept'),
+  hourly: amount('hours that have snapshots keep their newest'),
+  daily: amount('days that have snapshots keep their newest'),
+  weekly: amount('weeks, from Monday, that have snapshots keep their newest'),
+  monthly: amount('months that have snapshots keep their newest'),
+  yearly: amount('years that have snapshots keep their newest'),
+  within: duration.optional().meta({
+    description: 'All are kept that are no older than the newest by this: years, months, days, hours.',
+    examples: ['30d', '1y6m'],
+  }),
 });
 export type KeepRules = z.output<typeof keepRules>;
 

@@ -3,7 +3,7 @@
 import { FRAME_COST, DOM0_DOWNLOAD_SHARE, MAX_OBJECT } from '../../shared/limits.ts';
 import type { Domains } from '../domains/domains.ts';
 import type { StorePinFile } from '../state/store-pin.ts';
-import type { StoreConfig } from '../storage-config.ts';
+import type { StoreConfig } from '../config/stores.ts';
 import { Limiter } from './limited.ts';
 import { Storage } from './storage.ts';
 import { Store } from './store.ts';

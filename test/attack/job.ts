@@ -1,6 +1,6 @@
 /** What a dom0 under attack is asked to do, and what it answers. Travels between processes. */
 
-import type { Sandbox } from '../../dom0/config.ts';
+import type { Sandbox } from '../../dom0/config/schema.ts';
 import type { Patience } from './case.ts';
 import type { Attack, Step } from './peer/attack.ts';
 import type { Move } from './peer/receiver.ts';

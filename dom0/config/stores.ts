@@ -2,7 +2,7 @@
 
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import type { Limits } from './storage/limited.ts';
+import type { Limits } from '../storage/limited.ts';
 
 /** Stores of one repository. */
 const MAX_STORES = 8;
@@ -18,15 +18,28 @@ const limit = z
 
 const store = z
   .strictObject({
-    /** A storage VM. */
-    vm: storeName.optional(),
-    /** Or a folder in dom0 itself, and what to call it. */
-    name: storeName.optional(),
-    folder: z.string().refine(isAbsolute, { error: 'is no absolute path' }).optional(),
-    /** On a medium that may be absent: that is no fault. */
-    removable: z.boolean().default(false),
-    limit_upload: limit.default(0),
-    limit_download: limit.default(0),
+    vm: storeName
+      .optional()
+      .meta({ description: 'The storage VM that keeps it.', examples: ['backup-store'] }),
+    name: storeName.optional().meta({
+      description: 'Instead of vm, for a store in a folder of dom0 itself: what to call it.',
+      examples: ['usb'],
+    }),
+    folder: z
+      .string()
+      .refine(isAbsolute, { error: 'is no absolute path' })
+      .optional()
+      .meta({
+        description:
+          'With name: the folder, by its absolute path. Name one on the disk and not its mount point; it needs ext4, xfs or btrfs.',
+        examples: ['/media/usb/backup'],
+      }),
+    removable: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Whether it may be absent, which then is no fault.' }),
+    limit_upload: limit.default(0).meta({ description: 'KiB a second to it; 0 is no limit.' }),
+    limit_download: limit.default(0).meta({ description: 'KiB a second from it; 0 is no limit.' }),
   })
   .refine(
     ({ vm, name, folder }) =>
@@ -44,10 +57,17 @@ export const storageSchema = z
   .refine((stores) => new Set(stores.map(nameOf)).size === stores.length, {
     error: 'two stores have the same name',
   })
-  .default([{ vm: 'main', removable: false, limit_upload: 0, limit_download: 0 }]);
+  .default([{ vm: 'main', removable: false, limit_upload: 0, limit_download: 0 }])
+  .meta({
+    description:
+      'The stores, 1 to 8, each a whole copy of the repository. The first is the primary one, unless another was chosen.',
+  });
 
 /** Stores that must have a backup, so that it counts as complete. */
-export const quorumSchema = z.union([z.literal('all'), z.int().min(1).max(MAX_STORES)]).default('all');
+export const quorumSchema = z
+  .union([z.literal('all'), z.int().min(1).max(MAX_STORES)], { error: 'give "all" or a number from 1 to 8' })
+  .default('all')
+  .meta({ description: 'How many stores must have a backup, so that the run ends with status 0.' });
 
 type StoreTable = z.output<typeof store>;
 
