@@ -13,6 +13,7 @@ import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
 import type { UnattendedConfig } from './keys/unattended.ts';
+import type { Hooks } from './schedule/hooks.ts';
 import type { KeepRules } from './retention/policy.ts';
 
 /** dom0's own folder on Qubes OS. */
@@ -68,6 +69,7 @@ export interface Config {
   readonly cacheSize: number;
   /** What opens the repository if nobody presents a secret. */
   readonly unattended: UnattendedConfig;
+  readonly hooks: Hooks;
   /** What opens the repository for a request of a VM; undefined where none is answered. */
   readonly requests?: { readonly keyFile: string };
   /** VMs that are backed up at the same time. */
@@ -113,6 +115,7 @@ function describe(config: Values, options: ConfigOptions): Config {
     stateFolder: config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE),
     cacheSize: config.cache_mib * MiB,
     unattended: definedOf({ keyFile: config.key_file, passphraseCommand: config.passphrase_command }),
+    hooks: config.hooks,
     ...(config.requests === undefined ? {} : { requests: { keyFile: config.requests.key_file } }),
     jobs: config.jobs,
     backup(vm) {

@@ -19,13 +19,17 @@ import type { LsOptions } from './commands/ls.ts';
 import { rootFingerprint } from './commands/root.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeName } from './domains/domains.ts';
+import { STATUS } from './exit-status.ts';
 import { addKeyCommands } from './key-commands.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
+import { parsePercent } from './percent.ts';
 import { addRestoreCommand } from './restore-command.ts';
 import { addRetentionCommands } from './retention-commands.ts';
-import { STATUS, run as runWith } from './run.ts';
+import { run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
+import { addScheduleCommands } from './schedule-commands.ts';
+import { runSteps } from './steps.ts';
 import { addStorageCommands } from './storage-commands.ts';
 import { addUnlockCommands } from './unlock-commands.ts';
 import { parseFingerprint } from './words.ts';
@@ -102,7 +106,9 @@ program
     `VMs that are backed up at the same time, 1 to ${MAX_JOBS}; default: as configured, else 1`,
     parseJobs,
   )
-  .action((vms: string[], options: BackupOptions) => run((app) => backup(app, vms, options)));
+  .action((vms: string[], options: BackupOptions) =>
+    runSteps(program.opts<GlobalOptions>(), 'backup', () => [(app) => backup(app, vms, options)]),
+  );
 program
   .command('list [vm]')
   .description('list snapshots')
@@ -201,6 +207,7 @@ addKeyCommands(program, run);
 addStorageCommands(program, run);
 addRetentionCommands(program, run);
 addUnlockCommands(program, run);
+addScheduleCommands(program, run, () => program.opts<GlobalOptions>());
 
 /** Which volume a command looks at. */
 function volumeOption(): Option {
@@ -216,12 +223,6 @@ async function secretsForInit(options: GlobalOptions, own: boolean): Promise<rea
 /** Gathers the values of an option that may be given several times. */
 function collect(value: string, earlier: readonly string[]): string[] {
   return [...earlier, value];
-}
-
-function parsePercent(text: string): number {
-  const percent = Number(text.replace(/%$/, ''));
-  if (!(percent >= 0 && percent <= 100)) throw new InvalidArgumentError('give a percentage from 0 to 100');
-  return percent;
 }
 
 function parseJobs(text: string): number {

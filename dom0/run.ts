@@ -3,20 +3,19 @@
 import { isBackupError, messageOf } from '../shared/errors.ts';
 import { App } from './app.ts';
 import { loadConfig } from './config.ts';
-import type { Config } from './config.ts';
+import type { Config, ConfigOptions } from './config.ts';
 import type { Sandbox } from './config/schema.ts';
 import type { Domains } from './domains/domains.ts';
 import { LocalDomains } from './domains/local/local.ts';
 import { openQubes } from './domains/qubes/open.ts';
+import { STATUS } from './exit-status.ts';
+import type { Status } from './exit-status.ts';
 import { passphraseOf } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
 import { unattendedOpener } from './keys/unattended.ts';
 import { readSecrets } from './new-secret.ts';
 import { Output } from './output.ts';
 import { askSecret } from './prompt.ts';
-
-/** Exit statuses. */
-export const STATUS = { complete: 0, failed: 1, usage: 2, warnings: 3, differs: 4 } as const;
 
 export interface GlobalOptions {
   readonly config?: string;
@@ -38,9 +37,18 @@ export type Work = (app: App, options: GlobalOptions) => Promise<void>;
 
 /** Runs `command`, reports what it threw, and sets the exit status. */
 export async function run(options: GlobalOptions, command: Work): Promise<void> {
-  const output = new Output(options.json);
+  process.exitCode = (await runWork(options, new Output(options.json), command)).status;
+}
+
+/** Runs `command` and reports what it threw; answers the status, and whether a signal told it to end. */
+export async function runWork(
+  options: GlobalOptions,
+  output: Output,
+  command: Work,
+): Promise<{ readonly status: Status; readonly interrupted: boolean }> {
+  let app: App | undefined;
   try {
-    const app = createApp(options, output);
+    app = createApp(options, output);
     const stopListening = stopOnSignal(app);
     try {
       await command(app, options);
@@ -48,26 +56,37 @@ export async function run(options: GlobalOptions, command: Work): Promise<void> 
       stopListening();
       await app.close();
     }
-    process.exitCode = app.differs ? STATUS.differs : app.warnings > 0 ? STATUS.warnings : STATUS.complete;
+    const status = app.differs ? STATUS.differs : app.warnings > 0 ? STATUS.warnings : STATUS.complete;
+    return { status, interrupted: app.interrupted };
   } catch (error) {
-    output.error(messageOf(error));
-    output.event('error', {
-      code: isBackupError(error) ? error.code : 'internal',
-      message: messageOf(error),
-    });
-    if (!isBackupError(error) && error instanceof Error && error.stack !== undefined)
-      output.error(error.stack);
-    process.exitCode = isBackupError(error, 'usage') ? STATUS.usage : STATUS.failed;
+    return { status: report(output, error), interrupted: app?.interrupted ?? false };
   }
 }
 
-function createApp(options: GlobalOptions, output: Output): App {
-  const config = loadConfig({
+/** Says what was thrown; answers the exit status that it means. */
+export function report(output: Output, error: unknown): Status {
+  output.error(messageOf(error));
+  output.event('error', {
+    code: isBackupError(error) ? error.code : 'internal',
+    message: messageOf(error),
+  });
+  if (!isBackupError(error) && error instanceof Error && error.stack !== undefined) output.error(error.stack);
+  if (isBackupError(error, 'usage')) return STATUS.usage;
+  return isBackupError(error, 'locked') ? STATUS.busy : STATUS.failed;
+}
+
+/** What the command line says of the configuration. */
+export function configOptions(options: GlobalOptions): ConfigOptions {
+  return {
     file: options.config,
     localHome: options.local,
     sandbox: options.sandbox,
     limits: { upload: options.limitUpload, download: options.limitDownload },
-  });
+  };
+}
+
+function createApp(options: GlobalOptions, output: Output): App {
+  const config = loadConfig(configOptions(options));
   return new App({
     config,
     domains: openDomains(config, (text) => output.warn(text)),

@@ -8,6 +8,7 @@ import { byteString, utf8 } from '../../shared/bytes.ts';
 import { patternProblem } from '../../shared/exclude-pattern.ts';
 import { MAX_JOBS, MAX_PATTERNS, MAX_PATTERN_LIST } from '../../shared/limits.ts';
 import { VOLUME_MODES } from '../domains/domains.ts';
+import { hooksSchema } from '../schedule/hooks.ts';
 import { keepRules } from '../retention/policy.ts';
 import { quorumSchema, storageSchema } from './stores.ts';
 
@@ -198,6 +199,7 @@ export const schema = z
           'A program and its arguments, run without a shell if nobody presents a secret: it prints the passphrase.',
         examples: [['/usr/local/bin/backup-passphrase', 'dom0']],
       }),
+    hooks: hooksSchema,
     requests: z
       .strictObject({
         key_file: absolutePath.meta({

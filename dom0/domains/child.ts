@@ -13,6 +13,19 @@ import { MAX_STDERR_KEPT } from '../../shared/limits.ts';
 /** Where programs are found: dom0's own environment decides nothing. */
 export const TOOL_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' };
 
+/** What programs of the user's need to find their own things: a keeper of passphrases, systemd's user manager. */
+const PASSED_ON = ['HOME', 'USER', 'LOGNAME', 'XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS', 'GNUPGHOME'];
+
+/** For a program that the owner of this machine chose. */
+export function passedOn(): Record<string, string> {
+  return Object.fromEntries(
+    PASSED_ON.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
 /** From fcntl.h of Linux on x86-64. */
 const O_CLOEXEC = 0o2000000;
 

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { BackupError } from '../../shared/errors.ts';
 import type { KeySlot } from '../../shared/root.ts';
+import { passedOn } from '../domains/child.ts';
 import { runProgram } from '../domains/run-program.ts';
 import type { ProgramEnd } from '../domains/run-program.ts';
 import { KernelKeyring } from './kernel-keyring.ts';
@@ -25,8 +26,6 @@ export interface UnattendedConfig {
 const CREDENTIAL = 'qubes-backup.key';
 /** Milliseconds that the program has. */
 const COMMAND_TIMEOUT = 60_000;
-/** What a keeper of passphrases needs to find its own things. */
-const PASSED_ON = ['HOME', 'USER', 'LOGNAME', 'XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS', 'GNUPGHOME'];
 
 /** Undefined if a person has to be asked. Throws `usage` if what is configured is not there to be read. */
 export async function unattendedOpener(
@@ -75,13 +74,4 @@ function failureOf(end: ProgramEnd): string {
     case 'too-much-output':
       return 'prints more than a passphrase';
   }
-}
-
-function passedOn(): Record<string, string> {
-  return Object.fromEntries(
-    PASSED_ON.flatMap((name) => {
-      const value = process.env[name];
-      return value === undefined ? [] : [[name, value]];
-    }),
-  );
 }

@@ -1,0 +1,58 @@
+/** What runs by itself, and when: one file in dom0's state, which `schedule run` obeys and `status` looks at. */
+
+import { join } from 'node:path';
+import { z } from 'zod';
+import { utf8 } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
+import { isVmName } from '../../shared/ids.ts';
+import { readFileIfAny, removeFile, replaceFile } from '../state/files.ts';
+import { calendar, nextTime } from './calendar.ts';
+
+const vmName = z.string().refine(isVmName);
+
+const schedule = z.strictObject({
+  when: calendar,
+  /** Only while the machine is not on battery. */
+  onAc: z.boolean(),
+  /** VMs to back up; null for all that are included in backups. */
+  vms: z.array(vmName).min(1).nullable(),
+  /** Forget what no rule of the configuration keeps. */
+  forget: z.boolean(),
+  /** Percent of the data that is read and verified; null for no check. */
+  check: z.number().min(0).max(100).nullable(),
+  /** VMs that are drilled in each run. */
+  drill: z.int().min(0).max(1000),
+});
+
+export type Schedule = z.output<typeof schedule>;
+
+const fileIn = (stateFolder: string) => join(stateFolder, 'schedule.json');
+
+/** Undefined if nothing is scheduled. Throws `io` if that cannot be told. */
+export function readSchedule(stateFolder: string): Schedule | undefined {
+  const bytes = readFileIfAny(fileIn(stateFolder));
+  if (bytes === undefined) return undefined;
+  try {
+    return schedule.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+  } catch (cause) {
+    throw new BackupError(
+      'io',
+      `${fileIn(stateFolder)} is damaged: give "qubes-backup schedule enable" again`,
+      { cause },
+    );
+  }
+}
+
+export function writeSchedule(stateFolder: string, what: Schedule): void {
+  replaceFile(fileIn(stateFolder), utf8(`${JSON.stringify(what)}\n`));
+}
+
+export function removeSchedule(stateFolder: string): void {
+  removeFile(fileIn(stateFolder));
+}
+
+/** When the next scheduled run begins, or a little later; milliseconds since 1970. Undefined if none does. Throws `io`. */
+export function nextRun(stateFolder: string, now: number): number | undefined {
+  const found = readSchedule(stateFolder);
+  return found === undefined ? undefined : nextTime(found.when, now);
+}
