@@ -5,6 +5,7 @@ import type { VmName } from '../shared/ids.ts';
 import type { Volume } from '../shared/protocol/disposable.ts';
 import type { KeySlot, Root } from '../shared/root.ts';
 import type { Config } from './config.ts';
+import { confirm } from './confirm.ts';
 import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
 import { formatTime } from '../shared/format.ts';
 import type { Secret } from './keys/secret.ts';
@@ -18,6 +19,7 @@ import { Diary } from './state/diary.ts';
 import { makePrivateFolder } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 import { PinFile } from './state/pin.ts';
+import type { Pin } from './state/pin.ts';
 import { PrimaryFile } from './state/primary.ts';
 import { StorePinFile } from './state/store-pin.ts';
 import { configuredStores } from './storage/configured-stores.ts';
@@ -34,6 +36,8 @@ export interface AppOptions {
   /** What opens the repository if no person has to; default: the first of the secrets. */
   readonly opener?: (slots: readonly KeySlot[]) => Promise<Opener | undefined>;
   readonly trust: Pick<Trust, 'acceptRoot' | 'expectRoot'>;
+  /** Yes to every question whether to go on. */
+  readonly yes?: boolean;
 }
 
 export class App {
@@ -88,7 +92,11 @@ export class App {
   /** Like {@link open}, with the slot that opened it. */
   async openWithSlot(secret = this.#opener): Promise<Opened> {
     this.storage.warmUp();
-    const trust = { ...this.#options.trust, firstUse: (root: Root) => this.#sayFirstUse(root) };
+    const trust: Trust = {
+      ...this.#options.trust,
+      firstUse: (root) => this.#sayFirstUse(root),
+      overrule: (root, pinned) => this.#confirmOverruling(root, pinned),
+    };
     const opened = await openRepository({
       ...this.repositoryOptions,
       secret,
@@ -116,6 +124,19 @@ export class App {
     for (const { bytes } of others) bytes.fill(0);
     if (first === undefined) throw new BackupError('internal', 'no secret was presented');
     return first;
+  }
+
+  /** Says what is given up for `root`, and asks. */
+  async #confirmOverruling({ hash, body }: Root, pinned: Pin): Promise<void> {
+    const { counter, time } = body;
+    this.output.line(
+      `This machine last saw root ${pinned.counter}, ${fingerprint(pinned.hash)}. It will go on with root ${counter} of ${formatTime(time)}, ${fingerprint(hash)}, instead:`,
+    );
+    this.output.line('what that one does not have, the newest backups perhaps, it will know nothing of.');
+    this.output.event('overruling', { counter, fingerprint: fingerprint(hash), seen: pinned.counter });
+    await this.storage.abort(); // A person may take longer than a session may.
+    const question = 'Accept it? [yes/no] ';
+    await confirm({ question, answer: 'yes', option: '--yes', given: this.#options.yes === true });
   }
 
   #sayFirstUse(root: Root): void {

@@ -1,6 +1,6 @@
 /** Asking a person before something is done that no command undoes. */
 
-import { requireUsage } from './app.ts';
+import { BackupError } from '../shared/errors.ts';
 import { ask, hasTerminal } from './prompt.ts';
 
 export interface Question {
@@ -17,9 +17,10 @@ export interface Question {
 /** Throws `usage`, with nothing changed, unless the answer is given: where nobody can be asked, only the option gives it. */
 export async function confirm({ question, answer, option, given }: Question): Promise<void> {
   if (given) return;
-  requireUsage(
-    hasTerminal(),
-    `nothing was changed: there is no terminal to ask on, so give ${option} if that is what you want`,
-  );
-  requireUsage((await ask(question)).trim() === answer, 'nothing was changed');
+  if (!hasTerminal())
+    throw new BackupError(
+      'usage',
+      `nothing was changed: there is no terminal to ask on, so give ${option} if that is what you want`,
+    );
+  if ((await ask(question)).trim() !== answer) throw new BackupError('usage', 'nothing was changed');
 }

@@ -5,6 +5,7 @@ import { InvalidArgumentError } from 'commander';
 import { requireUsage } from './app.ts';
 import { forgetForever } from './commands/forget-forever.ts';
 import { keyAdd, keyChange, keyList, keyRemove } from './commands/key.ts';
+import { recoverySheet } from './commands/recovery-sheet.ts';
 import { keyRotate } from './commands/rotate.ts';
 import { confirm } from './confirm.ts';
 import type { Secret } from './keys/secret.ts';
@@ -29,7 +30,9 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
     .description('add a secret: a generated passphrase unless an option says otherwise')
     .option('--label <text>', 'a name for the slot', parseLabel)
     .action(({ label, ...options }: NewSecretOptions & { label?: string }) =>
-      run((app) => keyAdd(app, label, () => newSecret(options))),
+      run(async (app) => {
+        await keyAdd(app, label, () => newSecret(options));
+      }),
     );
   withNewSecret(key.command('change'))
     .description('replace the passphrase that opens the repository')
@@ -39,17 +42,22 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
     .description('add a paper key: 24 words to write down')
     .option('--label <text>', 'a name for the slot', parseLabel)
     .option('--out <file>', 'write the words to a new file instead of showing them')
-    .action(({ label, out }: { label?: string; out?: string }) =>
-      run((app) =>
-        keyAdd(app, label, () => (out === undefined ? newPaper() : Promise.resolve(newPaperFile(out)))),
-      ),
+    .option('--sheet <file>', 'a page to print, with all that a restore needs, in a new file; - for stdout')
+    .action(({ label, out, sheet }: { label?: string; out?: string; sheet?: string }) =>
+      run(async (app) => {
+        requireUsage(out === undefined || sheet === undefined, 'give --out or --sheet, not both');
+        if (sheet !== undefined) await recoverySheet(app, label, sheet);
+        else
+          await keyAdd(app, label, () =>
+            out === undefined ? newPaper() : Promise.resolve(newPaperFile(out)),
+          );
+      }),
     );
   key
     .command('remove <slot>')
     .description('remove a slot by its number')
-    .option('--yes', 'without asking', false)
-    .action((slot: string, { yes }: { yes: boolean }) =>
-      run((app) =>
+    .action((slot: string) =>
+      run((app, { yes }) =>
         keyRemove(app, Number(slot), (text) =>
           confirm({ question: `${text} [yes/no] `, answer: 'yes', option: '--yes', given: yes }),
         ),
@@ -68,9 +76,14 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
     .option('--drop-slots', 'end key slots whose secret is not given, without asking', false)
     .action(
       (vm: string, { id, confirm: name, dropSlots }: { id?: string; confirm?: string; dropSlots: boolean }) =>
-        run((app) =>
+        run((app, { yes }) =>
           forgetForever(app, vm, { id, drop: dropSlots }, (question, answer) =>
-            confirm({ question, answer, option: `--confirm ${answer}`, given: name === answer }),
+            confirm({
+              question,
+              answer,
+              option: `--confirm ${answer}, or --yes`,
+              given: yes || name === answer,
+            }),
           ),
         ),
     );

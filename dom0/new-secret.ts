@@ -96,7 +96,7 @@ export function newPaperFile(file: string): Secret {
 }
 
 /** Six lines of four numbered words. */
-function paperLines(words: readonly string[]): string[] {
+export function paperLines(words: readonly string[]): string[] {
   const cells = words.map((word, index) => `${String(index + 1).padStart(4)}. ${word.padEnd(9)}`);
   return Array.from({ length: 6 }, (_, row) =>
     cells

@@ -15,7 +15,7 @@ const HELP = `
   network VM, by none. What a VM does not have as it had is named as a warning. Devices are named, never assigned.
   --all restores templates first, then VMs that give network, then the others; it does not touch a VM that is there.`;
 
-interface Options extends RestoreOptions, RestoreAllOptions {
+interface Options extends Omit<RestoreOptions & RestoreAllOptions, 'yes'> {
   readonly as?: string;
   readonly all: boolean;
 }
@@ -31,12 +31,17 @@ export function addRestoreCommand(program: Command, run: (work: Work) => Promise
     .option('--netvm <name>', 'with this network VM, whatever it had; none for no network')
     .option('--all', 'the newest snapshot of every VM that is not there', false)
     .option('--include-sys', 'with --all: also VMs whose names begin with sys-')
-    .option('--yes', 'without asking')
     .addHelpText('after', HELP)
-    .action((target: string | undefined, options: Options) => run((app) => start(app, target, options)));
+    .action((target: string | undefined, options: Options) =>
+      run((app, { yes }) => start(app, target, { ...options, yes })),
+    );
 }
 
-async function start(app: App, target: string | undefined, options: Options): Promise<void> {
+async function start(
+  app: App,
+  target: string | undefined,
+  options: Options & { readonly yes: boolean },
+): Promise<void> {
   const { as, all, replace, template, netvm, includeSys } = options;
   requireUsage(all === (target === undefined), 'name the VM to restore, or give --all');
   if (target !== undefined) {

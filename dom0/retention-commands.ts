@@ -16,7 +16,6 @@ interface KeepOptions {
   readonly keepYearly?: number;
   readonly keepWithin?: KeepRules['within'];
   readonly dryRun: boolean;
-  readonly yes: boolean;
 }
 
 const HELP = `
@@ -43,10 +42,9 @@ export function addRetentionCommands(program: Command, run: (work: Work) => Prom
       parseRule('within'),
     )
     .option('--dry-run', 'only say what would be forgotten', false)
-    .option('--yes', 'without asking', false)
     .addHelpText('after', HELP)
-    .action((vms: string[], { dryRun, yes, ...keep }: KeepOptions) =>
-      run((app) => forget(app, vms, { rules: rulesOf(keep), dryRun, yes })),
+    .action((vms: string[], { dryRun, ...keep }: KeepOptions) =>
+      run((app, { yes }) => forget(app, vms, { rules: rulesOf(keep), dryRun, yes })),
     );
 }
 
@@ -70,7 +68,7 @@ function parseRule<R extends keyof KeepRules>(rule: R) {
 }
 
 /** Undefined if no option says what to keep. */
-function rulesOf(keep: Omit<KeepOptions, 'dryRun' | 'yes'>): KeepRules | undefined {
+function rulesOf(keep: Omit<KeepOptions, 'dryRun'>): KeepRules | undefined {
   const rules = {
     last: keep.keepLast,
     hourly: keep.keepHourly,

@@ -21,6 +21,8 @@ export interface GlobalOptions {
   readonly config?: string;
   readonly local?: string;
   readonly json: boolean;
+  /** Yes to every question whether to go on. */
+  readonly yes: boolean;
   readonly passphraseFile?: string;
   readonly keyFile?: string;
   readonly paperFile?: string;
@@ -97,6 +99,7 @@ function createApp(options: GlobalOptions, output: Output): App {
         ? Promise.resolve(undefined)
         : unattendedOpener(config, slots, (text) => output.note(text)),
     trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
+    yes: options.yes,
   });
 }
 

@@ -10,6 +10,7 @@ import { SECRET_NAMES } from '../keys/secret.ts';
 import type { Secret } from '../keys/secret.ts';
 import { createSlot, slotName } from '../keys/slots.ts';
 import type { Opened } from '../repository/open.ts';
+import type { Repository } from '../repository/repository.ts';
 
 /** What a person should know about a secret that others may have seen. */
 const OLD_ROOTS = `This does not lock out anybody who knows the old secret: with it and an older root, of which the storage VM and every
@@ -44,6 +45,16 @@ export async function keyAdd(
   label: string | undefined,
   make: () => Promise<Secret>,
 ): Promise<void> {
+  const { slots } = (await addSlot(app, label, make)).root.body;
+  app.output.line(`Added slot ${slots.length}: ${slots.at(-1)?.label ?? ''}.`);
+}
+
+/** {@link keyAdd} without a word on stdout; answers the repository with its new root. */
+export async function addSlot(
+  app: App,
+  label: string | undefined,
+  make: () => Promise<Secret>,
+): Promise<Repository> {
   await app.lockToPublish();
   app.defer(() => app.storage.abort());
   const { repository } = await app.openWithSlot();
@@ -51,7 +62,7 @@ export async function keyAdd(
   requireUsage(slots.length < MAX_SLOTS, `the repository has ${MAX_SLOTS} key slots: remove one first`);
   const slot = await slotFor(repository, await make(), label);
   await publishSlots(app, { repository, slot }, [...slots, slot]);
-  app.output.line(`Added slot ${slots.length + 1}: ${slot.label}.`);
+  return repository;
 }
 
 /** Replaces the passphrase that opened the repository by the one that `make` answers. */

@@ -47,6 +47,8 @@ export interface Trust {
   readonly acceptRoot: string | undefined;
   /** Fingerprint of a root that the offered one must be or come after. */
   readonly expectRoot: string | undefined;
+  /** Asked before {@link acceptRoot} takes the place of another root that this machine has seen; throws unless a person agrees. */
+  readonly overrule?: (root: Root, pinned: Pin) => Promise<void>;
   /** Told of an authentic root that nothing on this machine vouches for, before it is used. */
   readonly firstUse: (root: Root) => void;
 }
@@ -65,7 +67,10 @@ export async function openRepository(options: OpenOptions): Promise<Opened> {
     storage.requirePrimary();
   if (storage.hasPrimary) await settlePending(storage.primary, pin);
   const accepted = trust.acceptRoot === undefined ? undefined : rootToAccept(storage, trust.acceptRoot);
-  const pinned = accepted === undefined ? pin.read() : undefined;
+  const seen = pin.read();
+  if (accepted !== undefined && seen !== undefined && seen.hash !== accepted.hash)
+    await trust.overrule?.(accepted, seen);
+  const pinned = accepted === undefined ? seen : undefined;
   const roots = accepted === undefined ? acceptableRoots(storage, pinned) : [accepted];
   const opened = await openFirst(options, roots, pinned);
   const { repository } = opened;

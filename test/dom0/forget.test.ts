@@ -125,7 +125,7 @@ function run(home: Home, command: (app: App) => Promise<void>) {
 const forgetIn = (home: Home, names: readonly string[], options: ForgetOptions) =>
   run(home, (app) => forget(app, names, options));
 
-const NO_OPTIONS: GlobalOptions = { json: false };
+const NO_OPTIONS: GlobalOptions = { json: false, yes: false };
 
 /** What the command said of each snapshot: `vm number kept|dropped reasons`. */
 async function decisionsOf(home: Home, names: readonly string[], options: ForgetOptions): Promise<string[]> {
@@ -200,11 +200,12 @@ describe('R53: forget', () => {
     const home = await twoVms();
     const said = async (...words: readonly string[]) => {
       const program = new Command('qubes-backup')
+        .option('--yes', '', false) // As that of all commands.
         .exitOverride()
         .configureOutput({ writeErr: () => undefined });
       const events: (readonly string[])[] = [];
       addRetentionCommands(program, async (work) => {
-        const { output } = await run(home, (app) => work(app, NO_OPTIONS));
+        const { output } = await run(home, (app) => work(app, { ...NO_OPTIONS, ...program.opts() }));
         for (const { event, reasons } of output.events)
           if (event === 'retention') events.push(reasons as string[]);
       });

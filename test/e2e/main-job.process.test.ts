@@ -386,7 +386,8 @@ describe('a store that is not what it was', () => {
       ).code,
     ).toBe(2);
     expect(
-      (await home.runWith(['--json', '--key-file', home.keyFile, '--accept-root', print], 'list')).code,
+      (await home.runWith(['--json', '--key-file', home.keyFile, '--yes', '--accept-root', print], 'list'))
+        .code,
     ).toBe(0);
     await home.expectRun(0, 'backup', 'work');
     await home.expectRun(0, 'check', '--read-data', '100');
