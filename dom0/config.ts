@@ -79,6 +79,8 @@ export interface Config {
   volumes(vm: Configured): VolumePlan[];
   /** What `forget` keeps of a VM; undefined if nothing says so. */
   keep(vm: Configured): KeepRules | undefined;
+  /** What `drill` runs on the restored VM, if anything. */
+  drillCommand(vm: Configured): readonly string[] | undefined;
   disposable(vm: Configured): DisposableChoice;
 }
 
@@ -146,6 +148,10 @@ function describe(config: Values, options: ConfigOptions): Config {
     },
     keep(vm) {
       return levelsOf(vm).find(({ settings: { keep } }) => keep !== undefined)?.settings.keep;
+    },
+    drillCommand(vm) {
+      return levelsOf(vm).find(({ settings }) => settings.drill_command !== undefined)?.settings
+        .drill_command;
     },
     disposable(vm) {
       const levels = levelsOf(vm).map(({ settings: { disposable: choice } }) => choice ?? {});

@@ -20,6 +20,7 @@ import { rootFingerprint } from './commands/root.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeName } from './domains/domains.ts';
 import { STATUS } from './exit-status.ts';
+import { addDrillCommands } from './drill-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
@@ -207,6 +208,7 @@ program
 addKeyCommands(program, run);
 addStorageCommands(program, run);
 addRetentionCommands(program, run);
+addDrillCommands(program, run);
 addUnlockCommands(program, run);
 addScheduleCommands(program, run, () => program.opts<GlobalOptions>());
 

@@ -22,16 +22,23 @@ export interface ProgramResult {
 export function runProgram(
   program: string,
   args: readonly string[],
-  options: { readonly timeout: number; readonly missing: string },
+  options: {
+    readonly timeout: number;
+    readonly missing: string;
+    /** Default: this process's own. */
+    readonly cwd?: string;
+    readonly environment?: Readonly<Record<string, string>>;
+  },
 ): Promise<ProgramResult> {
-  const { timeout, missing } = options;
+  const { timeout, missing, cwd, environment } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
-      env: { PATH: process.env['PATH'] ?? DEFAULT_PATH, LANG: 'C' },
+      env: { PATH: process.env['PATH'] ?? DEFAULT_PATH, LANG: 'C', ...environment },
+      cwd,
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout,
-      killSignal: 'SIGKILL',
     });
+    // Not spawn's own: that one would keep this process alive after a program that is not there.
+    const deadline = setTimeout(() => child.kill('SIGKILL'), timeout);
     let output = '';
     const keep = (bytes: Buffer) => {
       if (output.length < MAX_OUTPUT) output += bytes.toString('latin1');
@@ -39,12 +46,14 @@ export function runProgram(
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);
     child.once('error', (cause) => {
+      clearTimeout(deadline);
       reject(new BackupError('io', `cannot run ${program} (${messageOf(cause)}): ${missing}`, { cause }));
     });
     child.once('close', (status, signal) => {
+      clearTimeout(deadline);
       const said = printableText(output.slice(0, MAX_OUTPUT).trim());
       if (status !== null) resolve({ status, output: said });
-      else if (signal === 'SIGKILL')
+      else if (child.killed)
         reject(new BackupError('timeout', `${program} took more than ${Math.round(timeout / 1000)} s`));
       else reject(new BackupError('io', `${program} was ended by ${signal ?? 'nothing'}: ${said}`));
     });

@@ -25,7 +25,7 @@ const PROGRAM = '/usr/lib/qubes-backup';
 const RPC = '/etc/qubes-rpc';
 
 /** Services of a disposable that mount a volume, or read or write files of any owner; the others need no more than blobs. */
-const AS_ROOT = ['qubes.BackupCompare', 'qubes.BackupRestore', 'qubes.BackupScan', 'qubes.BackupVerify'];
+const AS_ROOT = ['Compare', 'Drill', 'Restore', 'Scan', 'Verify'].map((name) => `qubes.Backup${name}`);
 
 /** Says which agent is there. No service of a checkout: only what is installed can be another one than dom0's. */
 const AGENT = 'qubes.BackupAgent';

@@ -121,6 +121,15 @@ export const MAX_VMS = 16_384;
 /** A VM's configuration file. */
 export const MAX_VM_CONFIG = MiB;
 
+// ---- Drills --------------------------------------------------------------------------------------------
+
+/** Words of the command that tests a restored VM, and UTF-16 units of each. */
+export const MAX_DRILL_WORDS = 64;
+export const MAX_DRILL_WORD = KiB;
+/** Time for that command, and for all of its session: a journal may have to be replayed before it. */
+export const DRILL_COMMAND_TIMEOUT = 3600_000;
+export const DRILL_SESSION_TIMEOUT = 3 * 3600_000;
+
 // ---- Requests of VMs -----------------------------------------------------------------------------------
 
 /** What a VM may send to say which files it wants, how many of them, and how long each path. */

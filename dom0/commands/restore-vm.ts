@@ -49,16 +49,26 @@ export async function restoreVm(app: App, job: RestoreJob): Promise<readonly Not
 /** Fills and proves the temporary VM, and gives it its name; or removes it. */
 async function promoted(app: App, { chosen, name, replaced }: RestoreJob, temporary: VmName) {
   try {
-    const restored: Restored[] = [];
-    for (const volume of chosen.snapshot.volumes) {
-      restored.push(await fill(app, chosen, volume, temporary));
-      await prove(app, chosen, volume, temporary);
-    }
+    const restored = await fillAndProve(app, chosen, temporary);
     return { notApplied: await app.domains.promote(temporary, name, replaced), restored };
   } catch (error) {
     await app.domains.removeTemporary(temporary).catch((left: unknown) => app.warn(messageOf(left)));
     throw error;
   }
+}
+
+/** Writes all volumes of a temporary VM, and has each proven. Throws `verify-failed`. */
+export async function fillAndProve(
+  app: App,
+  chosen: Chosen,
+  temporary: VmName,
+): Promise<readonly Restored[]> {
+  const restored: Restored[] = [];
+  for (const volume of chosen.snapshot.volumes) {
+    restored.push(await fill(app, chosen, volume, temporary));
+    await prove(app, chosen, volume, temporary);
+  }
+  return restored;
 }
 
 async function fill(

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import { patternProblem } from '../../shared/exclude-pattern.ts';
 import { MAX_JOBS, MAX_PATTERNS, MAX_PATTERN_LIST } from '../../shared/limits.ts';
+import { drillCommand } from '../../shared/protocol/disposable.ts';
 import { VOLUME_MODES } from '../domains/domains.ts';
 import { hooksSchema } from '../schedule/hooks.ts';
 import { keepRules } from '../retention/policy.ts';
@@ -139,6 +140,11 @@ const settings = z
     disposable: disposable
       .optional()
       .meta({ description: "Qubes OS: the disposables that read and write a VM's data." }),
+    drill_command: drillCommand.optional().meta({
+      description:
+        "A program and its arguments by which drill has a restored VM judged, in a disposable without network and in the volume's root folder: status 0 is good.",
+      examples: [['sh', '-c', 'test -s home/user/accounts.ods']],
+    }),
     keep: keepRules.optional().meta({
       description:
         'What forget keeps; without such a table, everything. One table holds as a whole: what it leaves out does not come from another level.',

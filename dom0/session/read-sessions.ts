@@ -5,8 +5,8 @@
 
 import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
-import { DOM0_DOWNLOAD_SHARE, SESSION_TIMEOUT } from '../../shared/limits.ts';
-import { exportPaths, prove, restore, verify } from '../../shared/protocol/disposable.ts';
+import { DOM0_DOWNLOAD_SHARE, DRILL_SESSION_TIMEOUT, SESSION_TIMEOUT } from '../../shared/limits.ts';
+import { drill, exportPaths, prove, restore, verify } from '../../shared/protocol/disposable.ts';
 import type { ExcludeRules, ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
@@ -27,6 +27,7 @@ export interface BlobAccess {
 }
 
 export type Restored = ValueOf<typeof restore.toCaller.done> & { readonly warnings: number };
+export type Drilled = ValueOf<typeof drill.toCaller.done>;
 export type Exported = ValueOf<typeof exportPaths.toCaller.done>;
 
 /** Writes the tree `top` to an empty volume. */
@@ -61,6 +62,21 @@ export async function runVerify(
     await session.send('job', job);
     const done = await receiveResult(session, (message) => takeCommon(message, listener, notes));
     return done.value.digest;
+  });
+}
+
+/** How `command` judges a restored volume. */
+export async function runDrill(
+  call: ServiceCall,
+  job: ValueOf<typeof drill.toService.job>,
+  listener: Listener,
+): Promise<Drilled> {
+  const limited = { ...call, sessionTimeout: call.sessionTimeout ?? DRILL_SESSION_TIMEOUT };
+  return withCall(limited, drill, async ({ session }) => {
+    const notes = new NoteCounter(listener);
+    await session.send('job', job);
+    const done = await receiveResult(session, (message) => takeCommon(message, listener, notes));
+    return done.value;
   });
 }
 

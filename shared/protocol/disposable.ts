@@ -10,6 +10,8 @@ import { contentDigestCodec } from '../ids.ts';
 import {
   MAX_BLOB,
   MAX_CONTROL,
+  MAX_DRILL_WORD,
+  MAX_DRILL_WORDS,
   MAX_NUMBER_SET,
   MAX_PATH,
   MAX_PATTERN,
@@ -221,6 +223,44 @@ export const prove = {
     progress,
     note,
     done: verified,
+  },
+} as const satisfies Protocol;
+
+/** A program and its arguments. A word has no NUL: that would end it where it is run. */
+export const drillCommand = z
+  .array(
+    z
+      .string()
+      .max(MAX_DRILL_WORD)
+      .refine((word) => !word.includes('\0')),
+  )
+  .min(1)
+  .max(MAX_DRILL_WORDS)
+  .refine(([program]) => program !== '');
+
+/** A restored volume -> how a command of dom0's owner judges it. */
+export const drill = {
+  service: 'qubes.BackupDrill',
+  toService: {
+    /** At most three bytes of UTF-8 for each UTF-16 unit. */
+    job: control(
+      0x10,
+      z.strictObject({ volume, command: drillCommand }),
+      MAX_CONTROL + MAX_DRILL_WORDS * MAX_DRILL_WORD * 3,
+    ),
+  },
+  toCaller: {
+    progress,
+    note,
+    done: control(
+      0x14,
+      z.strictObject({
+        /** Its exit status. */
+        status: z.int().min(0).max(255),
+        /** The start of what it wrote. */
+        output: printable(MAX_TEXT),
+      }),
+    ),
   },
 } as const satisfies Protocol;
 

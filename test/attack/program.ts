@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { browse, compare } from '../../shared/protocol/browse.ts';
-import { exportPaths, prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
+import { drill, exportPaths, prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
 import { get, list, put, setRoot } from '../../shared/protocol/storage.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Assignment } from './peer/main.ts';
@@ -17,7 +17,7 @@ export const RECEIVE = 'qubes.Filecopy';
 export type Role = 'dvm' | 'storagevm';
 
 export const PROTOCOLS: Readonly<Record<Role, readonly Protocol[]>> = {
-  dvm: [scan, restore, verify, prove, exportPaths, browse, compare],
+  dvm: [scan, restore, verify, prove, exportPaths, browse, compare, drill],
   storagevm: [put, get, list, setRoot],
 };
 

@@ -147,7 +147,7 @@ describe('the packages', () => {
     const own = [...treeOf('qubes-backup-dom0')].filter(([path]) => path.includes('/services/dvm/'));
     const config = own.filter(([path]) => path.includes('/rpc-config/'));
     const dvmTree = treeOf('qubes-backup-dvm');
-    expect(config).toHaveLength(4);
+    expect(config).toHaveLength(5);
     for (const [path, entry] of config)
       expect(dvmTree.get(path.replace(/^.*\/rpc-config/, '/etc/qubes/rpc-config'))).toEqual(entry);
     const shared = own.filter((one) => !config.includes(one));

@@ -34,7 +34,7 @@ const agent = [
   ...bundles('dvm'),
   ...koffi,
 ];
-const AS_ROOT = ['Compare', 'Restore', 'Scan', 'Verify'].map((name) => `qubes.Backup${name}`);
+const AS_ROOT = ['Compare', 'Drill', 'Restore', 'Scan', 'Verify'].map((name) => `qubes.Backup${name}`);
 const documents = (name: string) =>
   ['changelog.gz', 'copyright'].map((file) => `${rw} /usr/share/doc/${name}/${file}`);
 

@@ -14,9 +14,17 @@ const OFFERED = ['qubes.BackupRequest', 'qubes.BackupStart'];
 /** A VM's own service, which its template offers. */
 const SYNC = 'qubes.BackupSync';
 /** Of these the last is no file of a checkout (packaging/contents.ts). */
-const DISPOSABLE = ['Scan', 'Restore', 'Verify', 'Prove', 'Browse', 'Compare', 'Export', 'Agent'].map(
-  (name) => `qubes.Backup${name}`,
-);
+const DISPOSABLE = [
+  'Scan',
+  'Restore',
+  'Verify',
+  'Prove',
+  'Browse',
+  'Compare',
+  'Export',
+  'Drill',
+  'Agent',
+].map((name) => `qubes.Backup${name}`);
 
 const VMS: Readonly<Record<string, PolicyVm>> = {
   store: { klass: 'AppVM', tags: ['qubes-backup-storage'] },

@@ -1,11 +1,12 @@
 /** The services of a disposable, served in the test's own process: the real handlers over in-memory pipes. */
 
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
+import { drillVolume } from '../../dvm/drill.ts';
 import { proveVolume } from '../../dvm/prove.ts';
 import { restoreVolume } from '../../dvm/restore.ts';
 import { scanVolume } from '../../dvm/scan.ts';
 import { verifyVolume } from '../../dvm/verify.ts';
-import { prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
+import { drill, prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
 import { service } from '../attack/peer/storage-services.ts';
 import type { Service } from '../attack/peer/storage-services.ts';
 import { callHere } from './here.ts';
@@ -15,6 +16,7 @@ const DISPOSABLE = new Map<string, Service>([
   service(restore, restoreVolume),
   service(verify, verifyVolume),
   service(prove, proveVolume),
+  service(drill, drillVolume),
 ]);
 
 /**

@@ -1,15 +1,16 @@
 /**
- * R21 R30 R31 R33 R50: the main job on both drivers, on volumes that are real ext4 images: backup, an incremental one, restores under
+ * R21 R30 R31 R33 R37 R50: the main job on both drivers, on volumes that are real ext4 images: backup, an incremental one, restores under
  * other names, extractions; and dom0 killed at its steps. In CI a few steps, chosen by a seed; `npm run kill` tries each. Needs root
  * and loop devices.
  */
 
 import { randomInt } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { backup } from '../../../dom0/commands/backup.ts';
 import { check } from '../../../dom0/commands/check.ts';
+import { drill } from '../../../dom0/commands/drill.ts';
 import { extract } from '../../../dom0/commands/extract.ts';
 import { init } from '../../../dom0/commands/init.ts';
 import { restore } from '../../../dom0/commands/restore.ts';
@@ -83,6 +84,34 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
   });
 
   testMounting(
+    'R37: drills a snapshot, which a command judges, and leaves nothing, also if it dies',
+    async () => {
+      const { system, first } = await backedUp(create);
+      const judge = (command: string) =>
+        writeFileSync(
+          join(system.machine.folder, 'config.toml'),
+          `[vm.data]\ndrill_command = ["sh", "-c", ${JSON.stringify(command)}]\n`,
+        );
+      // It sees all files, whosesoever they are, can write none, and has no network.
+      const sound =
+        'test "$(cat home/user/docs/1)" = "file 1" && ! touch home/user/new 2>/dev/null && test "$PWD" = "$QUBES_BACKUP_VOLUME"';
+      judge(sound);
+      expect((await system.run((app) => drill(app, ['data'], {}))).warnings).toBe(0);
+      await expectNothingLeft(system);
+      judge('cat home/user/absent');
+      expect((await rejection(system.run((app) => drill(app, ['data'], {})))).code).toBe('verify-failed');
+      await expectNothingLeft(system);
+      judge(sound);
+      const vms = await system.vms();
+      await killed(system, 'drill', async () => {
+        expect(survey(system, 'data')).toBe(first);
+        expect(await system.vms()).toEqual(vms);
+      });
+    },
+    1_800_000,
+  );
+
+  testMounting(
     'R50: survives the death of dom0 at its steps',
     async () => {
       const { system, first } = await backedUp(create);
@@ -123,7 +152,7 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
 /** Runs the command to its end, and kills it at steps; after each, what the next run does about it, and then what `expectWhole` says. */
 async function killed(
   system: System,
-  command: 'backup' | 'restore' | 'replace',
+  command: 'backup' | 'restore' | 'replace' | 'drill',
   expectWhole: () => Promise<void>,
 ): Promise<void> {
   const whole = await runUntil(system, command, 1e9);
