@@ -13,6 +13,7 @@ import { DEFAULT_EXCLUDES } from './default-excludes.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
 import type { UnattendedConfig } from './keys/unattended.ts';
+import type { AnomalyLimit } from './retention/anomaly.ts';
 import type { Hooks } from './schedule/hooks.ts';
 import type { KeepRules } from './retention/policy.ts';
 
@@ -28,6 +29,9 @@ export interface BackupSettings {
   /** Bytes. */
   readonly recheckBytes: number;
   readonly spotCheckBytes: number;
+  /** Milliseconds after which a VM without a newer backup is a finding. */
+  readonly staleAfter: number;
+  readonly anomalyLimit: AnomalyLimit;
   readonly excludes: ExcludeRules;
 }
 
@@ -129,6 +133,8 @@ function describe(config: Values, options: ConfigOptions): Config {
         checkpointEvery: pick('checkpoint_seconds') * 1000,
         recheckBytes: pick('recheck_mib') * MiB,
         spotCheckBytes: pick('spot_check_mib') * MiB,
+        staleAfter: pick('stale_days') * 86_400_000,
+        anomalyLimit: { percent: pick('anomaly_percent'), files: pick('anomaly_files') },
         excludes: {
           lists: excludeLists(levels, pick('builtin_excludes')),
           cachedirTag: pick('cachedir_tag'),

@@ -30,6 +30,7 @@ import { addRetentionCommands } from './retention-commands.ts';
 import { run as runWith } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
+import { addSnapshotCommands } from './snapshot-commands.ts';
 import { runSteps } from './steps.ts';
 import { addStorageCommands } from './storage-commands.ts';
 import { addUnlockCommands } from './unlock-commands.ts';
@@ -102,14 +103,17 @@ program
   .description('take a snapshot of the named VMs')
   .option('--all', 'every VM that is included in backups', false)
   .option('--audit', 'have a second, independent reader prove each snapshot before it is taken', false)
+  .option('--tag <tag>', 'mark the snapshots with a tag; may be given several times', collect, [])
   .option('--reread', 'read and store every file again, trusting no earlier backup', false)
   .option(
     '--jobs <n>',
     `VMs that are backed up at the same time, 1 to ${MAX_JOBS}; default: as configured, else 1`,
     parseJobs,
   )
-  .action((vms: string[], options: BackupOptions) =>
-    runSteps(program.opts<GlobalOptions>(), 'backup', () => [(app) => backup(app, vms, options)]),
+  .action((vms: string[], { tag: tags, ...options }: BackupOptions & { tag: string[] }) =>
+    runSteps(program.opts<GlobalOptions>(), 'backup', () => [
+      (app) => backup(app, vms, { ...options, tags }),
+    ]),
   );
 program
   .command('list [vm]')
@@ -209,6 +213,7 @@ addKeyCommands(program, run);
 addStorageCommands(program, run);
 addRetentionCommands(program, run);
 addDrillCommands(program, run);
+addSnapshotCommands(program, run);
 addUnlockCommands(program, run);
 addScheduleCommands(program, run, () => program.opts<GlobalOptions>());
 

@@ -15,6 +15,7 @@ interface KeepOptions {
   readonly keepMonthly?: number;
   readonly keepYearly?: number;
   readonly keepWithin?: KeepRules['within'];
+  readonly keepTag?: KeepRules['tags'];
   readonly dryRun: boolean;
 }
 
@@ -41,6 +42,11 @@ export function addRetentionCommands(program: Command, run: (work: Work) => Prom
       'keep all that are no older than the newest by 30d, 1y6m, 12h',
       parseRule('within'),
     )
+    .option(
+      '--keep-tag <tags>',
+      'keep all with this tag, of "a,b" with both; may be given several times',
+      (text: string, earlier?: KeepRules['tags']) => [...(earlier ?? []), ...parseRule('tags')(text)],
+    )
     .option('--dry-run', 'only say what would be forgotten', false)
     .addHelpText('after', HELP)
     .action((vms: string[], { dryRun, ...keep }: KeepOptions) =>
@@ -56,14 +62,24 @@ const UNITS = {
   yearly: 'years',
 } as const;
 
+const WANTED: Readonly<Partial<Record<keyof KeepRules, string>>> = {
+  within: 'give a time such as 30d, 1y6m, 12h',
+  tags: 'give a tag, or several with commas between',
+};
+
 function parseRule<R extends keyof KeepRules>(rule: R) {
   return (text: string): NonNullable<KeepRules[R]> => {
-    const value = rule === 'within' ? text : /^\d{1,6}$/.test(text) ? Number(text) : Number.NaN;
+    const value =
+      rule === 'within'
+        ? text
+        : rule === 'tags'
+          ? [text]
+          : /^\d{1,6}$/.test(text)
+            ? Number(text)
+            : Number.NaN;
     const parsed = keepRules.shape[rule].safeParse(value);
     if (parsed.success && parsed.data !== undefined) return parsed.data as NonNullable<KeepRules[R]>;
-    throw new InvalidArgumentError(
-      rule === 'within' ? 'give a time such as 30d, 1y6m, 12h' : 'give a number from 1 on',
-    );
+    throw new InvalidArgumentError(WANTED[rule] ?? 'give a number from 1 on');
   };
 }
 
@@ -77,6 +93,7 @@ function rulesOf(keep: Omit<KeepOptions, 'dryRun'>): KeepRules | undefined {
     monthly: keep.keepMonthly,
     yearly: keep.keepYearly,
     within: keep.keepWithin,
+    tags: keep.keepTag,
   };
   return Object.values(rules).some((rule) => rule !== undefined) ? rules : undefined;
 }

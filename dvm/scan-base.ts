@@ -83,15 +83,25 @@ export class Base {
     return { table, sparse: new Set(sparse) };
   }
 
-  /** The entries after `path` that still have a place beside what was scanned up to there: their directory exists. */
-  async *remainder(path: ByteString, isDirectory: boolean): AsyncGenerator<TreeEntry> {
+  /**
+   * The entries after `path` that still have a place beside what was scanned up to there: their directory exists. Of the others
+   * `lost` is told.
+   */
+  async *remainder(
+    path: ByteString,
+    isDirectory: boolean,
+    lost: (entry: Entry) => void = () => undefined,
+  ): AsyncGenerator<TreeEntry> {
     const directories = ancestors(path);
     if (isDirectory) directories.push(path);
     for await (const item of this.#after(path)) {
       const parent = parentOf(item.entry.path);
       if (parent === undefined) continue;
       while (directories.length > 0 && !isWithin(parent, directories.at(-1) ?? parent)) directories.pop();
-      if (directories.at(-1) !== parent) continue;
+      if (directories.at(-1) !== parent) {
+        lost(item.entry);
+        continue;
+      }
       if (item.entry.type === TYPE.directory) directories.push(item.entry.path);
       yield item;
     }
@@ -117,9 +127,13 @@ export class Base {
 }
 
 /** Walks the base's entries beside the volume's. */
-class BaseCursor {
+export class BaseCursor {
+  /** Regular files that were passed over: nobody asked for them. */
+  deletedFiles = 0;
   readonly #entries: AsyncIterator<TreeEntry, undefined>;
   #next: TreeEntry | undefined;
+  /** True if it was asked for the entry that is next. */
+  #found = false;
   #started = false;
 
   constructor(entries: AsyncIterator<TreeEntry, undefined>) {
@@ -130,17 +144,30 @@ class BaseCursor {
   find(path: ByteString): TreeEntry | undefined | Promise<TreeEntry | undefined> {
     if (this.#started && (this.#next === undefined || comparePaths(this.#next.entry.path, path) > 0))
       return undefined;
-    if (this.#next?.entry.path === path) return this.#next;
+    if (this.#next?.entry.path === path) {
+      this.#found = true;
+      return this.#next;
+    }
     return this.#seek(path);
   }
 
+  /** Passes over all that is left. */
+  async finish(): Promise<void> {
+    while (!this.#started || this.#next !== undefined) await this.#advance();
+  }
+
   async #seek(path: ByteString): Promise<TreeEntry | undefined> {
+    do await this.#advance();
+    while (this.#next !== undefined && comparePaths(this.#next.entry.path, path) < 0);
+    this.#found = this.#next?.entry.path === path;
+    return this.#found ? this.#next : undefined;
+  }
+
+  async #advance(): Promise<void> {
+    if (!this.#found && this.#next?.entry.type === TYPE.file) this.deletedFiles += 1;
     this.#started = true;
-    do {
-      const next = await this.#entries.next();
-      this.#next = next.value;
-    } while (this.#next !== undefined && comparePaths(this.#next.entry.path, path) < 0);
-    return this.#next?.entry.path === path ? this.#next : undefined;
+    this.#found = false;
+    this.#next = (await this.#entries.next()).value;
   }
 }
 

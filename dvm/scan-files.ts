@@ -6,12 +6,14 @@
 
 import { equalBytes } from '../shared/bytes.ts';
 import { REPACK_BUDGET } from '../shared/limits.ts';
+import type { Changes } from '../shared/protocol/disposable.ts';
 import type { OpenFile } from './access.ts';
 import { ChunkTable } from './chunk-table.ts';
 import type { ContentReader } from './content.ts';
 import type { Describer } from './describe.ts';
 import { hasSameMetadata, lostPrivileges, sameState } from './describe.ts';
 import type { ChunkContent } from './digest.ts';
+import { TYPE } from './entry.ts';
 import type { Chunk } from './entry.ts';
 import type { Stat } from './libc.ts';
 import type { PackWriter } from './pack-writer.ts';
@@ -21,9 +23,7 @@ import type { Base, BaseChunks } from './scan-base.ts';
 import type { TreeEntry } from './tree.ts';
 import type { Found, Noter } from './walk.ts';
 
-export interface FileCounts {
-  /** New ones, and those whose content or times differ from the base; one that was only read again is none. */
-  changedFiles: number;
+export interface FileCounts extends Omit<Changes, 'deletedFiles'> {
   readBytes: number;
   recheckedBytes: number;
   recheckMismatches: number;
@@ -43,7 +43,13 @@ export interface FileScannerParts {
 
 export class FileScanner {
   readonly #parts: FileScannerParts;
-  readonly #counts = { changedFiles: 0, recheckedBytes: 0, recheckMismatches: 0 };
+  readonly #counts = {
+    changedFiles: 0,
+    newFiles: 0,
+    rewrittenFiles: 0,
+    recheckedBytes: 0,
+    recheckMismatches: 0,
+  };
   /** Loaded when the first chunk is looked up: a volume without changes needs none. */
   #chunks: BaseChunks | undefined;
   #repackLeft = REPACK_BUDGET;
@@ -76,8 +82,15 @@ export class FileScanner {
       return touched;
     }
     const read = await this.#read(found);
-    if (read !== undefined && !isSame(known, read)) this.#counts.changedFiles += 1;
+    if (read !== undefined && !isSame(known, read)) this.#countChange(known, read);
     return read;
+  }
+
+  /** One that was only read again is no change. */
+  #countChange(known: TreeEntry | undefined, read: TreeEntry): void {
+    this.#counts.changedFiles += 1;
+    if (known?.entry.type !== TYPE.file) this.#counts.newFiles += 1;
+    else if (!hasContentOf(known, read)) this.#counts.rewrittenFiles += 1;
   }
 
   /**
@@ -104,7 +117,7 @@ export class FileScanner {
     const read = await this.#read(found);
     if (unchanged) this.#counts.recheckedBytes += this.#parts.reader.bytesRead - before;
     if (read === undefined || isSame(known, read)) return read;
-    this.#counts.changedFiles += 1;
+    this.#countChange(known, read);
     if (unchanged && !read.entry.unreadable && !read.entry.doubtful) this.#mismatch(found);
     return read;
   }
@@ -220,11 +233,10 @@ export class FileScanner {
 
 /** True if a file that was read again is what the base has: it was only too young to be trusted unread. */
 function isSame(known: TreeEntry | undefined, read: TreeEntry): boolean {
-  if (
-    known === undefined ||
-    !sameState(known.entry, read.entry) ||
-    known.chunks.length !== read.chunks.length
-  )
-    return false;
+  return known !== undefined && sameState(known.entry, read.entry) && hasContentOf(known, read);
+}
+
+function hasContentOf(known: TreeEntry, read: TreeEntry): boolean {
+  if (known.entry.size !== read.entry.size || known.chunks.length !== read.chunks.length) return false;
   return known.chunks.every((chunk, i) => equalBytes(chunk.hash, read.chunks[i]?.hash ?? new Uint8Array(0)));
 }

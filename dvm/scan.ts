@@ -4,7 +4,7 @@
  */
 
 import { BackupError } from '../shared/errors.ts';
-import type { MountedVolume, scan } from '../shared/protocol/disposable.ts';
+import type { Changes, MountedVolume, scan } from '../shared/protocol/disposable.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import type { ValueOf } from '../shared/wire/frame.ts';
@@ -12,12 +12,14 @@ import { SessionBlobs } from './blobs.ts';
 import { ContentReader } from './content.ts';
 import { Describer } from './describe.ts';
 import { TYPE } from './entry.ts';
+import type { Entry } from './entry.ts';
 import { Excludes, skippedEntry } from './excludes.ts';
 import type { Skipped } from './excludes.ts';
 import { RecheckWindow } from './recheck.ts';
 import { readingDisk } from './disk.ts';
 import { Report } from './restore-report.ts';
 import { Base } from './scan-base.ts';
+import type { BaseCursor } from './scan-base.ts';
 import { FileScanner } from './scan-files.ts';
 import { ScanOutput } from './scan-output.ts';
 import type { TreeEntry } from './tree.ts';
@@ -94,6 +96,7 @@ class Scan {
   readonly #session: Session;
   readonly #job: Job;
   readonly #base: Base | undefined;
+  readonly #cursor: BaseCursor | undefined;
   readonly #commits: Commits;
   readonly #report: Report;
   readonly #note: Noter;
@@ -102,11 +105,14 @@ class Scan {
   readonly #files: FileScanner;
   #nextCheckpoint: number;
   #skipped = 0;
+  /** Files of the base that are something else now, or vanished while they were read. */
+  #replacedFiles = 0;
 
   constructor(session: Session, job: Job, base: Base | undefined, commits: Commits, report: Report) {
     this.#session = session;
     this.#job = job;
     this.#base = base;
+    this.#cursor = base?.cursor();
     this.#commits = commits;
     this.#report = report;
     const totals = totalsOf(job.volume) ?? base?.top;
@@ -134,13 +140,13 @@ class Scan {
   }
 
   async run(): Promise<void> {
-    const cursor = this.#base?.cursor();
     const excludes = new Excludes(this.#job.excludes, this.#note);
     for (const found of await entriesOf(this.#job.volume, this.#note, excludes)) {
       const turn = this.#report.tick();
       if (turn !== undefined) await turn;
-      const known = await cursor?.find(found.path);
+      const known = await this.#cursor?.find(found.path);
       const item = await this.#scanEntry(found, known);
+      if (known?.entry.type === TYPE.file && item?.entry.type !== TYPE.file) this.#replacedFiles += 1;
       if (item === undefined) continue;
       await this.#output.add(item);
       if (item.entry.type === TYPE.skipped) this.#skipped += 1;
@@ -168,9 +174,10 @@ class Scan {
     if (this.#commits.isOpen) return;
     await this.#output.settle();
     if (this.#output.isNew) {
-      const top = await this.#output.putTop(await this.#treeWithRemainder());
+      const { tree, lostFiles } = await this.#treeWithRemainder();
+      const top = await this.#output.putTop(tree);
       this.#commits.start();
-      await this.#session.send('checkpoint', { top });
+      await this.#session.send('checkpoint', { top, changes: this.#changes(lostFiles) });
     }
     this.#nextCheckpoint = performance.now() + this.#job.checkpointEvery;
   }
@@ -178,8 +185,10 @@ class Scan {
   async #treeWithRemainder() {
     const { tree, last } = this.#output.fork();
     const base = this.#base;
+    let lostFiles = 0;
     if (base !== undefined) {
-      for await (const { entry, chunks } of base.remainder(last.path, last.isDirectory)) {
+      const lost = ({ type }: Entry) => (lostFiles += Number(type === TYPE.file));
+      for await (const { entry, chunks } of base.remainder(last.path, last.isDirectory, lost)) {
         await this.#report.tick();
         // Its inode may be another file's by now, which must not pass for the same one.
         const linked = entry.linked && !this.#output.digest.hasLinked(entry.inode);
@@ -188,11 +197,19 @@ class Scan {
         await tree.add({ ...entry, linked, doubtful }, chunks);
       }
     }
-    return tree.finish();
+    return { tree: await tree.finish(), lostFiles };
+  }
+
+  /** What differs from the base so far; `lostFiles` of it are gone though nobody has asked for them yet. */
+  #changes(lostFiles: number): Changes {
+    const { changedFiles, newFiles, rewrittenFiles } = this.#files.counts;
+    const deletedFiles = (this.#cursor?.deletedFiles ?? 0) + this.#replacedFiles + lostFiles;
+    return { changedFiles, newFiles, rewrittenFiles, deletedFiles };
   }
 
   async #finish(): Promise<void> {
     this.#describer.finish();
+    await this.#cursor?.finish();
     const { top, tree, live } = await this.#output.finish();
     await this.#report.finish();
     await this.#commits.settled;
@@ -206,6 +223,7 @@ class Scan {
         files: this.#report.files,
         bytes: tree.totalBytes,
         ...this.#files.counts,
+        ...this.#changes(0),
         skipped: this.#skipped,
       },
     });

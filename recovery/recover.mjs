@@ -117,21 +117,21 @@ const SLOT = { label: text, salt: id, wrapped }, COSTS = { memory: count, passes
 const KEY_SLOT = record({ ...SLOT, kind: oneOf('keyFile', 'paper') });
 const PASSPHRASE_SLOT = record({ ...SLOT, ...COSTS, kind: oneOf('passphrase') });
 const ROTATION = record({ counter: ordinal, previous: hash, publicKey: hash, signature: bytes(64) });
-const ROOT = record({ version: oneOf(3), repository: id, counter: ordinal, time, previous: hash, publicKey: hash, signingSeed: wrapped,
+const ROOT = record({ version: oneOf(4), repository: id, counter: ordinal, time, previous: hash, publicKey: hash, signingSeed: wrapped,
   rotations: list(ROTATION, 0, 32), slots: list((value) => KEY_SLOT(value) || PASSPHRASE_SLOT(value), 1, 16),
   catalog: hash, live: orNull(list(hash, 0, 16)) });
-const CATALOG = record({ version: oneOf(3), forgotten: list(id), vms: list(record({ id, name: text, record: hash })),
+const CATALOG = record({ version: oneOf(4), forgotten: list(id), vms: list(record({ id, name: text, record: hash })),
   rootSegments: list(hash), roots: list(record({ counter: ordinal, hash }), 0, 255) });
 const REFERENCE = { object: hash, epoch }, STORED_WITH = record({ ...REFERENCE, snapshot: ordinal });
-const ENTRY = record({ ...REFERENCE, number: ordinal, takenAt: time, partial: truth });
+const REMARKS = { requested: truth, tags: list(text), note: text, anomaly: is('object') }; // Not used here.
+const ENTRY = record({ ...REFERENCE, ...REMARKS, number: ordinal, takenAt: time, partial: truth });
 const VM_RECORD = record({ id, names: list(text, 1), uuids: list(text), keys: list(record({ epoch, wrapped }), 1),
   nextNumber: blobNumber, leaves: list(record(REFERENCE)), live: orNull(STORED_WITH), nextSnapshot: ordinal,
   segments: list(record(REFERENCE)), head: list(ENTRY, 0, 64) });
 const SEGMENT = record({ entries: list(ENTRY, 64, 64) }), TABLE_LEAF = record({ ids: bytes(), kinds: bytes(), epochs: bytes() });
-const COUNTS = ['entries', 'files', 'bytes', 'changedFiles', 'readBytes', 'storedBytes', 'skipped'];
+const COUNTS = 'entries files bytes changedFiles newFiles rewrittenFiles deletedFiles readBytes storedBytes skipped'.split(' ');
 const VOLUME = record({ name: oneOf('private', 'root'), mode: oneOf('files', 'blocks'), size: count, takenAt: time,
-  top: blobNumber, digest: orNull(hash), ownersKnown: truth, warnings: count,
-  counts: record(Object.fromEntries(COUNTS.map((name) => [name, count]))) });
+  top: blobNumber, digest: orNull(hash), ownersKnown: truth, warnings: count, counts: record(Object.fromEntries(COUNTS.map((it) => [it, count]))) });
 const SNAPSHOT = record({ number: ordinal, takenAt: time, finishedAt: time, partial: truth, volumes: list(VOLUME, 1, 2),
   firstNumber: blobNumber, endNumber: blobNumber, died: bytes(), config: STORED_WITH });
 const decode = (encoded, shape, what, value = decodeCbor(encoded)) => must(shape(value), `${what} has wrong fields`) ?? value;
@@ -350,15 +350,15 @@ export function openObject(sealed, key, { kind, repository, vm = Buffer.alloc(16
 export function decodeRoot(encoded) {
   must(encoded.length >= 76 && encoded.length <= 64 * KiB, 'its length is impossible');
   const magic = encoded.toString('latin1', 0, 8), body = encoded.subarray(12, -64);
-  must(magic === 'QIBROOT3', /^QIBROOT\d/.test(magic) ? 'it is of another version of the format' : 'it is no root');
+  must(magic === 'QIBROOT4', /^QIBROOT\d/.test(magic) ? 'it is of another version of the format' : 'it is no root');
   must(encoded.readUInt32BE(8) === body.length, 'its length is wrong');
   const root = decode(body, ROOT, 'it'), { rotations } = root;
-  must(isSigned('qubes-incremental-backup root 3', body, root.publicKey, encoded.subarray(-64)), 'its signature is wrong');
+  must(isSigned('qubes-incremental-backup root 4', body, root.publicKey, encoded.subarray(-64)), 'its signature is wrong');
   for (const [i, { counter, previous, publicKey, signature }] of rotations.entries()) {
     const message = rotationMessage(counter, rotations[i + 1]?.publicKey ?? root.publicKey, previous, root.repository);
     const ascends = counter <= root.counter && (i === 0 || counter > rotations[i - 1].counter);
     must(ascends && (counter < root.counter || previous.equals(root.previous)), 'a rotation of its keys is out of place');
-    must(isSigned('qubes-incremental-backup rotation 3', message, publicKey, signature), 'a rotation is not signed');
+    must(isSigned('qubes-incremental-backup rotation 4', message, publicKey, signature), 'a rotation is not signed');
   }
   return { ...root, hash: sha256(encoded) };
 }

@@ -118,6 +118,10 @@ export const MAX_ENTRIES = 2 ** 32;
 export const MAX_SNAPSHOTS = 64 * KiB;
 /** VMs in one catalog: Qubes itself allows about this many. */
 export const MAX_VMS = 16_384;
+/** Of one snapshot: tags, letters of each, and of the note. Sixty-four of them are in each record of a VM. */
+export const MAX_TAGS = 16;
+export const MAX_TAG = 32;
+export const MAX_REMARK = 512;
 /** A VM's configuration file. */
 export const MAX_VM_CONFIG = MiB;
 

@@ -18,7 +18,7 @@ import { bytesOfLength, printable } from './schema.ts';
 hashes.sha512 = sha512;
 
 /** The format version this program writes, and the only one it reads. */
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 
 /** A key wrapped by another: nonce (24), sealed key (32), tag (16). */
 export const wrappedKey = bytesOfLength(72);

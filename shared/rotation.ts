@@ -34,7 +34,7 @@ const statement = z.strictObject({
   repository: repositoryIdCodec,
 });
 
-const DOMAIN = utf8('qubes-incremental-backup rotation 3\0');
+const DOMAIN = utf8('qubes-incremental-backup rotation 4\0');
 
 /** The part of a root's body that says which keys it descends from. */
 export interface KeyHistory {

@@ -12,7 +12,7 @@ import { formatBytes, formatCount } from '../../shared/format.ts';
 import { nearest } from '../nearest.ts';
 import { historyOf } from '../repository/find-vm.ts';
 import { totalsOf, volumeEvents } from '../repository/records.ts';
-import type { Snapshot } from '../repository/records.ts';
+import type { Anomaly, Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { SpotCheck } from '../repository/spot-check.ts';
 import type { SpotChecked } from '../repository/spot-check.ts';
@@ -23,7 +23,9 @@ import { ScanSession, UploadShare } from '../session/scan-session.ts';
 import type { Scanned } from '../session/scan-session.ts';
 import { Semaphore } from '../semaphore.ts';
 import { asBackupError } from '../storage/store.ts';
+import { describeAlarm } from '../retention/anomaly.ts';
 import { auditVolume } from './audit.ts';
+import { parseTags } from './marks.ts';
 import { catchUp } from './sync-stores.ts';
 
 export interface BackupOptions {
@@ -35,6 +37,10 @@ export interface BackupOptions {
   readonly reread?: boolean;
   /** VMs that are backed up at the same time; default: as configured. */
   readonly jobs?: number;
+  /** What the snapshots are marked with. */
+  readonly tags?: readonly string[];
+  /** A VM asked for them, not the owner of this machine. */
+  readonly requested?: boolean;
 }
 
 /** What the backups of one run have in common. */
@@ -48,6 +54,7 @@ interface Run extends BackupOptions {
 export async function backup(app: App, names: readonly string[], options: BackupOptions = {}): Promise<void> {
   const { all = false } = options;
   requireUsage(all !== names.length > 0, 'name the VMs to back up, or give --all');
+  parseTags(options.tags ?? []);
   await app.lockToPublish();
   const vms = chooseVms(await app.domains.list(), names, all);
   if (vms.length === 0) app.warn('no VM is included in backups: nothing was backed up');
@@ -110,12 +117,16 @@ function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): 
 async function backUpOne(run: Run, vm: Vm): Promise<void> {
   const { app } = run;
   const started = performance.now();
-  const { id, snapshot, results, spotCheck, stored } = await scanVm(run, vm);
+  const { id, snapshot, anomaly, results, spotCheck, stored } = await scanVm(run, vm);
   const { counts, warnings } = totalsOf(snapshot);
   const seconds = (performance.now() - started) / 1000;
   app.diary.record('backup', [[id, { at: Date.now(), snapshot: snapshot.number, warnings, seconds }]]);
   for (const { done } of results) warnOf(app, vm, done);
   warnOfFaults(app, vm, spotCheck);
+  if (anomaly !== null) {
+    const what = describeAlarm(vm.name, { number: snapshot.number, anomaly });
+    app.warn(`${vm.name}: until you have acknowledged this, nothing of it is forgotten: ${what}`);
+  }
   app.output.line(
     `${vm.name}: snapshot ${snapshot.number}: ${formatCount(counts.files)} files, ${formatBytes(counts.bytes)}; ` +
       `${formatCount(counts.changedFiles)} new or changed, stored ${formatBytes(stored.bytes)} in ${formatCount(stored.objects)} objects, ${seconds.toFixed(1)} s` +
@@ -133,6 +144,7 @@ async function backUpOne(run: Run, vm: Vm): Promise<void> {
     storedContentObjects: stored.contentObjects,
     warnings,
     audited: run.audit === true,
+    anomaly,
     spotCheckedObjects: spotCheck.objects,
     spotCheckedBytes: spotCheck.bytes,
     spotCheckFaults: spotCheck.faults.length,
@@ -177,6 +189,7 @@ function planOf(app: App, vm: Vm): VolumePlan[] {
 interface Taken {
   readonly id: VmId;
   readonly snapshot: Snapshot;
+  readonly anomaly: Anomaly | null;
   /** One of each volume. */
   readonly results: readonly Scanned[];
   readonly spotCheck: SpotChecked;
@@ -194,12 +207,15 @@ async function scanVm(run: Run, vm: Vm): Promise<Taken> {
       config: await app.domains.readConfig(vm.name),
       takenAt: Math.min(...frozen.map(({ takenAt }) => takenAt)),
       volumes: plan,
+      marks: { requested: run.requested ?? false, tags: parseTags(run.tags ?? []) },
+      anomalyLimit: app.config.backup(vm).anomalyLimit,
       now: Date.now,
     });
     const scan = async () => {
       const results: Scanned[] = [];
       for (const volume of frozen) results.push(await readVolume(run, vm, writer, volume));
-      return { results, snapshot: await writer.commit() };
+      const snapshot = await writer.commit();
+      return { results, snapshot, anomaly: writer.anomaly };
     };
     const { id } = writer.history.record;
     const stored = repository.store.tally(id);

@@ -15,6 +15,7 @@ import { publishLiveList } from '../repository/live-objects.ts';
 import type { SnapshotEntry } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VmHistory } from '../repository/vm-history.ts';
+import { alarming, describeAlarm } from '../retention/anomaly.ts';
 import { decide } from '../retention/policy.ts';
 import type { Decision, KeepRules } from '../retention/policy.ts';
 import { catchUp } from './sync-stores.ts';
@@ -93,13 +94,22 @@ async function planAll(
       continue;
     }
     const history = await VmHistory.read(repository, entry);
-    plans.push({ history, decisions: decide(await history.entries(), own) });
+    const entries = await history.entries();
+    const alarms = alarming(entries);
+    const decisions = alarms.length > 0 ? freeze(entries) : decide(entries, own);
+    for (const alarm of alarms)
+      app.warn(`${entry.name}: nothing is forgotten: ${describeAlarm(entry.name, alarm)}`);
+    plans.push({ history, decisions });
   }
   requireUsage(
     plans.length > 0 || vms.length === 0,
     'no rule says what to keep: give --keep-last, --keep-daily, …, or a table [backup.keep] in the configuration',
   );
   return plans;
+}
+
+function freeze(entries: readonly SnapshotEntry[]): Decision<SnapshotEntry>[] {
+  return entries.map((snapshot) => ({ snapshot, reasons: ['frozen'] }));
 }
 
 function droppedOf(decisions: readonly Decision[]): number[] {

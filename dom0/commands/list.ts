@@ -6,6 +6,7 @@ import type { App } from '../app.ts';
 import { formatBytes, formatCount, formatTable, formatTime } from '../../shared/format.ts';
 import { nearest } from '../nearest.ts';
 import { totalsOf, volumeEvents } from '../repository/records.ts';
+import type { SnapshotEntry } from '../repository/records.ts';
 import { VmHistory } from '../repository/vm-history.ts';
 
 export async function list(app: App, name: string | undefined): Promise<void> {
@@ -24,14 +25,15 @@ export async function list(app: App, name: string | undefined): Promise<void> {
   for (const entry of [...entries].sort((a, b) => a.name.localeCompare(b.name))) {
     const history = await VmHistory.read(repository, entry);
     const snapshots = await Promise.all(
-      (await history.entries()).map((snapshot) => history.snapshot(snapshot)),
+      (await history.entries()).map(async (marks) => ({ marks, snapshot: await history.snapshot(marks) })),
     );
-    for (const snapshot of snapshots) {
+    for (const { snapshot, marks } of snapshots) {
       const { number, takenAt, partial } = snapshot;
       const { counts, warnings } = totalsOf(snapshot);
       const remark = partial
         ? 'partial (an interrupted run)'
         : [
+            ...describeMarks(marks),
             ...(counts.skipped > 0 ? [`${formatCount(counts.skipped)} paths excluded`] : []),
             ...(warnings > 0 ? [`${formatCount(warnings)} warnings`] : []),
           ].join(', ');
@@ -50,6 +52,10 @@ export async function list(app: App, name: string | undefined): Promise<void> {
         takenAt: new Date(takenAt).toISOString(),
         partial,
         warnings,
+        requested: marks.requested,
+        tags: marks.tags,
+        note: marks.note,
+        anomaly: marks.anomaly,
         volumes: volumeEvents(snapshot),
         ...counts,
       });
@@ -58,4 +64,14 @@ export async function list(app: App, name: string | undefined): Promise<void> {
   await app.closeStorage();
   if (rows.length === 1) app.output.line('No snapshots yet: run "qubes-backup backup --all".');
   else for (const line of formatTable(rows, [1, 3, 4, 5])) app.output.line(line);
+}
+
+/** What a person, or a run, said of a snapshot. */
+function describeMarks({ requested, tags, note, anomaly }: SnapshotEntry): string[] {
+  return [
+    ...(anomaly?.acknowledged === false ? ['MUCH DELETED OR REWRITTEN'] : []),
+    ...(tags.length > 0 ? [`tags ${tags.join(' ')}`] : []),
+    ...(note === '' ? [] : [`"${note}"`]),
+    ...(requested ? ['asked for by a VM'] : []),
+  ];
 }

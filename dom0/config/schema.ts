@@ -19,6 +19,9 @@ export const DEFAULTS = {
   checkpoint_seconds: 60,
   recheck_mib: 256,
   spot_check_mib: 32,
+  anomaly_percent: 50,
+  anomaly_files: 100,
+  stale_days: 8,
   builtin_excludes: true,
   cachedir_tag: true,
   nodump: false,
@@ -107,6 +110,19 @@ const settings = z
     spot_check_mib: mebibytes(0).optional().meta({
       description: 'MiB of stored objects that each run fetches and verifies.',
       default: DEFAULTS.spot_check_mib,
+    }),
+    anomaly_percent: z.number().min(0).max(100).optional().meta({
+      description:
+        'Percent of the files of the last snapshot that, deleted or rewritten, freeze forget until a person acknowledges it; 100 is never.',
+      default: DEFAULTS.anomaly_percent,
+    }),
+    anomaly_files: z.int().min(1).optional().meta({
+      description: 'How many files that must be at least.',
+      default: DEFAULTS.anomaly_files,
+    }),
+    stale_days: z.int().min(1).max(36_500).optional().meta({
+      description: 'Days after which a VM without a newer backup is a finding of check and status.',
+      default: DEFAULTS.stale_days,
     }),
     exclude: z
       .array(excludePattern)

@@ -8,9 +8,9 @@ import { BackupError } from '../../shared/errors.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { KIND } from '../seal/object.ts';
 import { snapshotSchema } from './records.ts';
-import type { Snapshot, SnapshotEntry } from './records.ts';
+import type { Reference, Snapshot } from './records.ts';
 import type { Repository } from './repository.ts';
-import { closeSegments } from './snapshot-segments.ts';
+import { replaceEntries } from './snapshot-segments.ts';
 import type { VmHistory } from './vm-history.ts';
 
 /** Publishes the VM's record without the snapshots of these numbers; the newest one cannot be among them. */
@@ -27,9 +27,11 @@ export async function forgetSnapshots(
   const relinked = await relink(repository, history, numbers);
   const entries = before
     .filter(({ number }) => !numbers.has(number))
-    .map((entry) => relinked.get(entry.number) ?? entry);
-  const { head, segments } = await closeSegments(repository.store, history, entries, []);
-  await repository.publish({ ...history.record, head, segments }, history.recordId, now);
+    .map((entry) => {
+      const reference = relinked.get(entry.number);
+      return reference === undefined ? entry : { ...entry, ...reference };
+    });
+  await replaceEntries(repository, history, before, entries, now);
 }
 
 /** A snapshot that is kept, while those before it are looked at. */
@@ -40,13 +42,13 @@ interface Kept {
   firstNumber: number;
 }
 
-/** New entries of the kept snapshots that follow dropped ones, by their numbers. */
+/** Where the kept snapshots that follow dropped ones are now, by their numbers. */
 async function relink(
   repository: Repository,
   history: VmHistory,
   dropped: ReadonlySet<number>,
-): Promise<Map<number, SnapshotEntry>> {
-  const relinked = new Map<number, SnapshotEntry>();
+): Promise<Map<number, Reference>> {
+  const relinked = new Map<number, Reference>();
   const end = async ({ snapshot, live, firstNumber }: Kept, before: NumberSet) => {
     if (firstNumber === snapshot.firstNumber) return;
     const next: Snapshot = { ...snapshot, firstNumber, died: before.minus(live) };
@@ -69,9 +71,8 @@ async function putSnapshot(
   { store }: Repository,
   history: VmHistory,
   snapshot: Snapshot,
-): Promise<SnapshotEntry> {
-  const { number, takenAt, partial } = snapshot;
+): Promise<Reference> {
   const { epoch } = history;
-  const sealer = history.sealer(KIND.snapshot, number, epoch);
-  return { number, object: await store.putRecord(sealer, snapshotSchema, snapshot), epoch, takenAt, partial };
+  const sealer = history.sealer(KIND.snapshot, snapshot.number, epoch);
+  return { object: await store.putRecord(sealer, snapshotSchema, snapshot), epoch };
 }

@@ -5,6 +5,9 @@ import { contentDigestCodec, isVmName, objectIdCodec, rootHashCodec, vmIdCodec }
 import type { VmName } from '../../shared/ids.ts';
 import {
   MAX_NUMBER_SET,
+  MAX_REMARK,
+  MAX_TAG,
+  MAX_TAGS,
   MAX_VMS,
   ROOT_SEGMENT,
   SNAPSHOT_SEGMENT,
@@ -47,6 +50,25 @@ const epoch = z.int().min(1);
 /** A record of one VM, and the key epoch it is sealed under. */
 const reference = z.strictObject({ object: objectIdCodec, epoch });
 
+/** A word that a person marks snapshots with. */
+export const tag = z
+  .string()
+  .max(MAX_TAG)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/);
+
+/** What a person says of a snapshot. */
+export const remark = printable(MAX_REMARK);
+
+/** Much was deleted or rewritten since the last complete snapshot, counted in files of the volumes that both hold as files. */
+const anomaly = z.strictObject({
+  /** What the snapshot before has. */
+  files: count,
+  deleted: count,
+  rewritten: count,
+  /** A person has seen it. Until then nothing of the VM is forgotten. */
+  acknowledged: z.boolean(),
+});
+
 const snapshotEntry = z.strictObject({
   number: z.int().min(1),
   object: objectIdCodec,
@@ -54,6 +76,16 @@ const snapshotEntry = z.strictObject({
   /** Milliseconds since 1970. */
   takenAt: count,
   partial: z.boolean(),
+  /** A VM asked for it, not the owner of this machine. */
+  requested: z.boolean(),
+  /** Sorted, each once. */
+  tags: z
+    .array(tag)
+    .max(MAX_TAGS)
+    .refine((tags) => tags.every((text, at) => at === 0 || (tags[at - 1] ?? '') < text)),
+  /** Empty if there is none. */
+  note: remark,
+  anomaly: z.nullable(anomaly),
 });
 
 export const vmRecordSchema = z.strictObject({
@@ -84,7 +116,12 @@ const counts = z.strictObject({
   entries: count,
   files: count,
   bytes: count,
+  /** Since the last complete snapshot: new ones, and those whose content or times differ. */
   changedFiles: count,
+  /** Of those, not there before; and there before with other content. */
+  newFiles: count,
+  rewrittenFiles: count,
+  deletedFiles: count,
   readBytes: count,
   storedBytes: count,
   /** Paths left out, each with all below it. */
@@ -129,6 +166,7 @@ export type Reference = z.output<typeof reference>;
 export type RootReference = z.output<typeof rootReference>;
 export type VmRecord = z.output<typeof vmRecordSchema>;
 export type SnapshotEntry = z.output<typeof snapshotEntry>;
+export type Anomaly = z.output<typeof anomaly>;
 export type TableLeaf = z.output<typeof tableLeafSchema>;
 export type Snapshot = z.output<typeof snapshotSchema>;
 export type SnapshotVolume = z.output<typeof snapshotVolume>;
@@ -144,6 +182,9 @@ export function totalsOf({ volumes }: Snapshot): { readonly counts: Counts; read
       files: sum((volume) => volume.counts.files),
       bytes: sum((volume) => volume.counts.bytes),
       changedFiles: sum((volume) => volume.counts.changedFiles),
+      newFiles: sum((volume) => volume.counts.newFiles),
+      rewrittenFiles: sum((volume) => volume.counts.rewrittenFiles),
+      deletedFiles: sum((volume) => volume.counts.deletedFiles),
       readBytes: sum((volume) => volume.counts.readBytes),
       storedBytes: sum((volume) => volume.counts.storedBytes),
       skipped: sum((volume) => volume.counts.skipped),

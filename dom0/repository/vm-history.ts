@@ -2,7 +2,6 @@
 
 import { BackupError } from '../../shared/errors.ts';
 import type { ObjectId, VmName } from '../../shared/ids.ts';
-import { SNAPSHOT_SEGMENT } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { KIND } from '../seal/object.ts';
 import type { Kind } from '../seal/object.ts';
@@ -89,6 +88,12 @@ export class VmHistory {
     return entry === undefined ? undefined : this.snapshot(entry);
   }
 
+  /** The newest complete snapshot. */
+  async newestComplete(): Promise<Snapshot | undefined> {
+    const entry = (await this.entries()).findLast(({ partial }) => !partial);
+    return entry === undefined ? undefined : this.snapshot(entry);
+  }
+
   async snapshot(entry: SnapshotEntry): Promise<Snapshot> {
     const what = `snapshot ${entry.number} of ${this.name}`;
     const snapshot = await this.#store.getRecord(
@@ -156,17 +161,4 @@ export class VmHistory {
 /** The live set of the snapshot before `snapshot`, whose own is `live`: a blob lives one interval. */
 export function liveBefore(snapshot: Snapshot, live: NumberSet): NumberSet {
   return live.minus(NumberSet.range(snapshot.firstNumber, snapshot.endNumber)).union(snapshot.died);
-}
-
-/** Entries split into as many full segments as there are, and the rest. A partial last entry is always of the rest. */
-export function splitSegments(entries: readonly SnapshotEntry[]): {
-  full: SnapshotEntry[][];
-  rest: SnapshotEntry[];
-} {
-  const final = entries.at(-1)?.partial === true ? entries.length - 1 : entries.length;
-  const full: SnapshotEntry[][] = [];
-  let at = 0;
-  for (; final - at >= SNAPSHOT_SEGMENT; at += SNAPSHOT_SEGMENT)
-    full.push(entries.slice(at, at + SNAPSHOT_SEGMENT));
-  return { full, rest: entries.slice(at) };
 }

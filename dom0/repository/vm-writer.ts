@@ -12,10 +12,13 @@ import { newVmId } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { MAX_NUMBER_SET } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
+import type { Changes } from '../../shared/protocol/disposable.ts';
+import { anomalyOf } from '../retention/anomaly.ts';
+import type { AnomalyLimit } from '../retention/anomaly.ts';
 import { KIND } from '../seal/object.ts';
 import type { BlobKind } from '../seal/object.ts';
 import { snapshotSchema } from './records.ts';
-import type { Snapshot, SnapshotEntry, SnapshotVolume, VmRecord } from './records.ts';
+import type { Anomaly, Snapshot, SnapshotEntry, SnapshotVolume, VmRecord } from './records.ts';
 import type { Repository } from './repository.ts';
 import { closeSegments } from './snapshot-segments.ts';
 import { VmHistory, liveBefore } from './vm-history.ts';
@@ -28,6 +31,10 @@ export interface Plan {
   readonly takenAt: number;
   /** Its volumes, in the order they are read. */
   readonly volumes: readonly Pick<SnapshotVolume, 'name' | 'mode'>[];
+  /** What is said of the snapshot. */
+  readonly marks: Pick<SnapshotEntry, 'requested' | 'tags'>;
+  /** From when on so much has changed that nothing is forgotten. */
+  readonly anomalyLimit: AnomalyLimit;
   /** dom0's clock, milliseconds since 1970. */
   readonly now: () => number;
 }
@@ -35,6 +42,7 @@ export interface Plan {
 interface Base {
   readonly snapshot: Snapshot | undefined;
   readonly live: NumberSet;
+  readonly complete: Snapshot | undefined;
 }
 
 /** A record for a VM that was never backed up: a fresh id and a fresh data key, whatever its name was used for before (R11). */
@@ -58,11 +66,15 @@ export function newVmRecord(repository: Repository, name: VmName, uuid: string):
   };
 }
 
+const NO_CHANGES: Changes = { changedFiles: 0, newFiles: 0, rewrittenFiles: 0, deletedFiles: 0 };
+
 export class VmWriter {
   /** The newest snapshot when the run began: what the readers compare with. */
   readonly base: Snapshot | undefined;
   /** Blob numbers of the base. */
   readonly baseLive: NumberSet;
+  /** The newest complete one: the base, or the one before a partial base. */
+  readonly #complete: Snapshot | undefined;
   readonly #repository: Repository;
   readonly #plan: Plan;
   /** Live set of the snapshot that the new one will follow: the base, or the one before a partial base. */
@@ -76,6 +88,7 @@ export class VmWriter {
   /** Volumes that were read to their end, and the blobs they refer to. */
   readonly #finished: SnapshotVolume[] = [];
   #used = NumberSet.empty;
+  #anomaly: Anomaly | null = null;
 
   private constructor(repository: Repository, history: VmHistory, plan: Plan, base: Base) {
     this.#repository = repository;
@@ -83,6 +96,7 @@ export class VmWriter {
     this.#plan = plan;
     this.base = base.snapshot;
     this.baseLive = base.live;
+    this.#complete = base.complete;
     this.#live = base.live;
     this.#firstOfRun = history.record.nextNumber;
     const { snapshot, live } = base;
@@ -92,7 +106,8 @@ export class VmWriter {
 
   static async open(repository: Repository, history: VmHistory, plan: Plan): Promise<VmWriter> {
     const [live, snapshot] = await Promise.all([history.newestLive(), history.newest()]);
-    return new VmWriter(repository, history, plan, { live, snapshot });
+    const complete = snapshot?.partial === true ? await history.newestComplete() : snapshot;
+    return new VmWriter(repository, history, plan, { live, snapshot, complete });
   }
 
   /** The base's volume of this name, if it was read in the same mode. */
@@ -100,8 +115,20 @@ export class VmWriter {
     return this.base?.volumes.find((volume) => volume.name === name && volume.mode === mode);
   }
 
+  /** What had changed in a volume since the last complete snapshot when the base was taken. */
+  changesOfBase(volume: Pick<SnapshotVolume, 'name' | 'mode'>): Changes {
+    const counts = this.base?.partial === true ? this.baseOf(volume)?.counts : undefined;
+    const { changedFiles, newFiles, rewrittenFiles, deletedFiles } = counts ?? NO_CHANGES;
+    return { changedFiles, newFiles, rewrittenFiles, deletedFiles };
+  }
+
   get history(): VmHistory {
     return this.#history;
+  }
+
+  /** What is unusual of the snapshot that was committed. */
+  get anomaly(): Anomaly | null {
+    return this.#anomaly;
   }
 
   /** Seals a blob under the next number. `durable` resolves when the storage VM has it; nothing refers to it before commit(). */
@@ -166,8 +193,12 @@ export class VmWriter {
   #volumesWith(current?: SnapshotVolume): SnapshotVolume[] {
     const known = current === undefined ? this.#finished : [...this.#finished, current];
     return this.#plan.volumes.flatMap((planned) => {
-      const volume = known.find(({ name }) => name === planned.name) ?? this.baseOf(planned);
-      return volume === undefined ? [] : [volume];
+      const read = known.find(({ name }) => name === planned.name);
+      if (read !== undefined) return [read];
+      const base = this.baseOf(planned);
+      return base === undefined
+        ? []
+        : [{ ...base, counts: { ...base.counts, ...this.changesOfBase(planned) } }];
     });
   }
 
@@ -178,7 +209,7 @@ export class VmWriter {
     partial: boolean,
   ): Promise<Snapshot> {
     const { record, recordId, table, epoch, name } = this.#history;
-    const { takenAt, now } = this.#plan;
+    const { takenAt, now, marks, anomalyLimit } = this.#plan;
     const kept = record.head.filter((earlier) => !earlier.partial);
     const replaced = record.head.find((earlier) => earlier.partial);
     const number = replaced?.number ?? record.nextSnapshot;
@@ -199,7 +230,8 @@ export class VmWriter {
     };
     const sealer = this.#history.sealer(KIND.snapshot, number, epoch);
     const object = await this.#repository.store.putRecord(sealer, snapshotSchema, snapshot);
-    const entry: SnapshotEntry = { number, object, epoch, takenAt, partial };
+    const anomaly = partial ? null : anomalyOf(this.#complete, volumes, anomalyLimit);
+    const entry: SnapshotEntry = { number, object, epoch, takenAt, partial, ...marks, note: '', anomaly };
     const { head, segments } = await closeSegments(
       this.#repository.store,
       this.#history,
@@ -218,6 +250,7 @@ export class VmWriter {
     const id = await this.#repository.publish(next, recordId, now);
     this.#history = new VmHistory(this.#repository, name, next, id, table);
     this.#live = live;
+    this.#anomaly = anomaly;
     return snapshot;
   }
 

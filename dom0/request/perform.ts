@@ -44,7 +44,7 @@ export async function perform(
 export async function start(app: App, rates: Rates, caller: VmName, target: VmName | 'all'): Promise<Answer> {
   await admit(app, rates, caller, 'start');
   if (target !== 'all') return backUp(app, await findVm(app, target));
-  await backup(app, [], { all: true });
+  await backup(app, [], { all: true, requested: true });
   return done(app, 'backed up');
 }
 
@@ -78,7 +78,7 @@ async function findVm(app: App, name: VmName): Promise<Vm> {
 
 async function backUp(app: App, vm: Vm): Promise<Answer> {
   if (!vm.includeInBackups) throw new BackupError('unknown-vm', `${vm.name} is not included in backups`);
-  await backup(app, [vm.name]);
+  await backup(app, [vm.name], { requested: true });
   return done(app, 'backed up');
 }
 

@@ -4,7 +4,15 @@
  */
 
 import { z } from 'zod';
+import { MAX_TAGS } from '../../shared/limits.ts';
+import { tag } from '../repository/records.ts';
 import { before, duration } from './duration.ts';
+
+/** `a,b`: both tags. */
+export const tagList = z
+  .string()
+  .transform((text) => text.split(','))
+  .pipe(z.array(tag).min(1).max(MAX_TAGS));
 
 const amount = (of: string) =>
   z
@@ -26,6 +34,15 @@ export const keepRules = z.strictObject({
     description: 'All are kept that are no older than the newest by this: years, months, days, hours.',
     examples: ['30d', '1y6m'],
   }),
+  tags: z
+    .array(tagList)
+    .min(1)
+    .max(100)
+    .optional()
+    .meta({
+      description: 'All are kept that have one of these tags; of "a,b" both.',
+      examples: [['before-upgrade', 'yearly,important']],
+    }),
 });
 export type KeepRules = z.output<typeof keepRules>;
 
@@ -36,6 +53,9 @@ export interface Candidate {
   readonly takenAt: number;
   /** Of an interrupted run: the next one takes its place. */
   readonly partial: boolean;
+  /** A VM asked for it. */
+  readonly requested: boolean;
+  readonly tags: readonly string[];
 }
 
 export interface Decision<C extends Candidate = Candidate> {
@@ -47,7 +67,7 @@ export interface Decision<C extends Candidate = Candidate> {
 /** Which period a snapshot is of: two of the same period have the same text. */
 type Period = (time: Date, candidate: Candidate) => string;
 
-const PERIODS: Readonly<Record<Exclude<keyof KeepRules, 'within'>, Period>> = {
+const PERIODS: Readonly<Record<Exclude<keyof KeepRules, 'within' | 'tags'>, Period>> = {
   last: (_, { number }) => String(number),
   hourly: (time) => `${dayOf(time)} ${time.getHours()}`,
   daily: dayOf,
@@ -58,7 +78,8 @@ const PERIODS: Readonly<Record<Exclude<keyof KeepRules, 'within'>, Period>> = {
 
 /**
  * What becomes of each snapshot of one VM; the answer is in the order of `snapshots`, which is from the oldest to the newest. The
- * newest complete one is kept whatever the rules say, and so is a partial one, which no rule counts.
+ * newest complete one is kept whatever the rules say, and so is a partial one, which no rule counts. Those that a VM asked for are
+ * counted apart from the owner's, so that none of his goes because a VM asks often.
  */
 export function decide<C extends Candidate>(snapshots: readonly C[], rules: KeepRules): Decision<C>[] {
   const complete = snapshots
@@ -67,15 +88,33 @@ export function decide<C extends Candidate>(snapshots: readonly C[], rules: Keep
   const reasons = new Map<C, string[]>(snapshots.map((snapshot) => [snapshot, []]));
   const keep = (snapshot: C | undefined, why: string) => snapshot && reasons.get(snapshot)?.push(why);
   for (const partial of snapshots.filter((snapshot) => snapshot.partial)) keep(partial, 'unfinished');
-  for (const rule of Object.keys(PERIODS) as (keyof typeof PERIODS)[])
-    keepByPeriod(complete, rule, rules[rule] ?? 0, keep);
+  for (const asked of [false, true])
+    applyRules(
+      complete.filter(({ requested }) => requested === asked),
+      rules,
+      (snapshot, why) => keep(snapshot, asked ? `requested, ${why}` : why),
+    );
   const [newest] = complete;
-  if (newest !== undefined && rules.within !== undefined) {
-    const limit = before(newest.takenAt, rules.within);
-    for (const snapshot of complete) if (snapshot.takenAt >= limit) keep(snapshot, 'within');
-  }
   if (newest !== undefined && reasons.get(newest)?.length === 0) keep(newest, 'newest');
   return snapshots.map((snapshot) => ({ snapshot, reasons: reasons.get(snapshot) ?? [] }));
+}
+
+function applyRules<C extends Candidate>(
+  newestFirst: readonly C[],
+  rules: KeepRules,
+  keep: (snapshot: C, why: string) => void,
+): void {
+  for (const rule of Object.keys(PERIODS) as (keyof typeof PERIODS)[])
+    keepByPeriod(newestFirst, rule, rules[rule] ?? 0, keep);
+  const [newest] = newestFirst;
+  if (newest !== undefined && rules.within !== undefined) {
+    const limit = before(newest.takenAt, rules.within);
+    for (const snapshot of newestFirst) if (snapshot.takenAt >= limit) keep(snapshot, 'within');
+  }
+  for (const snapshot of newestFirst) {
+    const list = rules.tags?.find((tags) => tags.every((text) => snapshot.tags.includes(text)));
+    if (list !== undefined) keep(snapshot, `tag ${list.join(',')}`);
+  }
 }
 
 /** While there are fewer periods than are to be kept, the oldest snapshot of all stays, so that history grows to its length. */

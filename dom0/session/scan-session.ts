@@ -17,7 +17,7 @@ import {
 } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan } from '../../shared/protocol/disposable.ts';
-import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
+import type { Changes, ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
 import { creditFor } from '../../shared/wire/frame.ts';
 import type { ValueOf } from '../../shared/wire/frame.ts';
 import { Call } from '../call.ts';
@@ -35,6 +35,7 @@ import type { Listener } from './report.ts';
 
 type Job = ValueOf<typeof scan.toService.job>;
 type Done = ValueOf<typeof scan.toCaller.done>;
+type Checkpoint = ValueOf<typeof scan.toCaller.checkpoint>;
 
 export interface ScanJob {
   /** Where the disposable has the volume. */
@@ -141,7 +142,7 @@ export class ScanSession {
    */
   async run(): Promise<Scanned> {
     const { done, live } = await this.#converse();
-    const volume = this.#describe(done.top, done);
+    const volume = this.#describe(done.top, done.counts, done);
     try {
       await this.#writer.checkVolume(volume, live);
       return { volume, done, live };
@@ -207,7 +208,7 @@ export class ScanSession {
           this.#takeLiveSet(message.value);
           break;
         case 'checkpoint':
-          this.#checkpoint(message.value.top);
+          this.#checkpoint(message.value);
           break;
         case 'progress':
           this.#listener.progress(message.value);
@@ -269,13 +270,13 @@ export class ScanSession {
   }
 
   /** Commits what is there as a partial snapshot, while the scan goes on. */
-  #checkpoint(top: number): void {
+  #checkpoint({ top, changes }: Checkpoint): void {
     if (this.#committing !== undefined)
       throw new BackupError('protocol', 'sent a checkpoint before the last was committed');
     const end = this.#writer.history.table.next;
     const storing = [...this.#storing];
     this.#committing = Promise.all(storing)
-      .then(() => this.#writer.checkpoint(this.#describe(top, undefined), end))
+      .then(() => this.#writer.checkpoint(this.#describe(top, changes, undefined), end))
       .then(() => {
         this.#committing = undefined;
         return this.#call.session.send('committed', {});
@@ -284,7 +285,7 @@ export class ScanSession {
   }
 
   /** The volume with the tree `top`; without `done`, as far as it was read. */
-  #describe(top: number, done: Done | undefined): SnapshotVolume {
+  #describe(top: number, changes: Changes, done: Done | undefined): SnapshotVolume {
     const ownersKnown = done === undefined || !done.ownersUnknown;
     return {
       ...this.#job.volume,
@@ -292,16 +293,28 @@ export class ScanSession {
       digest: done === undefined ? null : ownersKnown ? done.digest : done.ownerlessDigest,
       ownersKnown,
       warnings: this.#notes.warnings,
-      counts: this.#counts(done),
+      counts: { ...this.#counts(done), ...this.#sinceComplete(changes) },
     };
   }
 
-  #counts(done: Done | undefined): Counts {
+  #counts(done: Done | undefined): Omit<Counts, keyof Changes> {
     const storedBytes = this.#stored.bytes - this.#storedBefore;
-    if (done === undefined)
-      return { entries: 0, files: 0, bytes: 0, changedFiles: 0, readBytes: 0, storedBytes, skipped: 0 };
-    const { entries, files, bytes, changedFiles, readBytes, skipped } = done.counts;
-    return { entries, files, bytes, changedFiles, readBytes, storedBytes, skipped };
+    if (done === undefined) return { entries: 0, files: 0, bytes: 0, readBytes: 0, storedBytes, skipped: 0 };
+    const { entries, files, bytes, readBytes, skipped } = done.counts;
+    return { entries, files, bytes, readBytes, storedBytes, skipped };
+  }
+
+  /** `changes` since the base, with those of the base if that is a checkpoint: else an interrupted run would hide them. */
+  #sinceComplete(changes: Changes): Changes {
+    const earlier = this.#writer.changesOfBase(this.#job.volume);
+    const sum = (key: keyof Changes) =>
+      Math.min(changes[key] + (this.#job.withBase ? earlier[key] : 0), Number.MAX_SAFE_INTEGER);
+    return {
+      changedFiles: sum('changedFiles'),
+      newFiles: sum('newFiles'),
+      rewrittenFiles: sum('rewrittenFiles'),
+      deletedFiles: sum('deletedFiles'),
+    };
   }
 
   /** A failure outside the receive loop: every wait of the session gets it. */

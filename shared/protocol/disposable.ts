@@ -97,6 +97,18 @@ export const note = control(
 
 const digest = contentDigestCodec;
 
+/** What differs from the base, in regular files. */
+const changes = z.strictObject({
+  /** New ones, and those whose content or times differ. */
+  changedFiles: count,
+  /** Of those: not in the base, or as something else. */
+  newFiles: count,
+  /** Of those: in the base with other content. */
+  rewrittenFiles: count,
+  /** In the base, and not here, or as something else. */
+  deletedFiles: count,
+});
+
 /** Volume -> delta against the newest snapshot's tree. */
 export const scan = {
   service: 'qubes.BackupScan',
@@ -141,7 +153,7 @@ export const scan = {
     /** Before `done`: the numbers that its tree refers to, itself included (a number set). */
     live: bulk(0x82, MAX_NUMBER_SET),
     /** What was put so far and the base's remainder make a tree. At most one is uncommitted. dom0 keeps the base and all that was put. */
-    checkpoint: control(0x13, z.strictObject({ top: blobNumber })),
+    checkpoint: control(0x13, z.strictObject({ top: blobNumber, changes })),
     done: control(
       0x14,
       z.strictObject({
@@ -154,13 +166,13 @@ export const scan = {
           entries: count,
           files: count,
           bytes: count,
-          changedFiles: count,
           readBytes: count,
           recheckedBytes: count,
           /** Unchanged by metadata, yet of other content: a disk or an earlier reader lied. */
           recheckMismatches: count,
           /** Paths left out, each with all below it. */
           skipped: count,
+          ...changes.shape,
         }),
       }),
     ),
@@ -316,6 +328,7 @@ export const exportPaths = {
   },
 } as const satisfies Protocol;
 
+export type Changes = z.output<typeof changes>;
 export type ExcludeRules = z.output<typeof excludeRules>;
 export type Volume = z.output<typeof volume>;
 /** One that can be read as it is. */

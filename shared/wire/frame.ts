@@ -14,7 +14,7 @@ import type { ByteIo } from './io.ts';
 import { PayloadMemory } from './payload-memory.ts';
 
 /** First bytes of both directions: a login profile that prints to stdout, or a newer peer, is noticed here. */
-export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x03', 'latin1');
+export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x04', 'latin1');
 
 /** A message of strict CBOR under a schema. Costs no credit; its size is capped by `max`. */
 export interface ControlSpec<S extends z.ZodType = z.ZodType> {

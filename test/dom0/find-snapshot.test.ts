@@ -13,6 +13,7 @@ const at = (number: number, time: string, partial = false): SnapshotEntry => ({
   epoch: 1,
   takenAt: new Date(time).getTime(),
   partial,
+  ...{ requested: false, tags: [], note: '', anomaly: null },
 });
 const entries = [
   at(1, '2026-11-01T08:00:00'),

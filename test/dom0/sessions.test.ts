@@ -323,11 +323,12 @@ describe('an export', () => {
 
 describe('a scan', () => {
   type Play = Parameters<typeof played<typeof scan.toService, typeof scan.toCaller>>[1];
+  const changes = { changedFiles: 0, newFiles: 0, rewrittenFiles: 0, deletedFiles: 0 };
   const counts = {
     entries: 1,
     files: 0,
     bytes: 0,
-    changedFiles: 0,
+    ...changes,
     readBytes: 0,
     recheckedBytes: 0,
     recheckMismatches: 0,
@@ -377,7 +378,7 @@ describe('a scan', () => {
     const { scanned, told, repository } = await run(async (session) => {
       await session.send('putContent', utf8('new content'));
       await session.send('putTree', utf8('new tree'));
-      await session.send('checkpoint', { top: 3 });
+      await session.send('checkpoint', { top: 3, changes });
       expect((await session.receive())?.name).toBe('committed');
       await session.send('progress', PROGRESS);
       await session.send('note', NOTE);
@@ -448,13 +449,20 @@ describe('a scan', () => {
       },
     ],
     ['asks for old content', 'refused', (session) => session.send('get', { numbers: [0] })],
-    ['checkpoints a tree of nobody', 'refused', (session) => session.send('checkpoint', { top: 77 })],
+    [
+      'checkpoints a tree of nobody',
+      'refused',
+      (session) => session.send('checkpoint', { top: 77, changes }),
+    ],
     [
       'checkpoints before the last is committed',
       'protocol',
       async (session) => {
         await session.send('putTree', utf8('tree'));
-        await Promise.all([session.send('checkpoint', { top: 2 }), session.send('checkpoint', { top: 2 })]);
+        await Promise.all([
+          session.send('checkpoint', { top: 2, changes }),
+          session.send('checkpoint', { top: 2, changes }),
+        ]);
       },
     ],
     [

@@ -12,7 +12,7 @@ import { TreeWriter, decodeTop, encodeTop, readTree } from '../../dvm/tree.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { scan, verify } from '../../shared/protocol/disposable.ts';
-import type { ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
+import type { Changes, ExcludeRules, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
@@ -40,6 +40,8 @@ export interface ScanRun {
   readonly contentBytes: number;
   /** The committed checkpoints, oldest first. */
   readonly checkpoints: Snapshot[];
+  /** What each of them says of its difference from the base. */
+  readonly changes: Changes[];
 }
 
 /** Runs `talk` with a service's process on the other end of its stdio, then holds both to the protocol's end. */
@@ -118,6 +120,7 @@ export class ScanDom0 {
       bytes: 0,
       contentBytes: 0,
       checkpoints: [] as Snapshot[],
+      changes: [] as Changes[],
     };
     let live: NumberSet | undefined;
     const allowed = () => (base?.live ?? NumberSet.empty).union(NumberSet.range(firstNumber, this.#next));
@@ -153,6 +156,7 @@ export class ScanDom0 {
         case 'checkpoint':
           this.newest = take(message.value.top, allowed());
           run.checkpoints.push(this.newest);
+          run.changes.push(message.value.changes);
           session.send('committed', {}).catch((error: unknown) => session.fail(error));
           break;
         case 'note':

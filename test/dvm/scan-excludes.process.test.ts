@@ -62,6 +62,7 @@ test('R23: an exclusion that comes turns stored files into left-out ones; one th
   expect((await split(dom0)).kept).toEqual(all);
   const without = await dom0.scan(folder, excluding('cache', 'a'));
   expect(without.content).toBe(0);
+  expect(without.done.counts).toMatchObject({ deletedFiles: 2, changedFiles: 0 });
   expect(without.done.digest).not.toBe(before.done.digest);
   expect(await split(dom0)).toMatchObject({
     skipped: { a: 'pattern "a" of [backup]', cache: 'pattern "cache" of [backup]' },

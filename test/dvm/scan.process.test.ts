@@ -507,6 +507,21 @@ test('R58: content that changed behind the file system’s back is found, named 
   expect((await dom0.files()).get('f2')?.content.equals(readFileSync(join(folder, 'f2')))).toBe(true);
 });
 
+/** What differs between two trees, as a scan is to count it. */
+function changesBetween(before: TreeFiles, after: TreeFiles) {
+  const files = (tree: TreeFiles) => [...tree].filter(([, { entry }]) => entry.type === TYPE.file);
+  const isIn = (tree: TreeFiles, path: string) => tree.get(path)?.entry.type === TYPE.file;
+  const kept = files(after).filter(([path]) => isIn(before, path));
+  return {
+    newFiles: files(after).length - kept.length,
+    rewrittenFiles: kept.filter(([path, { content }]) => before.get(path)?.content.equals(content) !== true)
+      .length,
+    deletedFiles: files(before).filter(([path]) => !isIn(after, path)).length,
+  };
+}
+
+type TreeFiles = Awaited<ReturnType<ScanDom0['files']>>;
+
 describe('R50: checkpoints', () => {
   test('each is a valid tree of new entries before it and the base’s after it', async () => {
     const folder = tempFolder();
@@ -516,13 +531,18 @@ describe('R50: checkpoints', () => {
     await dom0.scan(folder);
     const before = await dom0.files();
     for (let i = 0; i < 2000; i += 3) put(folder, name(i), randomBytes(40_000));
+    for (let i = 1; i < 2000; i += 7) rmSync(join(folder, name(i)));
+    for (let i = 2; i < 2000; i += 50) if (i % 7 !== 1) chmodSync(join(folder, name(i)), 0o600);
     rmSync(join(folder, 'd05'), { recursive: true });
     put(folder, 'd05', 'now a file');
+    put(folder, 'd39/new', 'new');
     const run = await dom0.scan(folder, { checkpointEvery: 1 });
     expect(run.checkpoints.length).toBeGreaterThan(1);
     const after = await dom0.files();
-    for (const checkpoint of run.checkpoints) {
+    expect(run.done.counts).toMatchObject(changesBetween(before, after));
+    for (const [index, checkpoint] of run.checkpoints.entries()) {
       const files = await dom0.files(checkpoint);
+      expect(run.changes[index], `checkpoint ${index}`).toMatchObject(changesBetween(before, files));
       let mixed = 0;
       for (const [path, { entry, content }] of files) {
         const states = [after.get(path), before.get(path)].filter((state) => state !== undefined);

@@ -296,7 +296,7 @@ describe('a store with two VMs, three snapshots, keys that were rotated, and eve
     expect(chosen.stdout).toContain(words);
     for (const name of roots()) {
       rmSync(join(folder, 'roots', name)); // They are read-only.
-      writeFileSync(join(folder, 'roots', name), 'QIBROOT3');
+      writeFileSync(join(folder, 'roots', name), 'QIBROOT4');
     }
     expect((await expectRecovery(2, ...args, '--list')).stderr).toContain('no root that can be used');
   });

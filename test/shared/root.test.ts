@@ -46,8 +46,8 @@ const body: RootBody = {
 
 /** A root of any body, well-formed or not, with a good signature. */
 function rawRoot(encodedBody: Uint8Array): Uint8Array {
-  const signature = sign(concat([utf8('qubes-incremental-backup root 3\0'), encodedBody]), SEED);
-  return concat([utf8('QIBROOT3'), u32(encodedBody.length), encodedBody, signature]);
+  const signature = sign(concat([utf8('qubes-incremental-backup root 4\0'), encodedBody]), SEED);
+  return concat([utf8('QIBROOT4'), u32(encodedBody.length), encodedBody, signature]);
 }
 
 /** The body as it is encoded: ids as bytes. */
@@ -89,7 +89,7 @@ test('the decoded root shares no memory with what was read', () => {
 
 test('another implementation of Ed25519 (OpenSSL) accepts the signature over the bytes that docs/format.md names', () => {
   const encoded = root.bytes.subarray(12, root.bytes.length - 64);
-  const message = concat([utf8('qubes-incremental-backup root 3\0'), encoded]);
+  const message = concat([utf8('qubes-incremental-backup root 4\0'), encoded]);
   const spki = concat([Buffer.from('302a300506032b6570032100', 'hex'), body.publicKey]);
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   expect(nativeVerify(null, message, key, root.bytes.subarray(-64))).toBe(true);
@@ -136,7 +136,7 @@ describe('R05: a root is damaged if', () => {
       for (const flip of at < 20 || at > root.bytes.length - 70 ? [0x01, 0x80] : [0x01]) {
         const bytes = new Uint8Array(root.bytes);
         bytes[at] = (bytes[at] ?? 0) ^ flip;
-        // The digit of another version: 2, and 0x33 | 0x80.
+        // The digit of another version: 5, and 0x34 | 0x80.
         expect(code(bytes), `byte ${at}`).toBe(at === 7 ? 'store-version' : 'store-damaged');
       }
     }
@@ -156,7 +156,7 @@ describe('R05: a root is damaged if', () => {
 
   test('the signature covers the body without its domain', () => {
     const encoded = encodeCbor(wireBody());
-    expect(code(concat([utf8('QIBROOT3'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
+    expect(code(concat([utf8('QIBROOT4'), u32(encoded.length), encoded, sign(encoded, SEED)]))).toBe(
       'store-damaged',
     );
   });
@@ -201,7 +201,8 @@ test.each([
   ['0', 'store-damaged', 'damaged'],
   ['1', 'store-version', 'format 1'],
   ['2', 'store-version', 'format 2'],
-  ['4', 'store-version', 'newer version'],
+  ['3', 'store-version', 'format 3'],
+  ['5', 'store-version', 'newer version'],
 ] as const)('version %s of the format is told apart: %s', (digit, expected, text) => {
   const other = new Uint8Array(root.bytes);
   other.set(utf8(digit), 7);

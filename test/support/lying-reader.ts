@@ -44,7 +44,10 @@ export function nonsenseScan(): Service {
   })[1];
 }
 
-const NOTHING_READ = { changedFiles: 0, readBytes: 0, recheckedBytes: 0, recheckMismatches: 0, skipped: 0 };
+const NOTHING_READ = {
+  ...{ changedFiles: 0, newFiles: 0, rewrittenFiles: 0, deletedFiles: 0 },
+  ...{ readBytes: 0, recheckedBytes: 0, recheckMismatches: 0, skipped: 0 },
+};
 
 async function readAndLie(session: ServiceSession<typeof scan>, lie: Lie): Promise<void> {
   const { value: job } = expect(await session.receive(), 'job');

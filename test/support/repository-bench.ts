@@ -119,6 +119,8 @@ export async function writerFor(
     config: utf8('{}'),
     takenAt: 1_000,
     volumes,
+    marks: { requested: false, tags: [] },
+    anomalyLimit: { percent: 50, files: 10 },
     now: () => 1_000,
   });
 }
@@ -133,6 +135,8 @@ export async function appendBlob(
   await durable;
   return number;
 }
+
+const NO_FILES = { newFiles: 0, rewrittenFiles: 0, deletedFiles: 0 };
 
 /** A volume with the tree `top`. */
 export function volumeOf(top: number, changes: Partial<SnapshotVolume> = {}): SnapshotVolume {
@@ -150,6 +154,7 @@ export function volumeOf(top: number, changes: Partial<SnapshotVolume> = {}): Sn
       files: 1,
       bytes: 1,
       changedFiles: 1,
+      ...NO_FILES,
       readBytes: 1,
       storedBytes: 1,
       skipped: 0,

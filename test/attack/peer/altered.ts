@@ -4,7 +4,7 @@ import { MAGIC_TYPE } from './attack.ts';
 import type { Act, Attack } from './attack.ts';
 import { countItems, edited, head } from './cbor.ts';
 
-export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x03', 'latin1');
+export const MAGIC = Buffer.from('\x89QIB\r\n\x1a\x04', 'latin1');
 export const NEWER_MAGIC = Buffer.concat([MAGIC.subarray(0, 7), Buffer.of(MAGIC.readUInt8(7) + 1)]);
 const HEADER = 5;
 /** Bytes of one row of a listing, and rows of a page. */

@@ -13,12 +13,14 @@ afterAll(() => {
   else process.env['TZ'] = zone;
 });
 
+const OWN = { partial: false, requested: false, tags: [] };
+
 /** Snapshots of these local times, numbered from 1 on, given from the oldest to the newest. */
 function taken(...times: string[]): Candidate[] {
   return times.map((time, index) => ({
     number: index + 1,
     takenAt: new Date(time).getTime(),
-    partial: false,
+    ...OWN,
   }));
 }
 
@@ -29,6 +31,21 @@ function kept(snapshots: readonly Candidate[], rules: KeepRules): number[] {
 }
 
 const within = (text: string): KeepRules => ({ within: duration.parse(text) });
+
+/** One an hour, with these tags. */
+function marked(...tags: string[]): Candidate[] {
+  return tags.map((text, hour) => ({
+    ...OWN,
+    number: hour + 1,
+    takenAt: Date.UTC(2026, 0, 5, hour),
+    tags: text === '' ? [] : text.split(' '),
+  }));
+}
+
+/** One an hour; of 1 a VM asked for it. */
+function asked(...requested: (0 | 1)[]): Candidate[] {
+  return marked(...requested.map(() => '')).map((each, i) => ({ ...each, requested: requested[i] === 1 }));
+}
 
 /** Two a day for ten days, at 8 and at 20 o'clock. */
 const TEN_DAYS = taken(
@@ -107,6 +124,19 @@ const CASES: readonly (readonly [string, readonly Candidate[], KeepRules, readon
     within('2h'),
     [2, 3],
   ],
+  ['a tag', marked('a', '', 'b a', ''), { tags: [['a']] }, [1, 3, 4]],
+  ['both tags', marked('a', 'b', 'b a', ''), { tags: [['a', 'b']] }, [3, 4]],
+  ['either tag', marked('a', 'b', '', ''), { tags: [['a'], ['b']] }, [1, 2, 4]],
+  ['no such tag: the newest stays', marked('a', 'b'), { tags: [['c']] }, [2]],
+  [
+    'a tag beside a rule, which counts what has the tag as well',
+    marked('a', '', 'a', ''),
+    { last: 2, tags: [['a']] },
+    [1, 3, 4],
+  ],
+  ['what VMs asked for is counted apart', asked(1, 0, 0, 1, 1, 1), { last: 2 }, [2, 3, 5, 6]],
+  ['also where it alone is new', asked(0, 1, 1, 1), { daily: 1 }, [1, 4]],
+  ['and has a newest of its own for a time', asked(0, 0, 1, 1), within('1h'), [1, 2, 3, 4]],
   ['a time beside a rule', TEN_DAYS, { last: 1, ...within('24h') }, [18, 19, 20]],
 ];
 
@@ -118,7 +148,7 @@ describe('R53: rules of what is kept', () => {
   it('a partial snapshot stays, counts for no rule, and is not the newest good one', () => {
     const snapshots = [
       ...taken('2026-01-01T10:00', '2026-01-02T10:00'),
-      { number: 3, takenAt: Date.parse('2026-01-03'), partial: true },
+      { ...OWN, number: 3, takenAt: Date.parse('2026-01-03'), partial: true },
     ];
     expect(decide(snapshots, { last: 1 }).map(({ reasons }) => reasons)).toEqual([
       [],
@@ -150,18 +180,27 @@ describe('R53: rules of what is kept', () => {
         ]),
       ),
     );
+    const tagLists = fc.array(fc.subarray(['a', 'b', 'c'], { minLength: 1 }), { maxLength: 2 });
     const rules = (from: Record<string, number>) =>
       Object.fromEntries(Object.entries(from).filter(([, n]) => n > 0)) as KeepRules;
     fc.assert(
-      fc.property(times, amounts, amounts, (seconds, less, more) => {
+      fc.property(times, amounts, amounts, tagLists, tagLists, (seconds, less, more, tags, moreTags) => {
         const snapshots = seconds
           .sort((a, b) => a - b)
-          .map((second, i) => ({ number: i + 1, takenAt: second * 1000, partial: false }));
-        const few = kept(snapshots, rules(less));
-        const many = kept(
-          snapshots,
-          rules(Object.fromEntries(Object.entries(less).map(([rule, n]) => [rule, n + (more[rule] ?? 0)]))),
-        );
+          .map((second, i) => ({
+            ...{ number: i + 1, takenAt: second * 1000, partial: false },
+            requested: second % 3 === 0,
+            tags: ['a', 'b', 'c'].filter((_, bit) => (second >> bit) % 2 === 1),
+          }));
+        const few = kept(snapshots, { ...rules(less), tags });
+        const sum = Object.entries(less).map(([rule, n]) => [rule, n + (more[rule] ?? 0)]);
+        const many = kept(snapshots, {
+          ...rules(Object.fromEntries(sum) as Record<string, number>),
+          tags: [...tags, ...moreTags],
+        });
+        // None of the owner's is dropped because of what VMs asked for, but for the newest of all.
+        const own = snapshots.filter(({ requested }) => !requested);
+        expect(few).toEqual(expect.arrayContaining(kept(own, { ...rules(less), tags }).slice(0, -1)));
         expect(many).toEqual(expect.arrayContaining(few));
         expect(few).toContain(snapshots.length);
       }),

@@ -35,7 +35,8 @@ export function scanCases(bench: Bench): Case[] {
   const top = (number: number) => doneWith({ top: number });
   const note = (value: unknown) => [at(DONE, insert(message(SCAN.service, 'note', value)))];
   const NOTE = { code: 'unreadable', path: 'a', detail: 'b' };
-  const checkpoint = (number: number) => message(SCAN.service, 'checkpoint', { top: number });
+  const checkpoint = (number: number) =>
+    message(SCAN.service, 'checkpoint', { top: number, changes: NO_CHANGES });
   const vault = bench.baseline('backup', 'vault').recordings[SCAN.service] ?? [];
   const many = NumberSet.of(Array.from({ length: 1_000_000 }, (_, i) => 2 * i));
   return rows(SCAN, [
@@ -280,6 +281,8 @@ export function scanCases(bench: Bench): Case[] {
     ],
   ]);
 }
+
+const NO_CHANGES = { changedFiles: 0, newFiles: 0, rewrittenFiles: 0, deletedFiles: 0 };
 
 function countsOf(value: unknown): object {
   return typeof value === 'object' && value !== null ? value : {};
