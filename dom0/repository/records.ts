@@ -82,7 +82,7 @@ const snapshotEntry = z.strictObject({
   tags: z
     .array(tag)
     .max(MAX_TAGS)
-    .refine((tags) => tags.every((text, at) => at === 0 || (tags[at - 1] ?? '') < text)),
+    .refine((tags) => [...new Set(tags)].sort().join() === tags.join()),
   /** Empty if there is none. */
   note: remark,
   anomaly: z.nullable(anomaly),
