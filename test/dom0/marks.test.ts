@@ -144,7 +144,9 @@ describe('R53: tags and notes', () => {
   it('have commands', async () => {
     const home = await homeOf(1);
     const program = new Command('qubes-backup').exitOverride();
-    addSnapshotCommands(program, async (work) => void (await run(home, (app) => work(app, { json: false }))));
+    addSnapshotCommands(program, async (work) => {
+      await run(home, (app) => work(app, { json: false, yes: false }));
+    });
     const say = (...words: string[]) => program.parseAsync(words, { from: 'user' });
     await say('tag', 'work', 'latest', 'a', 'b');
     await say('untag', 'work', '1', 'a');
