@@ -21,6 +21,7 @@ import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeName } from './domains/domains.ts';
 import { STATUS } from './exit-status.ts';
 import { addDrillCommands } from './drill-commands.ts';
+import { addDoctorCommand } from './doctor-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
@@ -215,6 +216,7 @@ addRetentionCommands(program, run);
 addDrillCommands(program, run);
 addSnapshotCommands(program, run);
 addUnlockCommands(program, run);
+addDoctorCommand(program, run);
 addScheduleCommands(program, run, () => program.opts<GlobalOptions>());
 
 /** Which volume a command looks at. */

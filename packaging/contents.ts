@@ -129,6 +129,8 @@ function dom0Tree(): Tree {
       ...scripts.map((path) => [`${PROGRAM}/${path}`, file(source(path))] as const),
       [policy, file(source('policies/30-qubes-backup.policy'))],
       [`${PROGRAM}/policies/30-qubes-backup.policy`, link(`../../../..${policy}`)],
+      // What `doctor` holds the installed one against, which its owner may have edited.
+      [`${PROGRAM}/policies/shipped/30-qubes-backup.policy`, file(source('policies/30-qubes-backup.policy'))],
       ['/etc/qubes-backup', { kind: 'folder', mode: 0o755 }],
       ['/var/lib/qubes-backup', { kind: 'folder', mode: 0o700 }],
     ]),

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { formatTime } from '../../shared/format.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
-import { KernelKeyring } from '../keys/kernel-keyring.ts';
+import { opensUnattended } from '../keys/unattended.ts';
 import { PROGRAM } from '../program.ts';
 import type { GlobalOptions } from '../run.ts';
 import { describe } from '../schedule/calendar.ts';
@@ -102,11 +102,7 @@ function ofConfiguration({ config, local, sandbox }: GlobalOptions): string[] {
 }
 
 async function noteLocked(app: App): Promise<void> {
-  const { stateFolder, unattended } = app.config;
-  if (unattended.keyFile !== undefined || unattended.passphraseCommand !== undefined) return;
-  const key = await new KernelKeyring(stateFolder).get();
-  key?.bytes.fill(0);
-  if (key !== undefined) return;
+  if (await opensUnattended(app.config)) return;
   app.output.note(
     'a run has nobody to ask: give "qubes-backup unlock" after each boot, or set key_file or passphrase_command in the configuration',
   );

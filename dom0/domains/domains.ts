@@ -6,6 +6,7 @@
 import type { VmName } from '../../shared/ids.ts';
 import type { Volume } from '../../shared/protocol/disposable.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
+import type { Finding } from './finding.ts';
 import type { NotApplied } from './not-applied.ts';
 
 /** The tag of a VM that a restore makes: it may be removed while it has it. */
@@ -174,6 +175,8 @@ export interface Domains {
   applyAgain(vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]>;
   /** Removes a temporary VM; refuses any other. One that has begun to replace another, which is gone, gets its name instead. */
   removeTemporary(temporary: VmName): Promise<void>;
+  /** Looks at what the backups of `vms` need of this machine. Starts disposables; call under the state lock. */
+  examine(vms: readonly Vm[], storageVms: readonly string[]): Promise<readonly Finding[]>;
   /** Kills every disposable and every call that this process started. */
   stopAll(): Promise<void>;
   /** Removes what runs that died left behind; answers one line for each thing. Call under the state lock. */

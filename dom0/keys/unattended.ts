@@ -22,6 +22,12 @@ export interface UnattendedConfig {
   readonly passphraseCommand?: readonly [string, ...string[]];
 }
 
+/** What of the configuration says how. */
+interface Unattended {
+  readonly stateFolder: string;
+  readonly unattended: UnattendedConfig;
+}
+
 /** The file of systemd's credentials that is a key file of this program. */
 const CREDENTIAL = 'qubes-backup.key';
 /** Milliseconds that the program has. */
@@ -29,7 +35,7 @@ const COMMAND_TIMEOUT = 60_000;
 
 /** Undefined if a person has to be asked. Throws `usage` if what is configured is not there to be read. */
 export async function unattendedOpener(
-  { stateFolder, unattended }: { readonly stateFolder: string; readonly unattended: UnattendedConfig },
+  { stateFolder, unattended }: Unattended,
   slots: readonly KeySlot[],
   note: (text: string) => void,
 ): Promise<Opener | undefined> {
@@ -48,6 +54,16 @@ export async function unattendedOpener(
   if (keyFile !== undefined) return { ...readKeyFile(keyFile), source: `the configured key file ${keyFile}` };
   if (passphraseCommand !== undefined) return printed(passphraseCommand);
   return undefined;
+}
+
+/** Whether there is something that opens it without a person; not whether it is right. */
+export async function opensUnattended({ stateFolder, unattended }: Unattended): Promise<boolean> {
+  const { keyFile, passphraseCommand } = unattended;
+  if (keyFile !== undefined) return existsSync(keyFile);
+  if (passphraseCommand !== undefined) return true;
+  const key = await new KernelKeyring(stateFolder).get();
+  key?.bytes.fill(0);
+  return key !== undefined;
 }
 
 async function printed(command: readonly [string, ...string[]]): Promise<Secret> {

@@ -113,6 +113,20 @@ export class Storage {
     for (const end of ended) if (end.status === 'rejected') throw end.reason;
   }
 
+  /** Opens what stores objects, stores none, and ends all sessions in order: throws if that does not work. */
+  async tryWriting(): Promise<void> {
+    try {
+      this.#writer ??= this.#domains
+        .callStorage(this.name, put.service)
+        .then((call) => new ObjectWriter(call));
+      await this.#writer;
+      await this.close();
+    } catch (error) {
+      await this.abort();
+      throw error;
+    }
+  }
+
   /** Forgets the sessions that failed, so that the next use opens new ones. Those that work go on. */
   async forgetFailed(): Promise<void> {
     const [reader, writer] = [this.#reader, this.#writer];

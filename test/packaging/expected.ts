@@ -51,6 +51,7 @@ export const CONTENTS: Readonly<Record<string, readonly string[]>> = {
     ...['enter-sandbox.sh', 'with-dom0.sh', 'with-image.sh'].map(
       (name) => `${rw} ${CODE}/dom0/domains/local/${name}`,
     ),
+    `${rw} ${CODE}/policies/shipped/30-qubes-backup.policy`,
     `link ${CODE}/policies/30-qubes-backup.policy -> ../../../../etc/qubes/policy.d/30-qubes-backup.policy`,
     ...agent,
     ...AS_ROOT.map((name) => `${rw} ${CODE}/services/dvm/rpc-config/${name}`),

@@ -7,6 +7,7 @@ import type {
   Replaced,
   ServiceCall,
   Substitutes,
+  Vm,
   VolumeMode,
   VolumeName,
   VolumeShape,
@@ -83,6 +84,9 @@ export class WrappedDomains implements Domains {
   }
   removeTemporary(temporary: VmName) {
     return this.#inner.removeTemporary(temporary);
+  }
+  examine(vms: readonly Vm[], storageVms: readonly string[]) {
+    return this.#inner.examine(vms, storageVms);
   }
   stopAll() {
     return this.#inner.stopAll();

@@ -32,6 +32,8 @@ import type {
   VolumeShape,
   VolumeSnapshot,
 } from '../domains.ts';
+import { fail, ok, warn } from '../finding.ts';
+import type { Finding } from '../finding.ts';
 import type { NotApplied } from '../not-applied.ts';
 import { LocalDisposable } from './disposable.ts';
 import { requireFolder } from '../stat.ts';
@@ -226,6 +228,17 @@ export class LocalDomains implements Domains {
 
   removeTemporary(temporary: VmName): Promise<void> {
     return this.#temporary.remove(temporary);
+  }
+
+  async examine(): Promise<readonly Finding[]> {
+    const about = 'sandbox';
+    try {
+      const mode = await this.sandboxMode();
+      const none = 'none: nothing confines the parts that read your files and the store';
+      return [mode === 'none' ? warn(about, none) : ok(about, mode)];
+    } catch (error) {
+      return [fail(about, messageOf(error))];
+    }
   }
 
   async stopAll(): Promise<void> {

@@ -46,8 +46,8 @@ export interface AgentOptions {
 export class Agent {
   readonly #options: AgentOptions;
   readonly #patience: typeof PATIENCE;
-  /** Templates of which was said what they lack. */
-  readonly #told = new Set<string>();
+  /** What templates lack, of which that was said. */
+  readonly #told = new Map<string, string>();
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -69,10 +69,15 @@ export class Agent {
     );
   }
 
+  /** What disposables of `template` lack, as far as any was started; undefined if nothing. */
+  lacks(template: string): string | undefined {
+    return this.#told.get(template);
+  }
+
   #tell(template: string, found: string | undefined): void {
     if (this.#told.has(template)) return;
-    this.#told.add(template);
     const what = found === undefined ? 'has no agent' : `has the agent ${found.trim()}, which is not dom0's`;
+    this.#told.set(template, what);
     this.#options.warn(
       `${template} ${what}: each disposable of it is given dom0's own; the package qubes-backup-dvm in its template saves that`,
     );

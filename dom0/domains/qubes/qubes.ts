@@ -24,7 +24,9 @@ import { Qrexec, storageTarget } from '../local/qrexec.ts';
 import { Sandboxes } from '../local/sandbox.ts';
 import { PROGRAM } from '../../program.ts';
 import { makePrivateFolder } from '../../state/files.ts';
+import type { Finding } from '../finding.ts';
 import type { NotApplied } from '../not-applied.ts';
+import type { PolicyFolders } from '../policy-loader.ts';
 import { requireFolder } from '../stat.ts';
 import type { Admin } from './admin/admin.ts';
 import type { Agent } from './agent.ts';
@@ -32,6 +34,7 @@ import { AppMenus } from './app-menus.ts';
 import { Disposables } from './disposable.ts';
 import type { DisposableSettings } from './disposable.ts';
 import { ensureDvmTemplate, templateLike } from './dvm-template.ts';
+import { examineQubes } from './examine.ts';
 import { listVms } from './inventory.ts';
 import type { Journal } from './journal.ts';
 import { Renaming } from './rename.ts';
@@ -62,6 +65,7 @@ export interface QubesOptions {
   readonly disposable?: (vm: { name: string; template: string | null }) => Partial<DisposableSettings>;
   readonly warn: (text: string) => void;
   /** For tests. */
+  readonly policy?: PolicyFolders;
   readonly volumes?: Pick<VolumesOptions, 'root' | 'patience'>;
 }
 
@@ -188,6 +192,12 @@ export class QubesDomains implements Domains {
 
   removeTemporary(temporary: VmName): Promise<void> {
     return this.#temporary.remove(temporary);
+  }
+
+  examine(vms: readonly Vm[], storageVms: readonly string[]): Promise<readonly Finding[]> {
+    const { admin, agent, policy, disposable = () => ({}) } = this.#options;
+    const startDisposable = (vm: VmName) => this.startDisposable(vm, { kind: 'nothing' });
+    return examineQubes({ admin, agent, policy, chosen: disposable, startDisposable }, vms, storageVms);
   }
 
   async stopAll(): Promise<void> {
