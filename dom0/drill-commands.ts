@@ -28,7 +28,8 @@ export function addDrillCommands(program: Command, run: (work: Work) => Promise<
     .action((targets: string[], options: DrillOptions) => run((app) => drill(app, targets, options)));
 }
 
-function parseCount(text: string): number {
+/** How many VMs. */
+export function parseCount(text: string): number {
   const count = Number(text);
   if (/^\d{1,5}$/.test(text) && count >= 1 && count <= MAX_VMS) return count;
   throw new InvalidArgumentError('give a number from 1 on');

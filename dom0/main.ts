@@ -6,6 +6,7 @@ import { messageOf } from '../shared/errors.ts';
 import { MAX_JOBS } from '../shared/limits.ts';
 import { backup } from './commands/backup.ts';
 import type { BackupOptions } from './commands/backup.ts';
+import { estimate } from './commands/backup-estimate.ts';
 import { check } from './commands/check.ts';
 import { diff, verify } from './commands/diff.ts';
 import { extract } from './commands/extract.ts';
@@ -33,6 +34,7 @@ import type { GlobalOptions, Work } from './run.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
 import { addSnapshotCommands } from './snapshot-commands.ts';
 import { runSteps } from './steps.ts';
+import { setup } from './commands/setup.ts';
 import { addStorageCommands } from './storage-commands.ts';
 import { addUnlockCommands } from './unlock-commands.ts';
 import { parseFingerprint } from './words.ts';
@@ -92,6 +94,11 @@ const program = new Command('qubes-backup')
   .exitOverride();
 
 program
+  .command('setup')
+  .description('from nothing to a first backup, by questions; can be left and started again')
+  .option('--units <folder>', 'write the units of a schedule there, and tell systemd nothing')
+  .action(({ units }: { units?: string }) => setup(program.opts<GlobalOptions>(), units));
+program
   .command('init')
   .description('create a repository in the empty stores')
   .addHelpText('after', INIT_HELP)
@@ -111,11 +118,15 @@ program
     `VMs that are backed up at the same time, 1 to ${MAX_JOBS}; default: as configured, else 1`,
     parseJobs,
   )
-  .action((vms: string[], { tag: tags, ...options }: BackupOptions & { tag: string[] }) =>
-    runSteps(program.opts<GlobalOptions>(), 'backup', () => [
-      (app) => backup(app, vms, { ...options, tags }),
-    ]),
-  );
+  .option('--dry-run', 'only say what would be read, as far as that is known before', false)
+  .action((vms: string[], options: BackupOptions & { all: boolean; dryRun: boolean; tag: string[] }) => {
+    const { dryRun, tag: tags, ...others } = options;
+    return dryRun
+      ? run((app) => estimate(app, vms, options.all))
+      : runSteps(program.opts<GlobalOptions>(), 'backup', () => [
+          (app) => backup(app, vms, { ...others, tags }),
+        ]);
+  });
 program
   .command('list [vm]')
   .description('list snapshots')

@@ -5,6 +5,7 @@ import { requireUsage } from './app.ts';
 import type { App } from './app.ts';
 import { restoreAll } from './commands/restore-all.ts';
 import type { RestoreAllOptions } from './commands/restore-all.ts';
+import { restoreConfig } from './commands/restore-config.ts';
 import { restore } from './commands/restore.ts';
 import type { RestoreOptions } from './commands/restore.ts';
 import type { Work } from './run.ts';
@@ -18,6 +19,7 @@ const HELP = `
 interface Options extends Omit<RestoreOptions & RestoreAllOptions, 'yes'> {
   readonly as?: string;
   readonly all: boolean;
+  readonly onlyConfig: boolean;
 }
 
 /** Adds it to `program`; `run` runs what it does. */
@@ -29,6 +31,7 @@ export function addRestoreCommand(program: Command, run: (work: Work) => Promise
     .option('--replace', 'in the place of the VM of that name, which is kept under a dated name')
     .option('--template <name>', 'with this template, whatever it had')
     .option('--netvm <name>', 'with this network VM, whatever it had; none for no network')
+    .option('--only-config', 'only show the configuration that it had, and how the VM differs now', false)
     .option('--all', 'the newest snapshot of every VM that is not there', false)
     .option('--include-sys', 'with --all: also VMs whose names begin with sys-')
     .addHelpText('after', HELP)
@@ -42,14 +45,19 @@ async function start(
   target: string | undefined,
   options: Options & { readonly yes: boolean },
 ): Promise<void> {
-  const { as, all, replace, template, netvm, includeSys } = options;
+  const { as, all, onlyConfig, replace, template, netvm, includeSys } = options;
   requireUsage(all === (target === undefined), 'name the VM to restore, or give --all');
+  const ofOne = [as, replace, template, netvm].every((option) => option === undefined);
+  if (onlyConfig) {
+    requireUsage(target !== undefined && ofOne, '--only-config is for one VM, and sets nothing');
+    await restoreConfig(app, target);
+    return;
+  }
   if (target !== undefined) {
     requireUsage(includeSys === undefined, '--include-sys is for --all');
     await restore(app, target, as, options);
     return;
   }
-  const ofOne = [as, replace, template, netvm].every((option) => option === undefined);
   requireUsage(ofOne, '--as, --replace, --template and --netvm are for one VM, not for --all');
   await restoreAll(app, options);
 }

@@ -10,7 +10,7 @@ import { LocalDomains } from './domains/local/local.ts';
 import { openQubes } from './domains/qubes/open.ts';
 import { STATUS } from './exit-status.ts';
 import type { Status } from './exit-status.ts';
-import { passphraseOf } from './keys/secret.ts';
+import { copySecret, passphraseOf } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
 import { unattendedOpener } from './keys/unattended.ts';
 import { readSecrets } from './new-secret.ts';
@@ -42,15 +42,19 @@ export async function run(options: GlobalOptions, command: Work): Promise<void> 
   process.exitCode = (await runWork(options, new Output(options.json), command)).status;
 }
 
-/** Runs `command` and reports what it threw; answers the status, and whether a signal told it to end. */
+/**
+ * Runs `command` and reports what it threw; answers the status, and whether a signal told it to end. `secret`: what opens the
+ * repository, if that was asked for before.
+ */
 export async function runWork(
   options: GlobalOptions,
   output: Output,
   command: Work,
+  secret?: Secret,
 ): Promise<{ readonly status: Status; readonly interrupted: boolean }> {
   let app: App | undefined;
   try {
-    app = createApp(options, output);
+    app = createApp(options, output, secret);
     const stopListening = stopOnSignal(app);
     try {
       await command(app, options);
@@ -87,15 +91,15 @@ export function configOptions(options: GlobalOptions): ConfigOptions {
   };
 }
 
-function createApp(options: GlobalOptions, output: Output): App {
+function createApp(options: GlobalOptions, output: Output, secret: Secret | undefined): App {
   const config = loadConfig(configOptions(options));
   return new App({
     config,
     domains: openDomains(config, (text) => output.warn(text)),
     output,
-    secrets: () => secretsToOpen(options),
+    secrets: () => (secret === undefined ? secretsToOpen(options) : Promise.resolve([copySecret(secret)])),
     opener: (slots) =>
-      isGiven(options)
+      secret !== undefined || secretIsGiven(options)
         ? Promise.resolve(undefined)
         : unattendedOpener(config, slots, (text) => output.note(text)),
     trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
@@ -129,7 +133,7 @@ export function stopOnSignal(app: App): () => void {
 }
 
 /** True if options say which secret opens the repository. */
-function isGiven({ passphraseFile, keyFile, paperFile }: GlobalOptions): boolean {
+export function secretIsGiven({ passphraseFile, keyFile, paperFile }: GlobalOptions): boolean {
   return [passphraseFile, keyFile, paperFile].some((file) => file !== undefined);
 }
 

@@ -5,6 +5,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { requireUsage } from './app.ts';
 import { backup } from './commands/backup.ts';
 import { check } from './commands/check.ts';
+import { drill } from './commands/drill.ts';
 import { forget } from './commands/forget.ts';
 import { disableSchedule, enableSchedule, showSchedule } from './commands/schedule.ts';
 import type { Config } from './config.ts';
@@ -17,6 +18,7 @@ import { holdOffSleep } from './schedule/inhibit.ts';
 import { readSchedule } from './schedule/schedule.ts';
 import type { Schedule } from './schedule/schedule.ts';
 import { Output } from './output.ts';
+import { parseCount } from './drill-commands.ts';
 import { parsePercent } from './percent.ts';
 import { runSteps } from './steps.ts';
 
@@ -36,6 +38,7 @@ interface EnableOptions {
   readonly all: boolean;
   readonly forget: boolean;
   readonly check?: number;
+  readonly drill?: number;
   readonly units?: string;
 }
 
@@ -58,6 +61,11 @@ export function addScheduleCommands(
     .option('--all', 'every VM that is included in backups; this is what no name means, too', false)
     .option('--forget', 'then forget what no rule of the configuration keeps', false)
     .option('--check <percent>', 'then check the stores, and read this share of the data', parsePercent)
+    .option(
+      '--drill <n>',
+      'then drill so many VMs, those first that were not drilled for longest',
+      parseCount,
+    )
     .addOption(units())
     .addHelpText('after', HELP)
     .action((vms: string[], given: EnableOptions) =>
@@ -97,16 +105,17 @@ function stepsOf({ stateFolder }: Config): readonly Work[] {
   const found = readSchedule(stateFolder);
   if (found === undefined)
     throw new BackupError('usage', 'nothing is scheduled: "qubes-backup schedule enable" says what runs');
-  const { vms, forget: forgets, check: share } = found;
+  const { vms, forget: forgets, check: share, drill: drills } = found;
   return [
     (app) => (vms === null ? backup(app, [], { all: true }) : backup(app, vms)),
     ...(forgets ? [(app: Parameters<Work>[0]) => forget(app, [], { rules: undefined, yes: true })] : []),
     ...(share === null ? [] : [(app: Parameters<Work>[0]) => check(app, share)]),
+    ...(drills === 0 ? [] : [(app: Parameters<Work>[0]) => drill(app, [], { random: drills })]),
   ];
 }
 
 function scheduleOf(vms: readonly string[], given: EnableOptions): Schedule {
-  const { daily, weekly, hourly, onAc, all, forget: forgets, check: share = null } = given;
+  const { daily, weekly, hourly, onAc, all, forget: forgets, check: share = null, drill: drills = 0 } = given;
   const times: Calendar[] = [
     daily,
     weekly,
@@ -116,7 +125,7 @@ function scheduleOf(vms: readonly string[], given: EnableOptions): Schedule {
   requireUsage(when !== undefined && others.length === 0, 'give one of --daily, --weekly and --hourly');
   requireUsage(!(all && vms.length > 0), 'name VMs, or give --all, not both');
   const names = [...new Set(vms.map((name) => parseVmName(name)))];
-  return { when, onAc, vms: names.length === 0 ? null : names, forget: forgets, check: share, drill: 0 };
+  return { when, onAc, vms: names.length === 0 ? null : names, forget: forgets, check: share, drill: drills };
 }
 
 function parseDaily(text: string): Calendar {

@@ -53,7 +53,7 @@ interface Run extends BackupOptions {
 /** Backs up each VM, some at a time; one that fails does not disturb the others. Throws the first failure at the end. */
 export async function backup(app: App, names: readonly string[], options: BackupOptions = {}): Promise<void> {
   const { all = false } = options;
-  requireUsage(all !== names.length > 0, 'name the VMs to back up, or give --all');
+  requireUsage(all !== names.length > 0, CHOOSE);
   parseTags(options.tags ?? []);
   await app.lockToPublish();
   const vms = chooseVms(await app.domains.list(), names, all);
@@ -96,6 +96,14 @@ async function attempt(run: Run, vm: Vm): Promise<BackupError | undefined> {
     await app.storage.recover(); // Sessions may have failed; the next VM gets fresh ones.
     return failure;
   }
+}
+
+const CHOOSE = 'name the VMs to back up, or give --all';
+
+/** The VMs that a backup of these names, or of all, would be of. */
+export async function chosenVms(app: App, names: readonly string[], all: boolean): Promise<readonly Vm[]> {
+  requireUsage(all !== names.length > 0, CHOOSE);
+  return chooseVms(await app.domains.list(), names, all);
 }
 
 function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): Vm[] {
@@ -170,7 +178,7 @@ function warnOfFaults(app: App, vm: Vm, { faults }: SpotChecked): void {
 }
 
 /** The volumes to back up. Throws `usage` where the configuration names one that the VM has not, or none at all. */
-function planOf(app: App, vm: Vm): VolumePlan[] {
+export function planOf(app: App, vm: Vm): VolumePlan[] {
   const wanted = app.config.volumes(vm);
   for (const { name, explicit } of wanted) {
     if (explicit && !vm.volumes.includes(name))

@@ -10,7 +10,7 @@ import type { Problem } from './problems.ts';
 import { schema } from './schema.ts';
 import type { Values } from './schema.ts';
 
-const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
+export const DEFAULT_CONFIG = '/etc/qubes-backup/config.toml';
 
 /** Which file, as the command line says. */
 export interface ConfigChoice {

@@ -43,7 +43,17 @@ const recorded = (home: Home, name: string) =>
 describe('schedule', () => {
   it('R51: is enabled, shown, run with all its steps, and disabled', async () => {
     const home = unattended();
-    const enabled = await enable(home, '--daily', '02:00', '--forget', '--check', '5%', '--on-ac');
+    const enabled = await enable(
+      home,
+      '--daily',
+      '02:00',
+      '--forget',
+      '--check',
+      '5%',
+      '--drill',
+      '1',
+      '--on-ac',
+    );
     expect(enabled.code).toBe(0);
     const service = readFileSync(join(home.folder, 'units/qubes-backup.service'), 'utf8');
     expect(service).toContain(`"${COMMAND}" "--local" "${home.folder}" "--sandbox"`);
@@ -52,7 +62,7 @@ describe('schedule', () => {
     for (let times = 0; times < 2; times++) expect((await run(home)).code).toBe(0);
     const { events } = await run(home);
     expect(events.map(({ event }) => event)).toEqual(
-      expect.arrayContaining(['backup', 'retention', 'checked']),
+      expect.arrayContaining(['backup', 'retention', 'checked', 'drill']),
     );
     expect((await home.run('list', 'work')).events.filter(({ event }) => event === 'snapshot')).toHaveLength(
       1,
