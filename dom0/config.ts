@@ -10,6 +10,7 @@ import type { Disposable, Sandbox, Settings, Values } from './config/schema.ts';
 import { storeConfig } from './config/stores.ts';
 import type { LimitOptions, StoreConfig } from './config/stores.ts';
 import { DEFAULT_EXCLUDES } from './default-excludes.ts';
+import type { Dom0Paths } from './domains/dom0-files.ts';
 import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
 import type { UnattendedConfig } from './keys/unattended.ts';
@@ -19,6 +20,8 @@ import type { KeepRules } from './retention/policy.ts';
 
 /** dom0's own folder on Qubes OS. */
 const QUBES_STATE = '/var/lib/qubes-backup/state';
+/** What of dom0 is backed up there unless the configuration says otherwise: homes, policies, our own settings, salt. */
+const QUBES_DOM0_PATHS = ['/etc/qubes', '/etc/qubes-backup', '/home', '/srv'];
 
 const MiB = 1024 * 1024;
 
@@ -78,6 +81,8 @@ export interface Config {
   readonly requests?: { readonly keyFile: string };
   /** VMs that are backed up at the same time. */
   readonly jobs: number;
+  /** What of dom0 itself is backed up, and what of it never is. */
+  readonly dom0: Dom0Paths;
   backup(vm: Configured): BackupSettings;
   /** The volumes of a VM to back up, in the order of a snapshot. */
   volumes(vm: Configured): VolumePlan[];
@@ -109,6 +114,8 @@ export function loadConfig(options: ConfigOptions): Config {
 
 function describe(config: Values, options: ConfigOptions): Config {
   const driver = driverOf(config, options);
+  const stateFolder = config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE);
+  const stores = config.storage.map((table) => storeConfig(table, options.limits ?? {}));
   const levelsOf = ({ name, template }: Configured): readonly Level[] => [
     { source: `[vm.${name}]`, settings: own(config.vm, name) },
     { source: `[template.${template ?? ''}]`, settings: own(config.template, template ?? '') },
@@ -116,14 +123,23 @@ function describe(config: Values, options: ConfigOptions): Config {
   ];
   return {
     driver,
-    stores: config.storage.map((table) => storeConfig(table, options.limits ?? {})),
+    stores,
     quorum: config.quorum,
-    stateFolder: config.state ?? (driver.kind === 'local' ? join(driver.home, 'state') : QUBES_STATE),
+    stateFolder,
     cacheSize: config.cache_mib * MiB,
     unattended: definedOf({ keyFile: config.key_file, passphraseCommand: config.passphrase_command }),
     hooks: config.hooks,
     ...(config.requests === undefined ? {} : { requests: { keyFile: config.requests.key_file } }),
     jobs: config.jobs,
+    dom0: {
+      chosen: config.dom0.paths ?? (driver.kind === 'qubes' ? QUBES_DOM0_PATHS : []),
+      hidden: [
+        ...[stateFolder, config.key_file, config.requests?.key_file].filter((path) => path !== undefined),
+        ...(config.passphrase_command ?? []).filter((word) => word.startsWith('/')),
+        ...stores.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
+        ...(driver.kind === 'local' ? ['state', 'storage'].map((name) => join(driver.home, name)) : []),
+      ],
+    },
     backup(vm) {
       const levels = levelsOf(vm);
       const pick = <K extends keyof typeof DEFAULTS>(key: K) =>

@@ -1,5 +1,6 @@
 /** Runs one command of the command line: options to an App, the outcome to an exit status. */
 
+import { resolve } from 'node:path';
 import { isBackupError, messageOf } from '../shared/errors.ts';
 import { App } from './app.ts';
 import { loadConfig } from './config.ts';
@@ -95,7 +96,7 @@ function createApp(options: GlobalOptions, output: Output, secret: Secret | unde
   const config = loadConfig(configOptions(options));
   return new App({
     config,
-    domains: openDomains(config, (text) => output.warn(text)),
+    domains: openDomains(config, (text) => output.warn(text), secretFiles(options)),
     output,
     secrets: () => (secret === undefined ? secretsToOpen(options) : Promise.resolve([copySecret(secret)])),
     opener: (slots) =>
@@ -107,14 +108,27 @@ function createApp(options: GlobalOptions, output: Output, secret: Secret | unde
   });
 }
 
-/** The driver that is configured. */
-export function openDomains(config: Config, warn: (text: string) => void): Domains {
+/** Files of which each may open the repository. */
+function secretFiles({ passphraseFile, keyFile, paperFile }: GlobalOptions): readonly string[] {
+  return [passphraseFile, keyFile, paperFile].flatMap((file) => (file === undefined ? [] : [resolve(file)]));
+}
+
+/** The driver that is configured. `secrets`: files that are in no backup of dom0, beside those of the configuration. */
+export function openDomains(
+  config: Config,
+  warn: (text: string) => void,
+  secrets: readonly string[] = [],
+): Domains {
   const { driver } = config;
-  if (driver.kind === 'qubes') return openQubes(config.stateFolder, (vm) => config.disposable(vm), warn);
+  const dom0 = { ...config.dom0, hidden: [...config.dom0.hidden, ...secrets] };
+  if (driver.kind === 'qubes') {
+    const disposable = config.disposable.bind(config);
+    return openQubes(config.stateFolder, { disposable, dom0, warn });
+  }
   const { home, sandbox } = driver;
   if (sandbox === 'none')
     warn('running without sandboxes: nothing confines the parts that read your files and the store');
-  return new LocalDomains({ home, sandbox, warn });
+  return new LocalDomains({ home, sandbox, dom0, warn });
 }
 
 /** Lets a first signal end the run in order; a second one ends it at once. */

@@ -54,22 +54,34 @@ export interface OpenFile extends Source {
 export const MAX_ATTRIBUTES = 2 * 1024 * 1024;
 const E2BIG = 7;
 
+/** How what the kernel says of an entry is told. */
+export type Identify = (stat: Stat) => Stat;
+export const asItIs: Identify = (stat) => stat;
+
 /** An entry of a mounted file system: `name` below the open `directory`, `.` for the directory itself. */
 export class MountedAccess implements Access {
   readonly #directory: number;
   readonly #name: ByteString;
   readonly #stat: Stat;
   readonly #isDirectory: boolean;
+  readonly #identify: Identify;
 
-  constructor(directory: number, name: ByteString, stat: Stat, isDirectory: boolean) {
+  constructor(
+    directory: number,
+    name: ByteString,
+    stat: Stat,
+    isDirectory: boolean,
+    identify: Identify = asItIs,
+  ) {
     this.#directory = directory;
     this.#name = name;
     this.#stat = stat;
     this.#isDirectory = isDirectory;
+    this.#identify = identify;
   }
 
   open(): OpenFile {
-    return new MountedFile(openFileAt(this.#directory, this.#name));
+    return new MountedFile(openFileAt(this.#directory, this.#name), this.#identify);
   }
 
   readLink(): ByteString {
@@ -124,10 +136,12 @@ export class MountedAccess implements Access {
 
 class MountedFile implements OpenFile {
   readonly #descriptor: number;
+  readonly #identify: Identify;
   readonly #holes: (position: number) => number | undefined;
 
-  constructor(descriptor: number) {
+  constructor(descriptor: number, identify: Identify) {
     this.#descriptor = descriptor;
+    this.#identify = identify;
     this.#holes = holeFinder(descriptor);
   }
 
@@ -140,7 +154,7 @@ class MountedFile implements OpenFile {
   }
 
   stat(): Stat {
-    return statDescriptor(this.#descriptor);
+    return this.#identify(statDescriptor(this.#descriptor));
   }
 
   flags(): number {

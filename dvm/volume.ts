@@ -8,11 +8,13 @@ import { walkExt4 } from './ext4.ts';
 import { overflowIdMapped } from './libc.ts';
 import type { MappedOwners } from './libc.ts';
 import { walk } from './walk.ts';
+import { walkFolders } from './walk-folders.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** Whether the number that the kernel shows for foreign owners may be a real one. An image tells all as they are. */
 export function mappedOwners(volume: MountedVolume): MappedOwners {
-  return volume.kind === 'folder' ? overflowIdMapped() : { user: true, group: true };
+  const { kind } = volume;
+  return kind === 'folder' || kind === 'folders' ? overflowIdMapped() : { user: true, group: true };
 }
 
 /**
@@ -27,6 +29,8 @@ export async function entriesOf(
   switch (volume.kind) {
     case 'folder':
       return walk(volume.path, note, excludes);
+    case 'folders':
+      return walkFolders(volume, note, excludes);
     case 'ext4':
       await checkExt4(volume.path, note);
       return walkExt4(volume.path, note, excludes);

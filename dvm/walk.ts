@@ -6,10 +6,11 @@
 import type { ByteString } from '../shared/bytes.ts';
 import { MAX_PATH } from '../shared/limits.ts';
 import type { NoteCode } from '../shared/protocol/disposable.ts';
-import { MountedAccess } from './access.ts';
-import type { Access } from './access.ts';
+import { MountedAccess, asItIs } from './access.ts';
+import type { Access, Identify } from './access.ts';
 import { TYPE } from './entry.ts';
 import type { EntryType } from './entry.ts';
+import { nameOf, parentOf } from './leaf.ts';
 import type { AllBut, Excludes, Skipped } from './excludes.ts';
 import {
   close,
@@ -51,14 +52,24 @@ interface Level {
   readonly name: ByteString;
   readonly stat: Stat;
   readonly names: ByteString[];
+  /** What is mounted on its entries belongs to the volume. */
+  readonly isAbove?: true;
   leftOut?: AllBut | undefined;
 }
 
-/** A walk under way. */
-interface Walk {
-  readonly levels: Level[];
+/** What a walk goes by. */
+export interface WalkRules {
   readonly note: Noter;
-  readonly excludes: Excludes | undefined;
+  readonly excludes?: Excludes | undefined;
+  /** Paths that are left out whatever else is said, with the reason. */
+  readonly hidden?: ReadonlyMap<ByteString, ByteString> | undefined;
+  /** How what the kernel says of an entry is told, where inodes of several file systems meet. */
+  readonly identify?: Identify | undefined;
+}
+
+/** A walk under way. */
+interface Walk extends WalkRules {
+  readonly levels: Level[];
 }
 
 const MOUNTED = 'another file system is mounted there' as ByteString;
@@ -94,14 +105,43 @@ export function* walk(
     excludes?.enter(root.path, (name) => lookUp(root, descriptor, name));
     const rest = { path: root.path, type: TYPE.directory, stat: root.stat, unreadable: false };
     yield { ...rest, access: new MountedAccess(descriptor, DOT, root.stat, true) };
-    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-      const name = level.names.pop();
-      if (name === undefined || level.descriptor === undefined) leave(levels, note);
-      else yield* visit({ levels, note, excludes }, level, level.descriptor, name);
-    }
+    yield* visitAll({ levels, note, excludes });
   } finally {
-    for (const { descriptor } of levels) if (descriptor !== undefined) close(descriptor);
+    closeAll(levels);
   }
+}
+
+/**
+ * The entry `path` and all below it, whatever is mounted on it; the rest as {@link walk}. `directory` is the open one that it is in,
+ * and closed afterwards.
+ */
+export function* walkEntry(
+  directory: number,
+  path: ByteString,
+  rules: WalkRules,
+): Generator<Found | Skipped, void, undefined> {
+  const stat = (rules.identify ?? asItIs)(statDescriptor(directory));
+  const above = { path: parentOf(path) ?? ('' as ByteString), name: DOT, names: [nameOf(path)] };
+  const levels: Level[] = [{ ...above, descriptor: directory, stat, isAbove: true }];
+  try {
+    yield* visitAll({ ...rules, levels });
+  } finally {
+    closeAll(levels);
+  }
+}
+
+/** Visits what is left of all levels, the innermost first. */
+function* visitAll(walk: Walk): Generator<Found | Skipped, void, undefined> {
+  const { levels } = walk;
+  for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+    const name = level.names.pop();
+    if (name === undefined || level.descriptor === undefined) leave(walk);
+    else yield* visit(walk, level, level.descriptor, name);
+  }
+}
+
+function closeAll(levels: readonly Level[]): void {
+  for (const { descriptor } of levels) if (descriptor !== undefined) close(descriptor);
 }
 
 function openRoot(folder: string): Level {
@@ -122,7 +162,7 @@ function sortedNames(descriptor: number): ByteString[] {
 
 /** Yields the entry `name` of `level`; if it is a directory, the walk goes on in it. */
 function* visit(walk: Walk, level: Level, directory: number, name: ByteString): Generator<Found | Skipped> {
-  const { note, excludes } = walk;
+  const { note, excludes, hidden, identify } = walk;
   const path = (level.path === '' ? name : `${level.path}/${name}`) as ByteString;
   if (path.length > MAX_PATH) {
     note('unreadable', path, `the path is longer than ${MAX_PATH} bytes`);
@@ -132,12 +172,13 @@ function* visit(walk: Walk, level: Level, directory: number, name: ByteString): 
     yield { path, type: TYPE.skipped, reason: level.leftOut.reason };
     return;
   }
-  const found = attempt(() => statFound(directory, name, path), path, note);
+  const found = attempt(() => statFound(directory, name, path, identify), path, note);
   if (found === undefined) return;
   const { type, stat } = found;
   // On some file systems (overlayfs) files and their directory differ in device: a file's own mount is seen by its flag.
-  const mounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);
-  const reason = excludes?.reasonFor(found) ?? (mounted ? MOUNTED : undefined);
+  const isMounted = stat.mountRoot || (type === TYPE.directory && stat.fileSystem !== level.stat.fileSystem);
+  const isForeign = isMounted && level.isAbove !== true;
+  const reason = hidden?.get(path) ?? excludes?.reasonFor(found) ?? (isForeign ? MOUNTED : undefined);
   if (reason !== undefined) {
     if (reason === MOUNTED) note('mount-skipped', path, `${MOUNTED}: it is not part of this volume`);
     yield { path, type: TYPE.skipped, reason };
@@ -152,11 +193,16 @@ function* visit(walk: Walk, level: Level, directory: number, name: ByteString): 
 }
 
 /** Undefined for a kind of file that Linux does not have. */
-function statFound(directory: number, name: ByteString, path: ByteString): Found | undefined {
-  const stat = statAt(directory, name);
+function statFound(
+  directory: number,
+  name: ByteString,
+  path: ByteString,
+  identify: Identify = asItIs,
+): Found | undefined {
+  const stat = identify(statAt(directory, name));
   const type = TYPE_OF_MODE.get(stat.mode & 0o170000);
   if (type === undefined) return undefined;
-  const access = new MountedAccess(directory, name, stat, type === TYPE.directory);
+  const access = new MountedAccess(directory, name, stat, type === TYPE.directory, identify);
   return { path, type, stat, unreadable: false, access };
 }
 
@@ -201,11 +247,11 @@ function spareDescriptors(levels: Level[]): void {
 }
 
 /** Goes back up, opening the parent again if it was closed meanwhile. What cannot be opened again is noted and left out. */
-function leave(levels: Level[], note: Noter): void {
+function leave({ levels, note, identify }: Walk): void {
   const left = levels.pop();
   const parent = levels.at(-1);
   if (parent !== undefined && parent.descriptor === undefined) {
-    parent.descriptor = reopenAbove(left?.descriptor, parent) ?? reopenBelow(levels);
+    parent.descriptor = reopenAbove(left?.descriptor, parent, identify) ?? reopenBelow(levels, identify);
     if (parent.descriptor === undefined && parent.names.length > 0) {
       note('vanished', parent.path, 'it was moved while it was read');
       parent.names.length = 0;
@@ -215,16 +261,20 @@ function leave(levels: Level[], note: Noter): void {
 }
 
 /** Opens `level` as the parent of its child `below`. */
-function reopenAbove(below: number | undefined, level: Level): number | undefined {
-  return below === undefined ? undefined : reopen(below, DOT_DOT, level);
+function reopenAbove(
+  below: number | undefined,
+  level: Level,
+  identify: Identify | undefined,
+): number | undefined {
+  return below === undefined ? undefined : reopen(below, DOT_DOT, level, identify);
 }
 
 /** Opens the last level by going down from the root, which always is open. */
-function reopenBelow(levels: readonly Level[]): number | undefined {
+function reopenBelow(levels: readonly Level[], identify: Identify | undefined): number | undefined {
   let descriptor = levels[0]?.descriptor;
   for (const level of levels.slice(1)) {
     const next: number | undefined =
-      descriptor === undefined ? undefined : reopen(descriptor, level.name, level);
+      descriptor === undefined ? undefined : reopen(descriptor, level.name, level, identify);
     if (descriptor !== undefined && descriptor !== levels[0]?.descriptor) close(descriptor);
     descriptor = next;
   }
@@ -232,7 +282,12 @@ function reopenBelow(levels: readonly Level[]): number | undefined {
 }
 
 /** Opens `name` if it still is the directory that `level` was. */
-function reopen(directory: number, name: ByteString, level: Level): number | undefined {
+function reopen(
+  directory: number,
+  name: ByteString,
+  level: Level,
+  identify: Identify = asItIs,
+): number | undefined {
   let descriptor: number;
   try {
     descriptor = openDirectoryAt(directory, name);
@@ -240,7 +295,7 @@ function reopen(directory: number, name: ByteString, level: Level): number | und
     if (isLibcError(error)) return undefined; // The caller tries another way, or notes it.
     throw error;
   }
-  const { inode, fileSystem } = statDescriptor(descriptor);
+  const { inode, fileSystem } = identify(statDescriptor(descriptor));
   if (inode === level.stat.inode && fileSystem === level.stat.fileSystem) return descriptor;
   close(descriptor);
   return undefined;

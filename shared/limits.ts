@@ -63,6 +63,10 @@ export const MAX_GLOBS = 16;
 /** A place on a VM that dom0 names, and who is said to have made a list of patterns. */
 export const MAX_PLACE = 4 * KiB;
 export const MAX_SOURCE = 128;
+/** Files and folders of dom0 that are backed up, those that are kept out of it, and bytes of the path of one. */
+export const MAX_CHOSEN = 64;
+export const MAX_HIDDEN = 32;
+export const MAX_CHOSEN_PATH = KiB;
 /** Objects that dom0 takes from a listing: over 30 TiB, and 48 MiB of memory. */
 export const MAX_LISTED = 4 * MiB;
 /** One page of a listing of names and sizes. */

@@ -7,6 +7,7 @@ import { scan } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { VolumePlan } from '../config.ts';
+import { DOM0 } from '../domains/dom0-files.ts';
 import type { Vm, VolumeSnapshot } from '../domains/domains.ts';
 import { formatBytes, formatCount } from '../../shared/format.ts';
 import { nearest } from '../nearest.ts';
@@ -107,10 +108,14 @@ export async function chosenVms(app: App, names: readonly string[], all: boolean
 }
 
 function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): Vm[] {
-  if (all) return vms.filter((vm) => vm.includeInBackups && vm.klass !== 'DispVM' && vm.klass !== 'AdminVM');
+  if (all) return vms.filter((vm) => vm.includeInBackups && vm.klass !== 'DispVM');
   return [...new Set(names)].map((name) => {
     parseVmName(name);
     const vm = vms.find((candidate) => candidate.name === name);
+    requireUsage(
+      name !== DOM0 || (vm !== undefined && vm.volumes.length > 0),
+      'nothing of dom0 is backed up: the configuration says what of it is ([dom0] paths)',
+    );
     if (vm !== undefined) return vm;
     throw new BackupError(
       'unknown-vm',

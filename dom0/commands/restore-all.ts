@@ -10,6 +10,7 @@ import type { App } from '../app.ts';
 import { confirm } from '../confirm.ts';
 import { readCaptured } from '../domains/captured.ts';
 import type { Captured } from '../domains/captured.ts';
+import { DOM0 } from '../domains/dom0-files.ts';
 import type { Vm } from '../domains/domains.ts';
 import type { NotApplied } from '../domains/not-applied.ts';
 import { historyNamed } from '../repository/find-vm.ts';
@@ -18,6 +19,7 @@ import type { Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { asBackupError } from '../storage/store.ts';
 import { chooseOf } from './chosen.ts';
+import { NO_VM } from './restore.ts';
 import { restoreOrder } from './restore-order.ts';
 import { restoreVm, tellNotApplied } from './restore-vm.ts';
 
@@ -117,6 +119,7 @@ class Survey {
 
   /** Of a VM that is skipped, why. */
   async #find(name: VmName, present: readonly Vm[]) {
+    if (name === DOM0) return NO_VM;
     if (present.some((vm) => vm.name === name)) return 'a VM of this name is there';
     if (name.startsWith('sys-') && !this.#includeSys)
       return 'a VM of the system: give --include-sys to restore it';
@@ -128,7 +131,6 @@ class Survey {
     if (other !== undefined) return `it is there as ${other.name}`;
     const config = await history.config(snapshot);
     const captured = readCaptured(name, config);
-    if (captured.klass === 'AdminVM') return 'dom0 is not restored as a VM: extract its files';
     return { name, snapshot, captured, config };
   }
 

@@ -7,6 +7,8 @@ import { formatTime } from '../../shared/format.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import { confirm } from '../confirm.ts';
+import { readCaptured } from '../domains/captured.ts';
+import { DOM0 } from '../domains/dom0-files.ts';
 import type { Replaced, Substitutes } from '../domains/domains.ts';
 import { ask, hasTerminal } from '../prompt.ts';
 import { splitTarget } from '../repository/find-snapshot.ts';
@@ -25,6 +27,9 @@ export interface RestoreOptions {
   readonly netvm?: string;
 }
 
+export const NO_VM =
+  'dom0 is not restored as a VM: extract its files, into a VM (--into-vm) or as one archive (--tar), and put back what you want';
+
 /** `as`: another name than its own. */
 export async function restore(
   app: App,
@@ -36,11 +41,13 @@ export async function restore(
   requireUsage(!replace || as === undefined, 'give --as to restore beside the VM, or --replace, not both');
   const given = parseSubstitutes(options);
   const name = parseVmName(as ?? splitTarget(target).vm);
+  requireUsage(name !== DOM0, NO_VM);
   await app.lock();
   const replaced = replace ? await app.domains.replaceable(name) : undefined;
   if (replaced === undefined) await requireFree(app, name);
   const chosen = await choose(app, target);
   requireComplete(chosen);
+  await requireVm(chosen);
   if (replaced !== undefined) await confirmReplacing(app, chosen, replaced, yes);
   const substitutes = yes ? given : await chooseSubstitutes(app, chosen, name, given);
   tellNotApplied(app, name, await restoreVm(app, { chosen, name, substitutes, replaced }));
@@ -56,6 +63,12 @@ function parseSubstitutes({ template, netvm }: RestoreOptions): Substitutes {
 
 function parseNetvm(text: string): VmName | null {
   return text === 'none' ? null : parseVmName(text);
+}
+
+/** What is in dom0 decides about all VMs: it comes back by the hand of a person, piece by piece. */
+async function requireVm({ history, snapshot }: Chosen): Promise<void> {
+  const { klass } = readCaptured(history.name, await history.config(snapshot));
+  requireUsage(klass !== 'AdminVM', NO_VM);
 }
 
 async function requireFree(app: App, name: VmName): Promise<void> {

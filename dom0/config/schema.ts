@@ -3,11 +3,19 @@
  * example and the manual page; a key without a description fails a test.
  */
 
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import { patternProblem } from '../../shared/exclude-pattern.ts';
-import { MAX_JOBS, MAX_PATTERNS, MAX_PATTERN_LIST } from '../../shared/limits.ts';
+import {
+  MAX_CHOSEN,
+  MAX_CHOSEN_PATH,
+  MAX_JOBS,
+  MAX_PATTERNS,
+  MAX_PATTERN_LIST,
+} from '../../shared/limits.ts';
 import { drillCommand } from '../../shared/protocol/disposable.ts';
+import { isWithin } from '../domains/dom0-files.ts';
 import { VOLUME_MODES } from '../domains/domains.ts';
 import { hooksSchema } from '../schedule/hooks.ts';
 import { keepRules } from '../retention/policy.ts';
@@ -45,6 +53,13 @@ const excludePattern = z.string().check((context) => {
   const message = `the pattern ${JSON.stringify(context.value)} ${problem}`;
   context.issues.push({ code: 'custom', input: context.value, message });
 });
+
+/** A path of dom0 that is backed up: in its shortest form, and not all there is. */
+const dom0Path = absolutePath
+  .refine((path) => path !== '/' && path === resolve(path) && !path.includes('\0'), {
+    error: 'must be a path without ".", "..", double slashes and a slash at its end',
+  })
+  .refine((path) => utf8(path).length <= MAX_CHOSEN_PATH, { error: `more than ${MAX_CHOSEN_PATH} bytes` });
 
 /** How each volume is backed up. A root volume is a whole disk: nobody can read its files. */
 const volumes = z.strictObject({
@@ -168,6 +183,10 @@ const settings = z
   })
   .meta({ id: 'settings' });
 
+function areApart(paths: readonly string[]): boolean {
+  return paths.every((path, i) => paths.every((other, j) => i === j || !isWithin(path, other)));
+}
+
 /** What one key says that another one contradicts. Runs whatever else is wrong, so it believes nothing of `value`. */
 function contradictions(value: unknown, context: z.RefinementCtx): void {
   const { driver, home, quorum, storage } = (
@@ -239,6 +258,21 @@ export const schema = z
       .max(MAX_JOBS)
       .default(1)
       .meta({ description: 'How many VMs are backed up at the same time; --jobs says otherwise.' }),
+    dom0: z
+      .strictObject({
+        paths: z
+          .array(dom0Path)
+          .max(MAX_CHOSEN)
+          .refine(areApart, { error: 'one is inside another, or there twice' })
+          .optional()
+          .meta({
+            description:
+              'Files and folders by their absolute paths, through no symbolic link. By default on Qubes OS homes, policies, settings of ours and salt; else none.',
+            examples: [['/etc/qubes', '/etc/qubes-backup', '/home', '/srv']],
+          }),
+      })
+      .default({})
+      .meta({ description: 'What of dom0 itself is backed up, as a VM of the name dom0.' }),
     backup: settings.default({}).meta({
       description: 'How VMs are backed up: what holds for all of them, unless a table below says otherwise.',
     }),

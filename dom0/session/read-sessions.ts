@@ -42,8 +42,8 @@ export async function runRestore(
     const notes = new NoteCounter(listener);
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
     const { volume, top } = job;
-    if (volume.kind === 'ext4')
-      throw new BackupError('internal', 'an image that is not mounted cannot be filled');
+    if (volume.kind === 'ext4' || volume.kind === 'folders')
+      throw new BackupError('internal', 'what is only read cannot be filled');
     await session.send('job', { volume, top });
     const done = await receiveResult(session, (message) => takeCommon(message, listener, notes, server));
     server.stop();

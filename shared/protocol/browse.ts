@@ -10,8 +10,6 @@ import {
   MAX_GLOBS,
   MAX_PAGE,
   MAX_PATH,
-  MAX_PATTERN_LIST,
-  MAX_PATTERN_LISTS,
   MAX_REQUEST,
   MAX_SNAPSHOTS,
   MAX_TEXT,
@@ -19,7 +17,17 @@ import {
 import { blobNumber, bytesUpTo, count, printable } from '../schema.ts';
 import { control, page } from '../wire/frame.ts';
 import type { Protocol } from '../wire/frame.ts';
-import { excludeRules, get, milliseconds, note, path, progress, reading, volume } from './disposable.ts';
+import {
+  MAX_VOLUME_JOB,
+  excludeRules,
+  get,
+  milliseconds,
+  note,
+  path,
+  progress,
+  reading,
+  volume,
+} from './disposable.ts';
 
 const entryType = z.enum([
   'file',
@@ -184,7 +192,7 @@ export const compare = {
           }),
         ]),
       }),
-      MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST,
+      MAX_VOLUME_JOB,
     ),
   },
   toCaller: {

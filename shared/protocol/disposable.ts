@@ -9,9 +9,12 @@ import { z } from 'zod';
 import { contentDigestCodec } from '../ids.ts';
 import {
   MAX_BLOB,
+  MAX_CHOSEN,
+  MAX_CHOSEN_PATH,
   MAX_CONTROL,
   MAX_DRILL_WORD,
   MAX_DRILL_WORDS,
+  MAX_HIDDEN,
   MAX_NUMBER_SET,
   MAX_PATH,
   MAX_PATTERN,
@@ -41,7 +44,22 @@ const device = z.strictObject({ kind: z.literal('blocks'), path: place });
 const disk = z.strictObject({ kind: z.literal('disk'), path: place });
 /** A private copy of an image with an ext4 file system, to be read without mounting it. */
 const ext4 = z.strictObject({ kind: z.literal('ext4'), path: place });
-export const volume = z.discriminatedUnion('kind', [mounted, device, disk, ext4]);
+/** A path of dom0: absolute, without empty components, `.` and `..`. */
+const dom0Path = z
+  .string()
+  .max(MAX_CHOSEN_PATH)
+  .regex(/^(?:\/(?!\.{1,2}(?:\/|$))[^/\0]+)+$/);
+/**
+ * Chosen files and folders of dom0, none inside another, each below the folder `path` under its own path. Those that are `hidden`
+ * are left out. Only ever read by dom0's own copy of the service.
+ */
+const folders = z.strictObject({
+  kind: z.literal('folders'),
+  path: place,
+  chosen: z.array(dom0Path).min(1).max(MAX_CHOSEN),
+  hidden: z.array(dom0Path).max(MAX_HIDDEN),
+});
+export const volume = z.discriminatedUnion('kind', [mounted, device, disk, ext4, folders]);
 
 /** What is left out of a backup. */
 export const excludeRules = z.strictObject({
@@ -62,7 +80,9 @@ export const excludeRules = z.strictObject({
   volumeFile: z.boolean(),
 });
 
-const MAX_JOB_WITH_EXCLUDES = MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST;
+/** Of a job on a volume: dom0's paths are UTF-8, of up to three bytes for each character. */
+export const MAX_VOLUME_JOB =
+  MAX_CONTROL + MAX_PATTERN_LISTS * MAX_PATTERN_LIST + 3 * (MAX_CHOSEN + MAX_HIDDEN) * MAX_CHOSEN_PATH;
 
 /** Frames of every job that reads blobs. */
 export const reading = {
@@ -137,7 +157,7 @@ export const scan = {
         reread: z.boolean(),
         excludes: excludeRules,
       }),
-      MAX_JOB_WITH_EXCLUDES,
+      MAX_VOLUME_JOB,
     ),
     /** The last checkpoint is committed. */
     committed: control(0x11, z.strictObject({})),
@@ -213,7 +233,7 @@ export const verify = {
         /** What the snapshot left out of this volume; null if it is a restored one, which never had it. */
         excludes: z.nullable(excludeRules),
       }),
-      MAX_JOB_WITH_EXCLUDES,
+      MAX_VOLUME_JOB,
     ),
   },
   toCaller: {
@@ -331,6 +351,7 @@ export const exportPaths = {
 export type Changes = z.output<typeof changes>;
 export type ExcludeRules = z.output<typeof excludeRules>;
 export type Volume = z.output<typeof volume>;
+export type FoldersVolume = z.output<typeof folders>;
 /** One that can be read as it is. */
 export type MountedVolume = Exclude<Volume, z.output<typeof disk>>;
 export type ExportOutput = z.output<typeof exportOutput>;

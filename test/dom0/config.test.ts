@@ -6,7 +6,8 @@ import { DEFAULT_EXCLUDES } from '../../dom0/default-excludes.ts';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import { patternProblem } from '../../shared/exclude-pattern.ts';
 import { MAX_PATTERNS } from '../../shared/limits.ts';
-import { scan } from '../../shared/protocol/disposable.ts';
+import { scan, verify } from '../../shared/protocol/disposable.ts';
+import { encodeFrame } from '../../shared/wire/frame.ts';
 import { failure } from '../support/failure.ts';
 import { tempFolder } from '../support/temp.ts';
 
@@ -28,6 +29,61 @@ test('R58: how much is checked is set for all VMs, for a template, for a VM', ()
   expect(configure(...lines).backup(work).spotCheckBytes).toBe(2 * MiB);
   expect(configure(...lines, '[vm.work]', 'spot_check_mib = 0').backup(work).spotCheckBytes).toBe(0);
   expect(failure(() => configure('[backup]', 'spot_check_mib = -1')).code).toBe('usage');
+});
+
+describe('R25: what of dom0 is backed up', () => {
+  const dom0Of = (...lines: readonly string[]) => configure(...lines).dom0;
+
+  test('is nothing unless chosen; on Qubes OS homes, policies, our settings and salt', () => {
+    expect(dom0Of().chosen).toEqual([]);
+    const folder = tempFolder();
+    const file = join(folder, 'config.toml');
+    const load = (text: string) => {
+      writeFileSync(file, text);
+      return loadConfig({ file, localHome: undefined, sandbox: undefined }).dom0;
+    };
+    expect(load('driver = "qubes"\n')).toEqual({
+      chosen: ['/etc/qubes', '/etc/qubes-backup', '/home', '/srv'],
+      hidden: ['/var/lib/qubes-backup/state'],
+    });
+    const keys = '[requests]\nkey_file = "/home/k"\n[[storage]]\nname = "usb"\nfolder = "/home/usb"\n';
+    const own = load(`driver = "qubes"\nstate = "/home/state"\n${keys}[dom0]\npaths = []\n`);
+    expect(own).toEqual({ chosen: [], hidden: ['/home/state', '/home/k', '/home/usb'] });
+  });
+
+  test('is told apart byte by byte: neighbours may begin with the same letters', () => {
+    const paths = ['/home/user', '/home/user-2', '/etc/qubes/policy.d', '/srv/sälz', '/...'];
+    expect(dom0Of('[dom0]', `paths = ${JSON.stringify(paths)}`).chosen).toEqual(paths);
+  });
+
+  test.each([
+    ['a relative one', ['home']],
+    ['all there is', ['/']],
+    ['a slash at its end', ['/home/']],
+    ['double slashes', ['/home//user']],
+    ['two at its start', ['//home']],
+    ['dots', ['/home/../etc']],
+    ['a dot', ['/home/.']],
+    ['one inside another', ['/home/user', '/home']],
+    ['one twice', ['/home', '/home']],
+    ['a very long one', [`/${'ä'.repeat(600)}`]],
+    ['an empty one', ['']],
+    ['too many', Array.from({ length: 65 }, (_, index) => `/${index}`)],
+  ])('is refused: %s', (_title, paths) => {
+    expect(failure(() => dom0Of('[dom0]', `paths = ${JSON.stringify(paths)}`)).message).toContain(
+      'dom0.paths',
+    );
+  });
+
+  test('fits into one message, however long the paths are', () => {
+    const long = (index: number) => `/${String(index).padEnd(341, '\u4e00')}`;
+    const paths = (count: number) => Array.from({ length: count }, (_, index) => long(index));
+    const chosen = dom0Of('[dom0]', `paths = ${JSON.stringify(paths(64))}`).chosen;
+    const volume = { kind: 'folders', path: '/mnt/volume', chosen: [...chosen], hidden: paths(32) } as const;
+    const job = { volume, owners: true, excludes: null };
+    const encoded = encodeFrame(verify.toService.job, job);
+    expect(encoded.reduce((sum, piece) => sum + piece.length, 0)).toBeGreaterThan(90_000);
+  });
 });
 
 describe('R44: stores', () => {

@@ -1,7 +1,7 @@
 /** What a service in a sandbox sees and can do, for both renderers. */
 
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -233,6 +233,49 @@ describe.each(MODES)('R03: a sandbox by $mode', ({ mode, missing }) => {
     expect(answers.interfaces.filter((name) => name !== 'lo')).toEqual([]);
     expect(answers.hostname).toBe('main');
   });
+
+  isolated(
+    'R25: of dom0 shows what was chosen, without what is hidden in it, to read, and asks no policy',
+    async () => {
+      const folder = tempFolder();
+      const at = (path: string) => join(folder, 'machine', path);
+      for (const path of ['home/user/keys', 'etc/policy', 'beside']) mkdirSync(at(path), { recursive: true });
+      for (const path of [
+        'home/user/file',
+        'home/user/keys/1',
+        'home/user/key',
+        'etc/policy/1',
+        'beside/1',
+        'single',
+      ])
+        writeFileSync(at(path), path);
+      symlinkSync(at('beside'), at('etc/alias'));
+      const program = makeProgram(folder, { 'test.Probe': 'probe.ts' }, '');
+      const chosen = ['home/user', 'etc/policy', 'single', 'gone', 'etc/alias'].map(at);
+      const hidden = ['home/user/keys', 'home/user/key', 'elsewhere'].map(at);
+      const { domains, home } = makeHome(folder, { program, sandbox: mode, dom0: { chosen, hidden } });
+      const [dom0] = await domains.list();
+      expect(dom0).toMatchObject({ name: 'dom0', klass: 'AdminVM', volumes: ['private'] });
+      const snapshot = await domains.snapshotVolume(parseVmName('dom0'), 'private', 'files');
+      const disposable = await domains.startDisposable(parseVmName('dom0'), { kind: 'snapshot', snapshot });
+      const inside = (path: string) => `/mnt/volume${at(path)}`;
+      const shown = ['home/user/file', 'etc/policy/1', 'single'];
+      const gone = ['home/user/key', 'home/user/keys/1', 'beside/1', 'etc/alias/1', 'gone'];
+      const answers = await askProbe(await disposable.call('test.Probe'), {
+        read: [...[...shown, ...gone].map(inside), at('single'), join(home, 'state/key'), '/etc/passwd'],
+        write: [...[...shown, 'new', 'home/user/new', 'home/user/key'].map(inside)],
+      });
+      await disposable.destroy();
+      for (const path of shown) expect([path, answers.read[inside(path)]]).toEqual([path, 'ok']);
+      const rest = [...gone.map(inside), at('single'), join(home, 'state/key'), '/etc/passwd'];
+      for (const path of rest) expect([path, answers.read[path]]).not.toEqual([path, 'ok']);
+      expect(Object.values(answers.write).filter((result) => result === 'ok')).toEqual([]);
+      for (const path of ['home/user/file', 'home/user/key'])
+        expect(readFileSync(at(path), 'utf8')).toBe(path);
+      expect(answers.status['CapEff']).toBe(capabilitySet('dac_override'));
+      expect(answers.interfaces.filter((name) => name !== 'lo')).toEqual([]);
+    },
+  );
 
   isolated('gives a folder of dom0 that is a store nothing but that folder', async () => {
     const { home, domains } = makeDomains();

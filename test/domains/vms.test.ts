@@ -45,7 +45,7 @@ describe('VMs as folders', () => {
 
   test('VMs are sorted by name, and everything else there is named in a warning, once', async () => {
     const { domains, vms, warnings } = makeHome();
-    for (const name of ['Zoo', 'anon', '1st', 'a b', 'x'.repeat(32), '.hidden'])
+    for (const name of ['Zoo', 'anon', '1st', 'a b', 'x'.repeat(32), '.hidden', 'dom0'])
       mkdirSync(join(vms, name, 'private'), { recursive: true });
     writeFileSync(join(vms, 'file'), '');
     symlinkSync('work', join(vms, 'link'));
@@ -55,6 +55,7 @@ describe('VMs as folders', () => {
       '.hidden is ignored: not a VM name',
       '1st is ignored: not a VM name',
       'a b is ignored: not a VM name',
+      'dom0 is ignored: not a VM name',
       'file is ignored: not a folder',
       'link is ignored: not a folder',
       `${'x'.repeat(32)} is ignored: not a VM name`,

@@ -3,30 +3,32 @@
 import { BackupError } from '../../../shared/errors.ts';
 import type { Volume } from '../../../shared/protocol/disposable.ts';
 import type { Disposable, ServiceCall } from '../domains.ts';
-import type { CallTarget, Qrexec } from './qrexec.ts';
 
 export class LocalDisposable implements Disposable {
   readonly name: string;
   readonly attached: Volume | undefined;
-  readonly #target: CallTarget;
-  readonly #qrexec: Qrexec;
+  readonly #start: (service: string) => Promise<ServiceCall>;
   readonly #remove: () => Promise<void>;
   readonly #calls = new Set<ServiceCall>();
   #starting = new Set<Promise<ServiceCall>>();
   #destroyed: Promise<void> | undefined;
 
-  /** `attached`: see Disposable. `remove` removes what it had on this machine. */
-  constructor(target: CallTarget, attached: Volume | undefined, qrexec: Qrexec, remove: () => Promise<void>) {
-    this.name = target.name;
+  /** `attached`: see Disposable. `start` runs a service in it, `remove` removes what it had on this machine. */
+  constructor(
+    name: string,
+    attached: Volume | undefined,
+    start: (service: string) => Promise<ServiceCall>,
+    remove: () => Promise<void>,
+  ) {
+    this.name = name;
     this.attached = attached;
-    this.#target = target;
-    this.#qrexec = qrexec;
+    this.#start = start;
     this.#remove = remove;
   }
 
   async call(service: string): Promise<ServiceCall> {
     if (this.#destroyed !== undefined) throw new BackupError('internal', `${this.name} is destroyed already`);
-    const starting = this.#qrexec.call(this.#target, service);
+    const starting = this.#start(service);
     this.#starting.add(starting);
     try {
       const call = await starting;

@@ -35,7 +35,7 @@ bind() { # ro|rw SOURCE TARGET
     mkdir -p "$root$3"
   else
     mkdir -p "$(dirname "$root$3")"
-    : >"$root$3"
+    [ -e "$root$3" ] || : >"$root$3"
   fi
   mount --bind "$2" "$root$3"
   mount -o "remount,bind,$1,nosuid,nodev$(kept_options "$root$3")" "$root$3"

@@ -32,6 +32,8 @@ import type {
   VolumeShape,
   VolumeSnapshot,
 } from '../domains.ts';
+import { DOM0, Dom0Files, NO_PATHS } from '../dom0-files.ts';
+import type { Dom0Paths } from '../dom0-files.ts';
 import { fail, ok, warn } from '../finding.ts';
 import type { Finding } from '../finding.ts';
 import type { NotApplied } from '../not-applied.ts';
@@ -56,6 +58,8 @@ export interface LocalOptions {
   readonly program?: string;
   /** Folder of qrexec policy; default: `policies` of the program. */
   readonly policyFolder?: string;
+  /** What of this machine itself is backed up; default: nothing. */
+  readonly dom0?: Dom0Paths;
   /** Told once of each thing in HOME that is ignored; default: a warning of the process. */
   readonly warn?: (text: string) => void;
 }
@@ -74,6 +78,7 @@ export class LocalDomains implements Domains {
   readonly #qrexec: Qrexec;
   readonly #sandboxes: Sandboxes;
   readonly #temporary: TemporaryVms;
+  readonly #dom0: Dom0Files;
   readonly #disposables = new Set<LocalDisposable>();
   readonly #warn: (text: string) => void;
   readonly #warned = new Set<string>();
@@ -87,6 +92,8 @@ export class LocalDomains implements Domains {
     this.#volatile = join(own, 'volatile');
     this.#sandboxes = new Sandboxes(options.sandbox, join(own, 'root'));
     this.#qrexec = new Qrexec(program, options.policyFolder ?? join(program, 'policies'), this.#sandboxes);
+    const paths = options.dom0 ?? NO_PATHS;
+    this.#dom0 = new Dom0Files({ paths, qrexec: this.#qrexec, sandboxes: this.#sandboxes, folder: own });
     this.#warn = options.warn ?? ((text) => process.emitWarning(text));
     this.#temporary = new TemporaryVms(this.#vms, join(own, 'journal'), this.#warn);
   }
@@ -101,17 +108,16 @@ export class LocalDomains implements Domains {
       if (!this.#warned.has(text)) this.#warn(text);
       this.#warned.add(text);
     });
-    return vms.map(({ name, klass, uuid, includeInBackups, template, volumes }) => ({
-      name,
-      klass,
-      uuid,
-      includeInBackups,
-      template,
-      volumes,
+    const listed = vms.map(({ name, klass, uuid, includeInBackups, template, volumes }): Vm => ({
+      ...{ name, klass, uuid, includeInBackups, template, volumes },
     }));
+    const dom0 = this.#dom0.vm;
+    if (dom0.volumes.length > 0) listed.push(dom0);
+    return listed.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   async readConfig(vm: VmName): Promise<Uint8Array> {
+    if (vm === DOM0) return this.#dom0.readConfig();
     const bytes = utf8(await describeVm(await readVm(this.#vms, vm)));
     if (bytes.length > MAX_VM_CONFIG)
       throw new BackupError('limit', `VM ${vm}: its configuration is too large`);
@@ -119,6 +125,7 @@ export class LocalDomains implements Domains {
   }
 
   async snapshotVolume(vm: VmName, volume: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
+    if (vm === DOM0) return this.#dom0.snapshot(volume, mode);
     return snapshotVolume(await readVm(this.#vms, vm), volume, mode, {
       volatile: this.#volatile,
       id: newId('snapshot'),
@@ -127,6 +134,7 @@ export class LocalDomains implements Domains {
   }
 
   async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
+    if (vm === DOM0 && attachment.kind !== 'folder') return this.#dom0.startDisposable(attachment);
     const name = `disp${randomInt(10_000)}`;
     const id = newId(name);
     const source = await this.#sourceFor(vm, attachment, join(this.#volatile, id, 'mount'));
@@ -141,7 +149,8 @@ export class LocalDomains implements Domains {
       image: source?.image,
       capabilities: isWritable(attachment) ? writerCapabilities() : READER,
     };
-    const disposable = new LocalDisposable(target, attached, this.#qrexec, async () => {
+    const call = (service: string) => this.#qrexec.call(target, service);
+    const disposable = new LocalDisposable(name, attached, call, async () => {
       this.#disposables.delete(disposable);
       await removeTree(join(this.#volatile, id));
     });
@@ -243,6 +252,7 @@ export class LocalDomains implements Domains {
 
   async stopAll(): Promise<void> {
     await Promise.all([...this.#disposables].map((disposable) => disposable.destroy()));
+    await this.#dom0.stopAll();
     await this.#qrexec.stopAll();
   }
 

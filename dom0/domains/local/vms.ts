@@ -57,7 +57,8 @@ export interface LocalVm extends Vm {
 export async function listVms(vms: string, warn: (text: string) => void): Promise<readonly LocalVm[]> {
   const found: LocalVm[] = [];
   for (const entry of await readFolder(vms)) {
-    if (entry.isDirectory() && isVmName(entry.name)) found.push(await readVm(vms, entry.name));
+    if (entry.isDirectory() && isVmName(entry.name) && entry.name !== 'dom0')
+      found.push(await readVm(vms, entry.name));
     else
       warn(`${join(vms, entry.name)} is ignored: ${entry.isDirectory() ? 'not a VM name' : 'not a folder'}`);
   }

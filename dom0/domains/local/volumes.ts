@@ -10,7 +10,6 @@ import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupError } from '../../../shared/errors.ts';
 import type { VmName } from '../../../shared/ids.ts';
-import type { Volume as AttachedVolume } from '../../../shared/protocol/disposable.ts';
 import type { VolumeMode, VolumeName, VolumeSnapshot } from '../domains.ts';
 import { statOf } from '../stat.ts';
 import { removeTree } from './files.ts';
@@ -22,7 +21,7 @@ import type { LocalVm, LocalVolume } from './vms.ts';
 /** What a disposable is given of this machine. */
 export interface Source {
   /** The volume as the disposable has it: a folder with its files, or a file with its blocks or an ext4. */
-  readonly kind: AttachedVolume['kind'];
+  readonly kind: 'folder' | 'blocks' | 'ext4';
   /** A folder or file; where `image` is to be mounted, its mount point. */
   readonly path: string;
   readonly image: SandboxSpec['image'];

@@ -14,11 +14,10 @@ import type { QubesOptions } from './qubes.ts';
 import { QubesCalls } from './service-call.ts';
 import { Tools } from './tools/tools.ts';
 
-/** `stateFolder`: dom0's own; `disposable`: see QubesOptions. */
+/** `stateFolder`: dom0's own; the others: see QubesOptions. */
 export function openQubes(
   stateFolder: string,
-  disposable: NonNullable<QubesOptions['disposable']>,
-  warn: (text: string) => void,
+  { disposable, dom0, warn }: Required<Pick<QubesOptions, 'disposable' | 'dom0' | 'warn'>>,
 ): Domains {
   const own = join(stateFolder, 'qubes');
   makePrivateFolder(own);
@@ -31,7 +30,6 @@ export function openQubes(
     agent: new Agent({ calls, program: realpathSync(PROGRAM), warn }),
     journal: new Journal(join(own, 'journal')),
     stateFolder: own,
-    disposable,
-    warn,
+    ...{ disposable, dom0, warn },
   });
 }

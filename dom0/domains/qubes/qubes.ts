@@ -24,6 +24,8 @@ import { Qrexec, storageTarget } from '../local/qrexec.ts';
 import { Sandboxes } from '../local/sandbox.ts';
 import { PROGRAM } from '../../program.ts';
 import { makePrivateFolder } from '../../state/files.ts';
+import { DOM0, Dom0Files, NO_PATHS } from '../dom0-files.ts';
+import type { Dom0Paths } from '../dom0-files.ts';
 import type { Finding } from '../finding.ts';
 import type { NotApplied } from '../not-applied.ts';
 import type { PolicyFolders } from '../policy-loader.ts';
@@ -64,6 +66,8 @@ export interface QubesOptions {
   /** What a disposable for a VM's data is made of, where that is not the one of its template. */
   readonly disposable?: (vm: { name: string; template: string | null }) => Partial<DisposableSettings>;
   readonly warn: (text: string) => void;
+  /** What of dom0 itself is backed up; default: nothing. */
+  readonly dom0?: Dom0Paths;
   /** For tests. */
   readonly policy?: PolicyFolders;
   readonly volumes?: Pick<VolumesOptions, 'root' | 'patience'>;
@@ -76,7 +80,9 @@ export class QubesDomains implements Domains {
   readonly #disposables: Disposables;
   readonly #temporary: TemporaryVms;
   readonly #vms: RunningVms;
-  readonly #dom0: Qrexec;
+  /** Runs services in dom0 itself. */
+  readonly #own: Qrexec;
+  readonly #dom0: Dom0Files;
   readonly #running = new Set<Disposable>();
   /** By template: made, or set as they must be, once a run. */
   readonly #dvmTemplates = new Map<string, Promise<VmName>>();
@@ -94,20 +100,25 @@ export class QubesDomains implements Domains {
     const mountPoint = join(stateFolder, 'root');
     makePrivateFolder(mountPoint);
     const sandboxes = new Sandboxes('auto', mountPoint);
-    this.#dom0 = new Qrexec(program, join(program, 'policies'), sandboxes);
+    this.#own = new Qrexec(program, join(program, 'policies'), sandboxes);
+    const paths = options.dom0 ?? NO_PATHS;
+    this.#dom0 = new Dom0Files({ paths, qrexec: this.#own, sandboxes, folder: stateFolder });
   }
 
-  list(): Promise<readonly Vm[]> {
-    return listVms(this.#admin, ({ name, class: klass }) =>
+  async list(): Promise<readonly Vm[]> {
+    const vms = await listVms(this.#admin, ({ name, class: klass }) =>
       this.#options.warn(`VM ${name} is ignored: this program knows nothing of the class ${klass}`),
     );
+    return vms.map((vm) => (vm.klass === 'AdminVM' ? this.#dom0.vm : vm));
   }
 
   async readConfig(vm: VmName): Promise<Uint8Array> {
+    if (vm === DOM0) return this.#dom0.readConfig();
     return encodeVmConfig(await captureVmConfig(this.#admin, vm, await readSystemFacts(this.#admin)));
   }
 
   async snapshotVolume(vm: VmName, name: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
+    if (vm === DOM0) return this.#dom0.snapshot(name, mode);
     const note = await syncVm(this.#admin, this.#options.calls, vm);
     if (note !== undefined) this.#options.warn(note);
     const volume = await describeVolume(this.#admin, vm, name);
@@ -122,6 +133,12 @@ export class QubesDomains implements Domains {
   }
 
   async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
+    if (attachment.kind === 'folder')
+      throw new BackupError(
+        'usage',
+        'dom0 unpacks nothing on Qubes OS: extract with --into-vm, or with --tar as one opaque file',
+      );
+    if (vm === DOM0) return this.#dom0.startDisposable(attachment);
     const settings = await this.#settingsFor(vm);
     const given = await this.#given(vm, attachment);
     try {
@@ -155,7 +172,7 @@ export class QubesDomains implements Domains {
 
   async callFolder(name: string, folder: string, service: string): Promise<ServiceCall> {
     await requireFolder(folder, `the store ${name} is not there`);
-    return this.#dom0.run(
+    return this.#own.run(
       storageTarget(name, { klass: 'AdminVM', tags: [] }, await realpath(folder)),
       service,
     );
@@ -202,7 +219,8 @@ export class QubesDomains implements Domains {
 
   async stopAll(): Promise<void> {
     await Promise.all([...this.#running].map((disposable) => disposable.destroy()));
-    await Promise.all([this.#options.calls.stopAll(), this.#dom0.stopAll()]);
+    await this.#dom0.stopAll();
+    await Promise.all([this.#options.calls.stopAll(), this.#own.stopAll()]);
   }
 
   cleanUp(): Promise<readonly string[]> {
@@ -251,15 +269,10 @@ export class QubesDomains implements Domains {
   }
 
   /** What a disposable is handed, and how that is given back. */
-  async #given(vm: VmName, attachment: Attachment): Promise<Given> {
+  async #given(vm: VmName, attachment: Exclude<Attachment, { kind: 'folder' }>): Promise<Given> {
     switch (attachment.kind) {
       case 'nothing':
         return { attach: () => Promise.resolve(undefined), release: () => Promise.resolve() };
-      case 'folder':
-        throw new BackupError(
-          'usage',
-          'dom0 unpacks nothing on Qubes OS: extract with --into-vm, or with --tar as one opaque file',
-        );
       case 'snapshot': {
         const { snapshot } = attachment;
         if (!(snapshot instanceof QubesSnapshot) || snapshot.vm !== vm)

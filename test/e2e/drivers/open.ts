@@ -29,7 +29,7 @@ export function openDomains(
 function openDriver(machine: Machine, instants: Instants, warn: (text: string) => void): Domains {
   const { folder } = machine;
   if (machine.driver === 'local') return new LocalDomains({ home: folder, sandbox: SANDBOX, warn });
-  const { root, socket, programs } = machine;
+  const { root, socket, programs, dom0 } = machine;
   return new QubesDomains({
     admin: instants.around(new Admin(socket), (method) => !READS.test(method)),
     tools: instants.around(playedTools(root), (_run, args) => !LOOKS.test(String(args))),
@@ -37,6 +37,7 @@ function openDriver(machine: Machine, instants: Instants, warn: (text: string) =
     journal: new Journal(join(folder, 'journal'), { after: instants.pass }),
     stateFolder: join(folder, 'state', 'qubes'),
     warn,
+    ...(dom0 === undefined ? {} : { dom0 }),
     volumes: { root, patience: 5_000 },
   });
 }

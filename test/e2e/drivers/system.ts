@@ -1,6 +1,7 @@
 /** A machine with the VM `data`, a storage VM and dom0's state, as each driver has it: what the suite of both drivers runs on. */
 
 import type { App } from '../../../dom0/app.ts';
+import type { Dom0Paths } from '../../../dom0/domains/dom0-files.ts';
 import type { Domains } from '../../../dom0/domains/domains.ts';
 import type { Instants } from '../../qubes/instants.ts';
 
@@ -15,6 +16,8 @@ export type Machine =
       readonly root: string;
       readonly socket: string;
       readonly programs: { readonly client: string; readonly evaluator: string; readonly policy: string };
+      /** What of dom0 is backed up. */
+      readonly dom0?: Dom0Paths;
     };
 
 export interface System {

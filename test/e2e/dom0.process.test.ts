@@ -1,0 +1,151 @@
+/** R25: chosen files and folders of dom0 through the command line of the local driver, each reader in a sandbox of its own. */
+
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { COMMAND, Home } from '../support/home.ts';
+import { namespaces, program, root, testNeeding } from '../support/needs.ts';
+import { run } from '../support/processes.ts';
+import { tempFolder } from '../support/temp.ts';
+
+/** A dom0 with a home, policies and a single file, and the home of the program in its own home. */
+function makeDom0(...more: readonly string[]) {
+  const machine = tempFolder();
+  const at = (...parts: readonly string[]) => join(machine, ...parts);
+  for (const folder of ['home/user/docs', 'etc/policy.d', 'unseen', 'home/user/backup'])
+    mkdirSync(at(folder), { recursive: true });
+  writeFileSync(at('home/user/docs/notes'), 'notes of dom0');
+  writeFileSync(at('etc/policy.d/30-user.policy'), 'a policy');
+  linkSync(at('home/user/docs/notes'), at('etc/policy.d/linked'));
+  symlinkSync(at('unseen'), at('home/user/out'));
+  symlinkSync('/etc/passwd', at('home/user/passwd'));
+  writeFileSync(at('unseen/secret'), 'not chosen');
+  writeFileSync(at('single'), 'one file');
+  const home = new Home({ folder: at('home/user/backup') });
+  mkdirSync(join(home.folder, 'vms'), { recursive: true });
+  const paths = ['home/user', 'etc/policy.d', 'single'].map((path) => JSON.stringify(at(path)));
+  home.configure('[dom0]', `paths = [${[...paths, ...more].join(', ')}]`);
+  return { home, at };
+}
+
+const stored = { changedFiles: 0, storedContentObjects: 0, warnings: 0 };
+
+test('R25: is backed up, only what changed again, proven, looked at and extracted, links and all', async () => {
+  const { home, at } = makeDom0();
+  await home.expectRun(0, 'init');
+  const first = await home.expectRun(0, 'backup', '--all', '--audit');
+  expect(first.event('backup')).toMatchObject({ vm: 'dom0', audited: true, warnings: 0 });
+  expect((await home.expectRun(0, 'backup', 'dom0')).event('backup')).toMatchObject(stored);
+  expect((await home.expectRun(0, 'verify', 'dom0')).event('verified')).toMatchObject({ equal: true });
+  writeFileSync(at('etc/policy.d/new'), 'another');
+  const changed = (await home.expectRun(0, 'diff', 'dom0', 'live')).events;
+  expect(changed.filter(({ event }) => event === 'difference').map(({ path }) => path)).toEqual([
+    ...[at('etc/policy.d'), at('etc/policy.d/new')].map((path) => path.slice(1)),
+  ]);
+  await home.expectRun(0, 'backup', 'dom0', '--reread');
+  const to = tempFolder();
+  await home.expectRun(0, 'extract', 'dom0', '/', '--to', to);
+  const back = (path: string) => join(to, at(path));
+  expect(readFileSync(back('home/user/docs/notes'), 'utf8')).toBe('notes of dom0');
+  expect(readFileSync(back('etc/policy.d/linked'), 'utf8')).toBe('notes of dom0');
+  expect(readFileSync(back('etc/policy.d/new'), 'utf8')).toBe('another');
+  expect(readFileSync(back('single'), 'utf8')).toBe('one file');
+  expect(existsSync(back('unseen'))).toBe(false);
+  expect((await run('stat', ['-c', '%h', back('home/user/docs/notes')])).stdout.toString()).toBe('2\n');
+  expect((await run('stat', ['-c', '%F', back('home/user/out')])).stdout.toString()).toBe('symbolic link\n');
+  const tar = join(to, 'dom0.tar');
+  await home.expectRun(0, 'extract', 'dom0@1', at('single').slice(1), '--tar', tar);
+  expect((await run('tar', ['-xOf', tar, at('single').slice(1)])).stdout.toString()).toBe('one file');
+});
+
+test('R10: what opens the repository, the state and the store are in no backup, whatever is chosen', async () => {
+  const { home } = makeDom0();
+  await home.expectRun(0, 'init');
+  await home.expectRun(0, 'backup', 'dom0');
+  const skipped = (await home.expectRun(0, 'ls', '--skipped', 'dom0')).events;
+  const within = (path: unknown) => String(path).replace(`${home.folder.slice(1)}/`, '');
+  const listed = skipped.filter(({ event }) => event === 'entry').map(({ path }) => within(path));
+  expect(listed).toEqual(['key-file', 'state', 'storage']);
+  const to = tempFolder();
+  await home.expectRun(0, 'extract', 'dom0', '/', '--to', to);
+  expect(readdirSync(join(to, home.folder))).toEqual(['config.toml', 'vms']);
+});
+
+test('R26: a path that is missing, or a symlink, is a warning that names it', async () => {
+  const { home, at } = makeDom0(JSON.stringify('/nowhere/at all'), JSON.stringify('/dev/stdin'));
+  await home.expectRun(0, 'init');
+  const result = await home.expectRun(3, 'backup', 'dom0', '--audit');
+  for (const path of ['nowhere/at all', 'dev/stdin']) expect(result.stderr).toContain(path);
+  expect(result.event('backup')).toMatchObject({ warnings: 2 });
+  home.configure('[dom0]', `paths = [${JSON.stringify(at('gone'))}]`);
+  expect((await home.expectRun(1, 'backup', 'dom0')).stderr).toContain('is there');
+});
+
+testNeeding(namespaces())('is the same volume in every sandbox', async () => {
+  const { home } = makeDom0();
+  await home.expectRun(0, 'init');
+  await home.expectRun(0, 'backup', 'dom0');
+  const modes = ['unshare', 'none', ...(program('bwrap') === undefined ? ['bubblewrap'] : [])];
+  for (const sandbox of modes) {
+    const options = ['--json', '--key-file', home.keyFile, '--sandbox', sandbox];
+    const result = await home.runWith(options, 'backup', 'dom0');
+    expect(result.code, result.stderr).toBe(0);
+    expect(result.event('backup')).toMatchObject(stored);
+    const verified = await home.runWith(options, 'verify', 'dom0@1');
+    expect(verified.code, verified.stderr).toBe(0);
+  }
+});
+
+testNeeding(root, namespaces())('files of equal inodes on two file systems stay two files', async () => {
+  const { home, at } = makeDom0();
+  await home.expectRun(0, 'init');
+  const [one, two] = ['one', 'two'].map((name) => at(name));
+  for (const folder of [one, two]) mkdirSync(String(folder));
+  home.configure('[dom0]', `paths = [${JSON.stringify(one)}, ${JSON.stringify(two)}]`);
+  // Each run has them anew, so the inodes are the same in each.
+  const command = at('with-file-systems');
+  const make = (folder: unknown, text: string) =>
+    `mount -t tmpfs tmpfs '${String(folder)}'; echo ${text} >'${String(folder)}/file'; ln '${String(folder)}/file' '${String(folder)}/link'`;
+  const same = `test "$(stat -c %i '${String(one)}/file')" = "$(stat -c %i '${String(two)}/file')"`;
+  const inside = [make(one, 'first'), make(two, 'other'), same, `exec '${COMMAND}' "$@"`].join('\n');
+  writeFileSync(at('inside'), inside);
+  writeFileSync(command, `#!/bin/sh\nexec unshare --mount sh -eu '${at('inside')}' "$@"\n`);
+  chmodSync(command, 0o755);
+  const mounted = new Home({ folder: home.folder, existing: true, command });
+  await mounted.expectRun(0, 'backup', 'dom0', '--audit');
+  const to = tempFolder();
+  await home.expectRun(0, 'extract', 'dom0', '/', '--to', to);
+  const read = (folder: unknown, name: string) => readFileSync(join(to, String(folder), name), 'utf8');
+  expect([read(one, 'link'), read(two, 'file'), read(two, 'link')]).toEqual([
+    'first\n',
+    'other\n',
+    'other\n',
+  ]);
+});
+
+test('is no VM: it is not restored, not written to, and not backed up unless something of it is chosen', async () => {
+  const { home } = makeDom0();
+  await home.expectRun(0, 'init');
+  await home.expectRun(0, 'backup', 'dom0');
+  for (const words of [
+    ['dom0', '--as', 'copy'],
+    ['dom0', '--replace', '--yes'],
+  ])
+    expect((await home.expectRun(2, 'restore', ...words)).stderr).toContain('dom0 is not restored as a VM');
+  const { events } = await home.expectRun(0, 'restore', '--all', '--yes');
+  expect(JSON.stringify(events)).toContain('dom0 is not restored as a VM');
+  expect(readdirSync(join(home.folder, 'vms'))).toEqual([]);
+  home.configure('[dom0]', 'paths = []');
+  expect((await home.expectRun(2, 'backup', 'dom0')).stderr).toContain('[dom0] paths');
+  // What was backed up can be had all the same.
+  await home.expectRun(0, 'extract', 'dom0', '/', '--to', tempFolder());
+});
