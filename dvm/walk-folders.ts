@@ -136,7 +136,8 @@ function foldersAbove(path: ByteString): readonly ByteString[] {
 }
 
 function made(path: ByteString): Found {
-  return { path, type: TYPE.directory, stat: MADE, unreadable: false, flags: 0, access: NOTHING };
+  const fixed = { unreadable: false, flags: 0, ownerless: true, access: NOTHING } as const;
+  return { path, type: TYPE.directory, stat: MADE, ...fixed };
 }
 
 /** An absolute path as a path of the volume. */

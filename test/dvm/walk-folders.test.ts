@@ -82,7 +82,7 @@ test('what is above a chosen path has the same metadata everywhere', () => {
     if (one.type === TYPE.skipped) throw new Error('nothing is left out');
     expect(one.stat).toEqual(made[0]?.type === TYPE.directory ? made[0].stat : undefined);
     expect(one.stat).toMatchObject({ mode: 0o040755, uid: 0, gid: 0, inode: 0 });
-    expect([one.access.attributes(), one.access.flags()]).toEqual([[], 0]);
+    expect([one.access.attributes(), one.access.flags(), one.ownerless]).toEqual([[], 0, true]);
   }
 });
 
