@@ -16,12 +16,14 @@ import { splitTarget } from '../repository/find-snapshot.ts';
 import { historyNamed } from '../repository/find-vm.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VmHistory } from '../repository/vm-history.ts';
+import { DOM0 } from '../domains/dom0-files.ts';
 import { runDrill } from '../session/read-sessions.ts';
 import { diaryText } from '../state/diary.ts';
 import { asBackupError } from '../storage/store.ts';
 import { chooseOf, requireComplete, volumeOf } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 import { fillAndProve } from './restore-vm.ts';
+import { requireVm } from './restore.ts';
 
 export interface DrillOptions {
   /** Instead of named VMs so many of all, those first that were not drilled for longest. */
@@ -72,12 +74,14 @@ async function chooseNamed(
 ): Promise<Chosen> {
   const chosen = await chooseOf(repository, await historyNamed(repository, app.domains, vm), snapshot);
   requireComplete(chosen);
+  await requireVm(chosen);
   return chosen;
 }
 
 /** The newest snapshots of `count` VMs that have a complete one. Of VMs whose last drills are equally long ago, any. */
 async function chooseLongestAgo(app: App, repository: Repository, count: number): Promise<Chosen[]> {
   const ranked = repository.vms
+    .filter(({ name }) => name !== DOM0) // It is not restored.
     .map((entry) => ({ entry, at: app.diary.of(entry.id).drill?.at ?? 0, lot: randomInt(2 ** 32) }))
     .sort((a, b) => a.at - b.at || a.lot - b.lot);
   const chosen: Chosen[] = [];

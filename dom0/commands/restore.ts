@@ -65,8 +65,8 @@ function parseNetvm(text: string): VmName | null {
   return text === 'none' ? null : parseVmName(text);
 }
 
-/** What is in dom0 decides about all VMs: it comes back by the hand of a person, piece by piece. */
-async function requireVm({ history, snapshot }: Chosen): Promise<void> {
+/** Throws `usage` of dom0: what is in it decides about all VMs, and comes back by the hand of a person, piece by piece. */
+export async function requireVm({ history, snapshot }: Chosen): Promise<void> {
   const { klass } = readCaptured(history.name, await history.config(snapshot));
   requireUsage(klass !== 'AdminVM', NO_VM);
 }

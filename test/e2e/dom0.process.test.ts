@@ -125,8 +125,11 @@ test('is no VM that is restored', async () => {
   const { home } = makeDom0();
   await home.expectRun(0, 'init');
   await home.expectRun(0, 'backup', 'dom0');
-  const refused = await home.expectRun(2, 'restore', 'dom0', '--as', 'copy');
-  expect(refused.stderr).toContain('dom0 is not restored as a VM');
+  for (const words of [
+    ['restore', 'dom0', '--as', 'copy'],
+    ['drill', 'dom0'],
+  ])
+    expect((await home.expectRun(2, ...words)).stderr).toContain('dom0 is not restored as a VM');
   const { events } = await home.expectRun(0, 'restore', '--all', '--yes');
   expect(JSON.stringify(events)).toContain('dom0 is not restored as a VM');
   expect(readdirSync(join(home.folder, 'vms'))).toEqual([]);
