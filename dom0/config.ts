@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { BackupError } from '../shared/errors.ts';
 import type { ExcludeRules } from '../shared/protocol/disposable.ts';
 import { readConfigFile } from './config/file.ts';
+import type { ConfigChoice } from './config/file.ts';
 import { sentence } from './config/problems.ts';
 import { DEFAULTS, DEFAULT_MODES } from './config/schema.ts';
 import type { Disposable, Sandbox, Settings, Values } from './config/schema.ts';
@@ -94,9 +95,7 @@ export interface Config {
 }
 
 /** What the command line says of the configuration. */
-export interface ConfigOptions {
-  readonly file: string | undefined;
-  readonly localHome: string | undefined;
+export interface ConfigOptions extends ConfigChoice {
   readonly sandbox: Sandbox | undefined;
   readonly limits?: LimitOptions;
 }

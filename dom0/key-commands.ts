@@ -25,9 +25,20 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
   key
     .command('list')
     .description('list the key slots')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup key list`,
+    )
     .action(() => run(keyList));
   withNewSecret(key.command('add'))
     .description('add a secret: a generated passphrase unless an option says otherwise')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup key add --label laptop
+  qubes-backup key add --new-key-file /mnt/usb/backup.key`,
+    )
     .option('--label <text>', 'a name for the slot', parseLabel)
     .action(({ label, ...options }: NewSecretOptions & { label?: string }) =>
       run(async (app) => {
@@ -36,10 +47,23 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
     );
   withNewSecret(key.command('change'))
     .description('replace the passphrase that opens the repository')
+    .addHelpText(
+      'after',
+      `
+  Somebody who knows the old one and has an older copy of the store still reads that: see "key rotate".
+
+  qubes-backup key change`,
+    )
     .action((options: NewSecretOptions) => run((app) => keyChange(app, () => newSecret(options))));
   key
     .command('paper')
     .description('add a paper key: 24 words to write down')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup key paper
+  qubes-backup key paper --out words.txt`,
+    )
     .option('--label <text>', 'a name for the slot', parseLabel)
     .option('--out <file>', 'write the words to a new file instead of showing them')
     .option('--sheet <file>', 'a page to print, with all that a restore needs, in a new file; - for stdout')
@@ -56,6 +80,12 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
   key
     .command('remove <slot>')
     .description('remove a slot by its number')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup key list
+  qubes-backup key remove 2`,
+    )
     .action((slot: string) =>
       run((app, { yes }) =>
         keyRemove(app, Number(slot), (text) =>
@@ -66,11 +96,25 @@ export function addKeyCommands(program: Command, run: (work: Work) => Promise<vo
   key
     .command('rotate')
     .description('replace all keys; slots whose secret is not given end')
+    .addHelpText(
+      'after',
+      `
+  What is stored from now on, nobody reads who knows the old keys.
+
+  qubes-backup key rotate`,
+    )
     .option('--drop-slots', 'end those slots without asking', false)
     .action(({ dropSlots }: { dropSlots: boolean }) => run((app) => keyRotate(app, dropSlots)));
   program
     .command('forget-forever <vm>')
     .description('destroy the key of a VM, so that none of its backups can be read again')
+    .addHelpText(
+      'after',
+      `
+  Copies of older roots, with a secret that opened them, still open what is destroyed; it says which.
+
+  qubes-backup forget-forever old-work`,
+    )
     .option('--id <id>', 'which of several VMs that had this name')
     .option('--confirm <vm>', 'the name again, instead of typing it when asked')
     .option('--drop-slots', 'end key slots whose secret is not given, without asking', false)

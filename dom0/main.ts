@@ -23,18 +23,20 @@ import type { VolumeName } from './domains/domains.ts';
 import { STATUS } from './exit-status.ts';
 import { addDrillCommands } from './drill-commands.ts';
 import { addDoctorCommand } from './doctor-commands.ts';
+import { addCompletionCommands } from './completion-commands.ts';
+import { addConfigCommands } from './config-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
 import { parsePercent } from './percent.ts';
 import { addRestoreCommand } from './restore-command.ts';
 import { addRetentionCommands } from './retention-commands.ts';
-import { run as runWith } from './run.ts';
-import type { GlobalOptions, Work } from './run.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
 import { addSnapshotCommands } from './snapshot-commands.ts';
 import { runSteps } from './steps.ts';
 import { setup } from './commands/setup.ts';
+import { run as runWith, runPlain } from './run.ts';
+import type { GlobalOptions, RunPlain, Work } from './run.ts';
 import { addStorageCommands } from './storage-commands.ts';
 import { addUnlockCommands } from './unlock-commands.ts';
 import { parseFingerprint } from './words.ts';
@@ -45,18 +47,73 @@ z.config({ jitless: true });
 /** What a repository can be opened with. */
 const INIT_HELP = `
   Without a secret in a file, a passphrase is generated and shown. --passphrase-file, --key-file and --paper-file may be
-  given together: each opens the repository by itself.`;
+  given together: each opens the repository by itself.
+
+  qubes-backup init
+  qubes-backup --key-file /mnt/usb/backup.key --paper-file words.txt init`;
+
+const BACKUP_HELP = `
+  Only what changed is read, only what is new is stored. What a run finds wrong is a warning that names it, and status 3.
+
+  qubes-backup backup --all --jobs 2
+  qubes-backup backup work vault --audit`;
+
+const LIST_HELP = `
+  qubes-backup list
+  qubes-backup --json list work`;
+
+const LS_HELP = `
+  VM@SNAPSHOT takes latest (the default), a number, or the start of a local date and time.
+
+  qubes-backup ls work home/user
+  qubes-backup ls --recursive work@2026-11 home/user/Documents
+  qubes-backup ls --skipped work@12`;
+
+const FIND_HELP = `
+  qubes-backup find work --name '*.pdf' --size +10M --newer 2026-11-01
+  qubes-backup find work@3 home/user --type d --name 'photos*'`;
+
+const DIFF_HELP = `
+  + added, - removed, M modified, m metadata only, T of another type.
+
+  qubes-backup diff work@3 @5
+  qubes-backup diff work live --content`;
+
+const HISTORY_HELP = `
+  qubes-backup history work home/user/notes.txt`;
+
+const VERIFY_HELP = `
+  Ends with status 4 if the volume differs from the snapshot.
+
+  qubes-backup verify work
+  qubes-backup verify work@2026-11-21 --volume root`;
+
+const CHECK_HELP = `
+  qubes-backup check --read-data 5%
+  qubes-backup check --read-data 100% --repair`;
+
+const FINGERPRINT_HELP = `
+  Eight words that name the newest root. Note them now and then, apart from this machine: on a new one, --expect-root refuses
+  whatever is older.
+
+  qubes-backup root fingerprint`;
 
 /** What the options of `extract` differ in. */
 const EXTRACT_HELP = `
   --to       keeps all but chattr flags; owners and attributes as far as this user may set them
   --tar      keeps all; unpack with
              tar --xattrs --xattrs-include='*' --acls --numeric-owner -xpf FILE, or bsdtar -xpf FILE
-  --into-vm  keeps contents, modes, times and symlinks; the files belong to the VM's user`;
+  --into-vm  keeps contents, modes, times and symlinks; the files belong to the VM's user
+
+  qubes-backup extract work home/user/notes.txt --to /tmp/found
+  qubes-backup extract work@3 / --tar work.tar
+  qubes-backup extract work home/user/Documents --into-vm personal`;
 
 const run = (work: Work) => runWith(program.opts<GlobalOptions>(), work);
+const runWithout: RunPlain = (work) => runPlain(program.opts<GlobalOptions>(), work);
 
-const program = new Command('qubes-backup')
+/** The command line as such; importing this file runs nothing. */
+export const program = new Command('qubes-backup')
   .description('Incremental, encrypted backups of VMs, split by trust.')
   .configureHelp({ showGlobalOptions: true })
   .option('--config <file>', 'configuration (TOML); default /etc/qubes-backup/config.toml')
@@ -109,6 +166,7 @@ program
 program
   .command('backup [vm...]')
   .description('take a snapshot of the named VMs')
+  .addHelpText('after', BACKUP_HELP)
   .option('--all', 'every VM that is included in backups', false)
   .option('--audit', 'have a second, independent reader prove each snapshot before it is taken', false)
   .option('--tag <tag>', 'mark the snapshots with a tag; may be given several times', collect, [])
@@ -130,10 +188,12 @@ program
 program
   .command('list [vm]')
   .description('list snapshots')
+  .addHelpText('after', LIST_HELP)
   .action((vm: string | undefined) => run((app) => list(app, vm)));
 program
   .command('ls <vm[@snapshot]> [path]')
   .description('list what a snapshot holds')
+  .addHelpText('after', LS_HELP)
   .option('-r, --recursive', 'with everything below', false)
   .option('--skipped', 'what the backup left out, and why, at any depth', false)
   .addOption(volumeOption())
@@ -143,6 +203,7 @@ program
 program
   .command('find <vm[@snapshot]> [path]')
   .description('find entries at and below a path; they must meet every condition')
+  .addHelpText('after', FIND_HELP)
   .option('--name <glob>', 'the name matches, or that of another --name', collect, [])
   .option('--path <glob>', 'the whole path matches, or that of another --path', collect, [])
   .option('--type <types>', 'any of f,d,l,p,s,c,b, or x for what was left out')
@@ -157,6 +218,7 @@ program
 program
   .command('diff <vm[@snapshot]> <other>')
   .description('compare a snapshot with another of the same VM (@SNAPSHOT), or with its volume now ("live")')
+  .addHelpText('after', DIFF_HELP)
   .option('--content', 'live: read all content, also where times and sizes are the same', false)
   .addOption(volumeOption())
   .action((target: string, other: string, { content, volume }: { content: boolean; volume?: VolumeName }) =>
@@ -165,6 +227,7 @@ program
 program
   .command('history <vm> <path>')
   .description('the versions of one path in all snapshots')
+  .addHelpText('after', HISTORY_HELP)
   .addOption(volumeOption())
   .action((vm: string, path: string, { volume }: { volume?: VolumeName }) =>
     run((app) => history(app, vm, path, volume)),
@@ -172,6 +235,7 @@ program
 program
   .command('verify <vm[@snapshot]>')
   .description('read the whole volume as it is now and compare it with a snapshot')
+  .addHelpText('after', VERIFY_HELP)
   .addOption(volumeOption())
   .action((target: string, { volume }: { volume?: VolumeName }) => run((app) => verify(app, target, volume)));
 addRestoreCommand(program, run);
@@ -204,6 +268,7 @@ program
 program
   .command('check')
   .description('verify the stores, each by itself')
+  .addHelpText('after', CHECK_HELP)
   .option('--read-data <percent>', 'also read and verify this share of the data', parsePercent, 0)
   .option(
     '--repair',
@@ -219,8 +284,11 @@ program
   .description('the state of the repository as a whole')
   .command('fingerprint')
   .description('show what to note of the newest root')
+  .addHelpText('after', FINGERPRINT_HELP)
   .action(() => run(rootFingerprint));
 
+addConfigCommands(program, runWithout);
+addCompletionCommands(program, runWithout);
 addKeyCommands(program, run);
 addStorageCommands(program, run);
 addRetentionCommands(program, run);
@@ -265,9 +333,11 @@ function parseRoot(text: string): string {
   }
 }
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? STATUS.complete : STATUS.usage;
+if (import.meta.main) {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? STATUS.complete : STATUS.usage;
+  }
 }

@@ -14,7 +14,11 @@ import type { Work } from './run.ts';
 const HELP = `
   A template that is not there is asked for or, without a terminal or with --yes, replaced by the nearest of its family; a
   network VM, by none. What a VM does not have as it had is named as a warning. Devices are named, never assigned.
-  --all restores templates first, then VMs that give network, then the others; it does not touch a VM that is there.`;
+  --all restores templates first, then VMs that give network, then the others; it does not touch a VM that is there.
+
+  qubes-backup restore work --as work-old
+  qubes-backup restore work@2026-11-20 --replace
+  qubes-backup restore --all --include-sys`;
 
 interface Options extends Omit<RestoreOptions & RestoreAllOptions, 'yes'> {
   readonly as?: string;

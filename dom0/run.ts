@@ -70,6 +70,30 @@ export async function runWork(
   }
 }
 
+/** What a command has that opens no repository. */
+export interface Plain {
+  readonly output: Output;
+  readonly options: ConfigOptions;
+  /** All VMs. Throws `usage` if the configuration is wrong. */
+  readonly list: Domains['list'];
+}
+
+/** Runs a command that opens no repository; it resolves to how many warnings there were. */
+export type RunPlain = (work: (plain: Plain) => Promise<number> | Promise<void>) => Promise<void>;
+
+/** Runs `command` so, reports what it threw, and sets the exit status. */
+export async function runPlain(options: GlobalOptions, command: Parameters<RunPlain>[0]): Promise<void> {
+  const output = new Output(options.json);
+  const chosen = configOptions(options);
+  const list = async () => openDomains(loadConfig(chosen), (text) => output.warn(text)).list();
+  try {
+    const warnings = await command({ output, options: chosen, list });
+    process.exitCode = typeof warnings === 'number' && warnings > 0 ? STATUS.warnings : STATUS.complete;
+  } catch (error) {
+    process.exitCode = report(output, error);
+  }
+}
+
 /** Says what was thrown; answers the exit status that it means. */
 export function report(output: Output, error: unknown): Status {
   output.error(messageOf(error));

@@ -74,11 +74,13 @@ export function addScheduleCommands(
   schedule
     .command('disable')
     .description('end that')
+    .addHelpText('after', '\n  qubes-backup schedule disable')
     .addOption(units())
     .action(({ units: folder }: { units?: string }) => run((app) => disableSchedule(app, folder)));
   schedule
     .command('show')
     .description('what is scheduled, and when it runs next')
+    .addHelpText('after', '\n  qubes-backup schedule show')
     .action(() =>
       run((app) => {
         showSchedule(app);
@@ -88,6 +90,7 @@ export function addScheduleCommands(
   schedule
     .command('run')
     .description('what the timer starts: a scheduled run, now')
+    .addHelpText('after', '\n  qubes-backup schedule run')
     .action(() => runScheduled(options()));
 }
 

@@ -10,10 +10,21 @@ export function addStorageCommands(program: Command, run: (work: Work) => Promis
   storage
     .command('list')
     .description('list the stores, and how each stands to the newest root')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup storage list`,
+    )
     .action(() => run(storageList));
   storage
     .command('sync [name]')
     .description('bring up to date the stores that missed backups, or the named one, whatever it lacks')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup storage sync
+  qubes-backup storage sync usb --refill`,
+    )
     .option('--refill', 'fill the named store though it is empty and was not', false)
     .action((name: string | undefined, { refill }: { refill: boolean }) =>
       run((app) => storageSync(app, name, refill)),
@@ -21,5 +32,10 @@ export function addStorageCommands(program: Command, run: (work: Work) => Promis
   storage
     .command('primary <name>')
     .description('make a store the primary one, which decides what is published')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup storage primary usb`,
+    )
     .action((name: string) => run((app) => storagePrimary(app, name)));
 }

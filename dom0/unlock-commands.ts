@@ -27,6 +27,11 @@ export function addUnlockCommands(program: Command, run: (work: Work) => Promise
   program
     .command('lock')
     .description('end what "unlock" began')
+    .addHelpText(
+      'after',
+      `
+  qubes-backup lock`,
+    )
     .action(() => run(lock));
 }
 

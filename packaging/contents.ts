@@ -4,6 +4,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { manPages } from '../docs/generate/man.ts';
+import { commandTree } from '../dom0/command-tree.ts';
+import { bashScript } from '../dom0/completion/bash.ts';
+import { fishScript } from '../dom0/completion/fish.ts';
+import { zshScript } from '../dom0/completion/zsh.ts';
+import { program } from '../dom0/main.ts';
 import { DOM0_NODE_OPTIONS, NODE_OPTIONS } from '../shared/node-options.ts';
 import { PROJECT, dom0Bundle, dvmBundle, folderStoreBundle, serviceNames, storageBundle } from './bundle.ts';
 import type { Bundle } from './bundle.ts';
@@ -30,11 +36,8 @@ const AS_ROOT = ['Compare', 'Drill', 'Restore', 'Scan', 'Verify'].map((name) => 
 /** Says which agent is there. No service of a checkout: only what is installed can be another one than dom0's. */
 const AGENT = 'qubes.BackupAgent';
 
-/** All packages. `manPages`: the texts of their pages by command. */
-export async function packages(
-  release: Release,
-  manPages: ReadonlyMap<string, string>,
-): Promise<readonly Package[]> {
+/** All packages. */
+export async function packages(release: Release): Promise<readonly Package[]> {
   const [dom0, dvm, storage, folderStore] = await Promise.all([
     dom0Bundle(),
     dvmBundle(),
@@ -43,8 +46,9 @@ export async function packages(
   ]);
   const documents = (name: string, bundles: readonly Bundle[], others: readonly string[] = []) =>
     documentation(release, name, [...packagesOf(bundles.flatMap(({ inputs }) => inputs)), ...others]);
-  const page = (command: string): Tree =>
-    new Map([[`/usr/share/man/man1/${command}.1.gz`, file(gzipped(manPages.get(command) ?? ''))]]);
+  const manual = manPages(release);
+  const page = (name: string): Tree =>
+    new Map([[`/usr/share/man/man${name.slice(-1)}/${name}.gz`, file(gzipped(manual.get(name) ?? ''))]]);
   const both = ['deb', 'rpm'] as const;
   return [
     {
@@ -62,7 +66,10 @@ export async function packages(
         agent(PROGRAM, dvm, release),
         asRoot(`${PROGRAM}/services/dvm/rpc-config`),
         code(PROGRAM, folderStore),
-        page('qubes-backup'),
+        page('qubes-backup.1'),
+        page('qubes-backup.toml.5'),
+        completion(),
+        configurationHelp(),
         documents('qubes-backup-dom0', [dom0, dvm, folderStore], ['koffi']),
       ),
     },
@@ -81,7 +88,7 @@ export async function packages(
       formats: both,
       tree: merge(
         storageProgram(PROGRAM, RPC, '/usr/bin', storage),
-        page('qubes-backup-storage'),
+        page('qubes-backup-storage.1'),
         documents('qubes-backup-storagevm', [storage]),
       ),
     },
@@ -135,6 +142,24 @@ function dom0Tree(): Tree {
       ['/var/lib/qubes-backup', { kind: 'folder', mode: 0o700 }],
     ]),
   );
+}
+
+/** What completes the command line, where each shell looks for it. */
+function completion(): Tree {
+  const tree = commandTree(program);
+  return new Map([
+    ['/usr/share/bash-completion/completions/qubes-backup', file(bashScript(tree))],
+    ['/usr/share/zsh/site-functions/_qubes-backup', file(zshScript(tree))],
+    ['/usr/share/fish/vendor_completions.d/qubes-backup.fish', file(fishScript(tree))],
+  ]);
+}
+
+/** What helps to write a configuration: all settings with what they are for, and the schema for editors. */
+function configurationHelp(): Tree {
+  return new Map([
+    ['/usr/share/doc/qubes-backup-dom0/config.example.toml', file(source('docs/config.example.toml'))],
+    ['/usr/share/qubes-backup/config.schema.json', file(source('docs/config.schema.json'))],
+  ]);
 }
 
 /** What a VM that is backed up offers itself, and by what it asks dom0: shell scripts. */

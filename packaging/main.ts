@@ -6,14 +6,13 @@
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { PROJECT, dom0Bundle, storageBundle } from './bundle.ts';
+import { PROJECT } from './bundle.ts';
 import { packages } from './contents.ts';
 import type { Package } from './contents.ts';
 import { makeDeb } from './deb.ts';
 import { makeInstaller } from './installer.ts';
-import { manPage } from './man-page.ts';
 import { readRelease } from './release.ts';
 import type { Release } from './release.ts';
 import { makeRpm } from './rpm.ts';
@@ -38,7 +37,7 @@ try {
 async function makeAll(release: Release, to: string): Promise<void> {
   await mkdir(to, { recursive: true });
   const made: string[] = [];
-  const all = await packages(release, await manPages(release));
+  const all = await packages(release);
   for (const what of all) {
     for (const format of what.formats)
       if (kinds.includes(format)) made.push(await make(format, what, release, to));
@@ -62,26 +61,6 @@ async function inEmptyFolder<T>(step: (folder: string) => Promise<T>): Promise<T
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-/** The pages of both command lines, which tell their commands themselves. */
-async function manPages(release: Release): Promise<ReadonlyMap<string, string>> {
-  const commands = [
-    ['qubes-backup', 'dom0/main.mjs', await dom0Bundle()],
-    ['qubes-backup-storage', 'storagevm/main.mjs', await storageBundle()],
-  ] as const;
-  return inEmptyFolder(async (folder) => {
-    const pages = new Map<string, string>();
-    for (const [name, main, { files }] of commands) {
-      for (const [path, bytes] of files) {
-        await mkdir(dirname(join(folder, path)), { recursive: true });
-        await writeFile(join(folder, path), bytes);
-      }
-      const command = [process.execPath, join(folder, main)] as const;
-      pages.set(name, await manPage({ name, ...release, command: [...command] }));
-    }
-    return pages;
-  });
 }
 
 /** A line of sha256sum(1); and one for the person who watches. */

@@ -12,11 +12,19 @@ import { acceptList, listRoots, listTrash, restoreRoot, status, sweepStore, take
 import type { Owner } from './owner.ts';
 import type { Store } from './store.ts';
 
-const program = new Command('qubes-backup-storage')
+/** The command line as such; importing this file runs nothing. */
+export const program = new Command('qubes-backup-storage')
   .description('look after the store of this storage VM')
   .option('--home <folder>', 'the home of a storage VM of the embedded driver: HOME/storage/NAME')
   .option('--yes', 'without asking', false)
   .configureHelp({ showGlobalOptions: true })
+  .addHelpText(
+    'after',
+    `
+  qubes-backup-storage status
+  qubes-backup-storage restore-root 17        an older root is the newest again
+  qubes-backup-storage --home ~/backup/storage/main trash`,
+  )
   .exitOverride();
 
 let bar: SingleBar | undefined;
@@ -94,14 +102,16 @@ command('sweep', 'apply the newest live list, and remove what was dead long enou
 );
 command('purge', 'empty the trash at once', (store) => sweepStore(store, owner, true));
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  endBar();
-  if (error instanceof Error && 'exitCode' in error && typeof error.exitCode === 'number') {
-    process.exitCode = error.exitCode === 0 ? 0 : 2; // Help, or words that are no command: commander said so.
-  } else {
-    process.stderr.write(`error: ${printableText(messageOf(error))}\n`);
-    process.exitCode = isBackupError(error, 'usage') ? 2 : 1;
+if (import.meta.main) {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    endBar();
+    if (error instanceof Error && 'exitCode' in error && typeof error.exitCode === 'number') {
+      process.exitCode = error.exitCode === 0 ? 0 : 2; // Help, or words that are no command: commander said so.
+    } else {
+      process.stderr.write(`error: ${printableText(messageOf(error))}\n`);
+      process.exitCode = isBackupError(error, 'usage') ? 2 : 1;
+    }
   }
 }

@@ -24,7 +24,7 @@ beforeAll(async () => {
     storageBundle(),
     folderStoreBundle(),
   ]);
-  all = await packages(readRelease(), new Map());
+  all = await packages(readRelease());
 });
 
 /** Folders of the project whose files are in a bundle. */

@@ -56,7 +56,13 @@ export const CONTENTS: Readonly<Record<string, readonly string[]>> = {
     ...agent,
     ...AS_ROOT.map((name) => `${rw} ${CODE}/services/dvm/rpc-config/${name}`),
     ...bundles('storagevm'),
+    `${rw} /usr/share/bash-completion/completions/qubes-backup`,
+    `${rw} /usr/share/doc/qubes-backup-dom0/config.example.toml`,
+    `${rw} /usr/share/fish/vendor_completions.d/qubes-backup.fish`,
     `${rw} /usr/share/man/man1/qubes-backup.1.gz`,
+    `${rw} /usr/share/man/man5/qubes-backup.toml.5.gz`,
+    `${rw} /usr/share/qubes-backup/config.schema.json`,
+    `${rw} /usr/share/zsh/site-functions/_qubes-backup`,
   ],
   'qubes-backup-dvm': [
     ...AS_ROOT.map((name) => `${rw} /etc/qubes/rpc-config/${name}`),

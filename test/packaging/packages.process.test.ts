@@ -355,8 +355,8 @@ describe('the RPMs of dom0', () => {
       const page = await run('gzip', ['-dc', join(folder, 'usr/share/man/man1/qubes-backup.1.gz')]);
       const text = page.stdout.toString('utf8');
       for (const command of ['init', 'backup', 'restore', 'key add', 'storage sync', 'root fingerprint'])
-        expect(text).toContain(`\n.SS ${command}\n`);
-      expect(text.match(/^\.(?!TH |SH |SS |nf$|fi$)/m)).toBeNull();
+        expect(text).toContain(`\n.SS "${command}`);
+      expect(text.match(/^\.(?!TH |SH |SS |TP$|PP$|nf$|fi$)/m)).toBeNull();
 
       const home = new Home({ command: join(folder, CODE, 'bin/qubes-backup') });
       home.write('work', 'notes.txt', 'remember');

@@ -15,7 +15,7 @@ import { CODE } from './expected.ts';
 /** What of dom0's package answers requests; programs that stand in for others come first in `PATH`. */
 async function installed(programs: Readonly<Record<string, string>>) {
   const release = readRelease();
-  const { tree } = (await packages(release, new Map())).find(({ name }) => name === 'qubes-backup-dom0')!;
+  const { tree } = (await packages(release)).find(({ name }) => name === 'qubes-backup-dom0')!;
   const needed = [...tree].filter(([path]) => /\/(?:dom0\/[^/]+\.mjs|services\/dom0\/[^/]+)$/.test(path));
   const folder = tempFolder();
   await layOut(new Map(needed), folder, release.seconds);

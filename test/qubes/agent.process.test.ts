@@ -149,7 +149,7 @@ describe('a disposable', () => {
 test('the agent of dom0’s package runs in a disposable of a template that has nothing of ours', async () => {
   const release = readRelease();
   const folder = tempFolder();
-  const { tree } = (await packages(release, new Map())).find(({ name }) => name === 'qubes-backup-dom0')!;
+  const { tree } = (await packages(release)).find(({ name }) => name === 'qubes-backup-dom0')!;
   const program = '/usr/lib/qubes-backup';
   await layOut(
     new Map([...tree].filter(([path]) => path.startsWith(`${program}/services/dvm/`))),
