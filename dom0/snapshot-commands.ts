@@ -31,12 +31,14 @@ export function addSnapshotCommands(program: Command, run: (work: Work) => Promi
   program
     .command('untag <vm> <snapshot> <tag...>')
     .description('take tags off a snapshot')
+    .addHelpText('after', '\n  qubes-backup untag work latest before-upgrade')
     .action((vm: string, snapshot: string, tags: string[]) =>
       run((app) => untagSnapshot(app, vm, snapshot, tags)),
     );
   program
     .command('note <vm> <snapshot> <text>')
     .description('say something of a snapshot; an empty text takes it back')
+    .addHelpText('after', '\n  qubes-backup note work 12 "thesis handed in"')
     .action((vm: string, snapshot: string, text: string) =>
       run((app) => noteSnapshot(app, vm, snapshot, text)),
     );
