@@ -6,7 +6,9 @@ import type { Work } from './run.ts';
 
 const HELP = `
   Looks at dom0's state, the stores, the clock and the schedule; on Qubes OS at the policy, the storage VMs, the pools, and by
-  starting one at the disposables of each template. Asks for no secret. Exit status 3: something needs attention.`;
+  starting one at the disposables of each template. Asks for no secret. Exit status 3: something needs attention.
+
+  qubes-backup doctor`;
 
 /** Adds it to `program`; `run` runs what it does. */
 export function addDoctorCommand(program: Command, run: (work: Work) => Promise<void>): void {

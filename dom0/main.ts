@@ -153,6 +153,7 @@ export const program = new Command('qubes-backup')
 program
   .command('setup')
   .description('from nothing to a first backup, by questions; can be left and started again')
+  .addHelpText('after', '\n  qubes-backup setup\n  qubes-backup --local ~/backup setup')
   .option('--units <folder>', 'write the units of a schedule there, and tell systemd nothing')
   .action(({ units }: { units?: string }) => setup(program.opts<GlobalOptions>(), units));
 program
