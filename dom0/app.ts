@@ -11,6 +11,7 @@ import { formatTime } from '../shared/format.ts';
 import type { Secret } from './keys/secret.ts';
 import type { Opener } from './keys/slots.ts';
 import type { Output } from './output.ts';
+import type { Job } from './progress-display.ts';
 import { openRepository } from './repository/open.ts';
 import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
@@ -220,16 +221,16 @@ export class App {
     });
   }
 
-  /** Shows progress under `title`, from now on. */
-  meter(title: string): (progress: Progress) => void {
-    const started = performance.now();
-    return (progress) => this.output.progress(title, progress, started);
+  /** Shows progress of `stage` of `title`, from now on. `expected`: see Job. */
+  meter(title: string, stage: string, expected?: Job['expected']): (progress: Progress) => void {
+    const job = { title, stage, started: performance.now(), expected };
+    return (progress) => this.output.progress(job, progress);
   }
 
-  /** Shows progress and notes of a session under `title`. */
-  listener(title: string): Listener {
+  /** Shows progress and notes of a session that does `stage` of `title`. */
+  listener(title: string, stage: string, expected?: Job['expected']): Listener {
     return {
-      progress: this.meter(title),
+      progress: this.meter(title, stage, expected),
       note: (note: Note) => {
         if (note.code.startsWith('skipped-')) {
           this.output.event('note', { title, ...note });

@@ -1,16 +1,15 @@
 /**
  * What a person or a program sees: lines on stdout, notes on stderr, or with --json one object a line on stdout. A
- * progress bar for each job only where a terminal shows it. Everything here is ours or printable ASCII by schema.
+ * progress line for each job: see progress-display.ts. Everything here is ours or printable ASCII by schema.
  */
 
 import { fstatSync, write, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
-import { MultiBar, Presets } from 'cli-progress';
-import type { SingleBar } from 'cli-progress';
 import { systemCode } from '../shared/errors.ts';
-import { formatBytes, formatCount } from '../shared/format.ts';
+import { ProgressDisplay } from './progress-display.ts';
+import type { Job, Overall } from './progress-display.ts';
 import type { Progress } from './session/report.ts';
 
 const STDOUT = 1;
@@ -30,12 +29,17 @@ export interface Row {
 
 export class Output {
   readonly json: boolean;
-  /** All bars that are shown, and each by its title. */
-  #shown: MultiBar | undefined;
-  readonly #bars = new Map<string, SingleBar>();
+  readonly #progress: ProgressDisplay;
 
-  constructor(json: boolean) {
+  /** `now`: milliseconds of a clock that does not jump. */
+  constructor(json: boolean, now = () => performance.now()) {
     this.json = json;
+    this.#progress = new ProgressDisplay({
+      mode: json ? 'events' : isatty(STDERR) ? 'terminal' : 'lines',
+      now,
+      line: (text) => this.#write(STDERR, `progress: ${text}\n`),
+      event: (fields) => this.event('progress', fields),
+    });
   }
 
   /** A line for people; with --json it is left out. */
@@ -79,46 +83,25 @@ export class Output {
     writeAll(STDOUT, bytes);
   }
 
-  /**
-   * Shows `title` and how far it is, beside other titles; replaced by the next call, removed by endProgress(). `started`: when it began,
-   * as of performance.now().
-   */
-  progress(title: string, { files, bytes, totalFiles, totalBytes }: Progress, started: number): void {
-    if (this.json || !isatty(STDERR)) return;
-    const total = totalBytes > 0 ? totalBytes : bytes;
-    const bar = this.#barOf(title);
-    const seconds = Math.max((performance.now() - started) / 1000, 0.001);
-    bar.setTotal(Math.max(total, 1));
-    bar.update(Math.min(bytes, total), {
-      title,
-      files:
-        totalFiles > 0
-          ? `${formatCount(files)}/${formatCount(totalFiles)} files`
-          : `${formatCount(files)} files`,
-      size: formatBytes(bytes),
-      rate: formatBytes(bytes / seconds),
-    });
+  /** Shows how far `job` is, beside other jobs. */
+  progress(job: Job, progress: Progress): void {
+    this.#progress.show(job, progress);
   }
 
-  #barOf(title: string): SingleBar {
-    let bar = this.#bars.get(title);
-    if (bar === undefined) {
-      const format = '{title}  {bar} {percentage}%  {files}  {size}  {rate}/s  ETA {eta_formatted}';
-      this.#shown ??= new MultiBar(
-        { format, hideCursor: true, clearOnComplete: true, stream: process.stderr },
-        Presets.shades_grey,
-      );
-      bar = this.#shown.create(1, 0, { title, files: '', size: '', rate: '' });
-      this.#bars.set(title, bar);
-    }
-    return bar;
+  /** Of several jobs of this run so many are done. */
+  overall(overall: Overall): void {
+    this.#progress.overall(overall);
   }
 
-  /** Removes all bars. Those of jobs that go on come back with their next step. */
+  /** The job of this title has ended: nothing more is shown of it. */
+  finishProgress(title: string): void {
+    this.endProgress();
+    this.#progress.finish(title);
+  }
+
+  /** Removes all progress lines of a terminal. Those of jobs that go on come back with their next step. */
   endProgress(): void {
-    this.#shown?.stop();
-    this.#shown = undefined;
-    this.#bars.clear();
+    this.#progress.clear();
   }
 
   #write(descriptor: number, text: string): void {

@@ -29,7 +29,7 @@ export async function auditVolume(
   const { name, top, digest, ownersKnown: owners } = volume;
   const notes: Note[] = [];
   const listener = {
-    ...app.listener(`${vm} (audit)`),
+    ...app.listener(vm, 'auditing'),
     // What both readers note was told already; what only this one notes is told if they disagree.
     note: (note: Note) => void notes.push(note),
   };

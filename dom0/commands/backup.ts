@@ -65,11 +65,16 @@ export async function backup(app: App, names: readonly string[], options: Backup
   const run = { ...options, app, repository, share: new UploadShare(Math.min(jobs, vms.length)) };
   const failures: BackupError[] = [];
   const turns = new Semaphore(jobs);
+  let done = 0;
+  app.output.overall({ done, of: vms.length });
   await Promise.all(
     vms.map((vm) =>
       turns.run(async () => {
         const failure = await attempt(run, vm);
         if (failure !== undefined) failures.push(failure);
+        done += 1;
+        app.output.finishProgress(vm.name);
+        app.output.overall({ done, of: vms.length });
       }),
     ),
   );
@@ -273,6 +278,9 @@ async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSn
   const { app, repository, share, audit = false, reread = false } = run;
   const { name, mode, size, takenAt, capacity } = snapshot;
   const settings = app.config.backup(vm);
+  // How long it takes is guessed by what there was the last time.
+  const before = writer.baseOf(snapshot)?.counts;
+  const expected = before && { files: before.entries, bytes: before.bytes };
   const scanVolume = (withBase: boolean) =>
     app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
       const job = {
@@ -284,7 +292,14 @@ async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSn
         reread,
         withBase,
       };
-      return new ScanSession(call, repository.store, writer, job, app.listener(vm.name), share).run();
+      return new ScanSession(
+        call,
+        repository.store,
+        writer,
+        job,
+        app.listener(vm.name, `reading ${name}`, expected),
+        share,
+      ).run();
     });
   const scanned = await scanVolume(true).catch((error: unknown) => {
     // What makes a reader fail may be the base that it compares with, and that is what a reread is to get rid of.

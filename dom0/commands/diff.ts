@@ -111,7 +111,7 @@ async function compareSnapshots(
       job,
       entriesIn(before) + entriesIn(volume),
       (differences) => list.show(differences),
-      app.listener(history.name),
+      app.listener(history.name, 'comparing'),
     ),
   );
   return leftOut;
@@ -140,7 +140,14 @@ async function compareLive(
         after: { kind: 'volume', volume, excludes, content },
       } as const;
       const show = list.show.bind(list);
-      return runCompare(call, granted, job, entriesIn(before) + MAX_ENTRIES, show, app.listener(name));
+      return runCompare(
+        call,
+        granted,
+        job,
+        entriesIn(before) + MAX_ENTRIES,
+        show,
+        app.listener(name, 'comparing'),
+      );
     });
     return leftOut;
   } finally {

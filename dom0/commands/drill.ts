@@ -153,7 +153,7 @@ async function judge(app: App, { history, snapshot }: Chosen, temporary: VmName)
     attachment,
     drillProtocol.service,
     (call, attached) =>
-      runDrill(call, { volume: attached, command: [...command] }, app.listener(`drill ${name}`)),
+      runDrill(call, { volume: attached, command: [...command] }, app.listener(name, 'its command')),
   );
   if (status === 0) return true;
   const said = output === '' ? 'it said nothing' : `it said: ${output}`;

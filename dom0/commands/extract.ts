@@ -69,7 +69,7 @@ export async function extractChosen(
   try {
     result = await app.withDisposable(history.name, attachment, exportPaths.service, (call, attached) => {
       const job = { top: volume.top, paths: wanted, output: output(attached?.path ?? '') };
-      return runExport(call, granted, job, sink, streamLimit(volume), app.listener('extract'));
+      return runExport(call, granted, job, sink, streamLimit(volume), app.listener('extract', history.name));
     });
     await sink.finish(result.crc32);
   } finally {

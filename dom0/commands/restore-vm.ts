@@ -73,14 +73,14 @@ export async function fillAndProve(
 
 async function fill(
   app: App,
-  { access }: Chosen,
+  { access, history }: Chosen,
   { name: volume, mode, top }: SnapshotVolume,
   vm: VmName,
 ): Promise<Restored> {
   const granted = await access(false);
   const attachment = { kind: 'volume', vm, volume, mode, writable: true } as const;
   return app.withVolume(vm, attachment, restoreProtocol.service, (call, attached) =>
-    runRestore(call, granted, { volume: attached, top }, app.listener('restore')),
+    runRestore(call, granted, { volume: attached, top }, app.listener(history.name, `writing ${volume}`)),
   );
 }
 
@@ -92,7 +92,11 @@ async function prove(
 ): Promise<void> {
   const attachment = { kind: 'volume', vm, volume, mode, writable: false } as const;
   const digest = await app.withVolume(vm, attachment, verify.service, (call, attached) =>
-    runVerify(call, { volume: attached, owners: ownersKnown, excludes: null }, app.listener('verify')),
+    runVerify(
+      call,
+      { volume: attached, owners: ownersKnown, excludes: null },
+      app.listener(history.name, `verifying ${volume}`),
+    ),
   );
   if (digest === wanted) return;
   throw new BackupError(

@@ -75,7 +75,7 @@ export class StoreCheck {
       (all, { live }) => all?.union(live) ?? live,
       undefined,
     );
-    const show = this.#app.meter(`check ${this.#store.name}: ${history.name}`);
+    const show = this.#app.meter(`${this.#store.name}: ${history.name}`, 'checking');
     let done = 0;
     for (const number of needed ?? []) {
       const hit = () =>
@@ -86,10 +86,9 @@ export class StoreCheck {
       await this.#guard(() => this.#checkBlob(history, number, hit));
       done += 1;
       const total = needed?.size ?? 0;
-      show({ files: done, bytes: done, totalFiles: total, totalBytes: total });
+      show({ files: done, bytes: this.readBytes, totalFiles: total, totalBytes: 0 });
     }
-    this.#app.output.endProgress();
-    this.#app.output.endProgress();
+    this.#app.output.finishProgress(`${this.#store.name}: ${history.name}`);
   }
 
   async #checkBlob(history: VmHistory, number: number, hit: () => number[]): Promise<void> {

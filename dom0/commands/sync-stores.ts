@@ -36,7 +36,7 @@ export async function catchUp(app: App, repository: Repository): Promise<void> {
 }
 
 function listener(app: App, { name }: Store): SyncListener {
-  const show = app.meter(`sync ${name}`);
+  const show = app.meter(name, 'syncing');
   return {
     progress: ({ objects, bytes, total }) =>
       show({

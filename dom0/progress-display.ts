@@ -1,0 +1,170 @@
+/**
+ * How far the jobs of a run are: on a terminal a line for each that runs and one for all of them, elsewhere a line for each once a
+ * minute, and for programs an event for each once a second.
+ */
+
+import { MultiBar, Presets } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
+import { formatBytes, formatCount, formatDuration } from '../shared/format.ts';
+import type { Progress } from './session/report.ts';
+
+/** A piece of work of which progress is shown. */
+export interface Job {
+  /** A VM, or what else is worked on. */
+  readonly title: string;
+  /** What is being done to it. */
+  readonly stage: string;
+  /** When it began, by the display's clock. */
+  readonly started: number;
+  /** What there is to do where the work itself does not say: of the snapshot before. 0 is unknown. */
+  readonly expected?: { readonly files: number; readonly bytes: number } | undefined;
+}
+
+/** Jobs of one run: that many of all are done. */
+export interface Overall {
+  readonly done: number;
+  readonly of: number;
+}
+
+export interface DisplayOptions {
+  readonly mode: 'terminal' | 'lines' | 'events';
+  /** Milliseconds of a clock that does not jump. */
+  readonly now: () => number;
+  readonly line: (text: string) => void;
+  readonly event: (fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** Milliseconds between two lines, and two events, of one job. */
+const INTERVALS = { lines: 60_000, events: 1_000, terminal: 0 } as const;
+
+/** The parts are as wide as what they usually hold, so that lines of several jobs stay in columns. */
+const FORMAT = '{title}  {bar} {percent}  {files}  {size}  {rate}/s  ETA {left}';
+
+export class ProgressDisplay {
+  readonly #options: DisplayOptions;
+  readonly #bars = new Map<string, SingleBar>();
+  #shown: MultiBar | undefined;
+  /** Jobs that run, and how much of each is done, 0 to 1. */
+  readonly #running = new Map<string, number>();
+  /** When each job was last told of. */
+  readonly #told = new Map<string, number>();
+  #overall: Overall | undefined;
+
+  constructor(options: DisplayOptions) {
+    this.#options = options;
+  }
+
+  /** There are several jobs, so many of them done: they are told of as a whole as well. */
+  overall(overall: Overall): void {
+    this.#overall = overall;
+  }
+
+  /** `job` is so far. */
+  show(job: Job, progress: Progress): void {
+    const state = describe(job, progress, this.#options.now());
+    this.#running.set(job.title, state.share ?? 0);
+    if (this.#options.mode === 'terminal') this.#draw(job, state);
+    else this.#tell(job, state);
+  }
+
+  /** `title` is done, however it ended. */
+  finish(title: string): void {
+    this.#running.delete(title);
+    this.#told.delete(title);
+  }
+
+  /** Removes what is on the terminal. Lines of jobs that go on come back with their next step. */
+  clear(): void {
+    this.#shown?.stop();
+    this.#shown = undefined;
+    this.#bars.clear();
+  }
+
+  #draw({ title, stage }: Job, { share, ...texts }: State): void {
+    const { percent, files, size, rate, left } = texts;
+    if (this.#overall !== undefined && this.#overall.of > 1) this.#drawOverall(this.#overall);
+    this.#update(title, share ?? 0, { title: named(title, stage), percent, files, size, rate, left });
+  }
+
+  #drawOverall({ done, of }: Overall): void {
+    const running = [...this.#running.values()].reduce((sum, one) => sum + one, 0);
+    const share = Math.min((done + running) / of, 1);
+    const texts = {
+      files: `${formatCount(done)} of ${formatCount(of)} done`,
+      size: '',
+      rate: '-',
+      left: '-',
+    };
+    this.#update('', share, { title: 'total', percent: percentOf(share), ...texts });
+  }
+
+  #update(key: string, share: number, texts: Readonly<Record<string, string>>): void {
+    let bar = this.#bars.get(key);
+    if (bar === undefined) {
+      this.#shown ??= new MultiBar(
+        { format: FORMAT, hideCursor: true, clearOnComplete: true, stream: process.stderr },
+        Presets.shades_grey,
+      );
+      bar = this.#shown.create(1000, 0, texts);
+      this.#bars.set(key, bar);
+    }
+    bar.update(Math.round(share * 1000), texts);
+  }
+
+  #tell(job: Job, { share, percent, files, size, rate, left, numbers }: State): void {
+    const { mode, now, line, event } = this.#options;
+    const { title, stage, started } = job;
+    const last = this.#told.get(title) ?? started;
+    if (now() - last < INTERVALS[mode]) return;
+    this.#told.set(title, now());
+    const { done, of } = this.#overall ?? { done: 0, of: 1 };
+    if (mode === 'events') {
+      event({ title, stage, share: share ?? null, ...numbers, jobsDone: done, jobs: of });
+      return;
+    }
+    const others = of > 1 ? `; ${formatCount(done)} of ${formatCount(of)} done` : '';
+    line(`${named(title, stage)}: ${percent}, ${size}, ${files}, ${rate}/s, ETA ${left}${others}`);
+  }
+}
+
+interface State {
+  /** 0 to 1; undefined if it is not known how much there is. */
+  readonly share: number | undefined;
+  readonly percent: string;
+  readonly files: string;
+  readonly size: string;
+  readonly rate: string;
+  readonly left: string;
+  readonly numbers: Readonly<Record<string, number | null>>;
+}
+
+function describe({ started, expected }: Job, progress: Progress, now: number): State {
+  const { files, bytes } = progress;
+  const totalFiles = progress.totalFiles > 0 ? progress.totalFiles : (expected?.files ?? 0);
+  const totalBytes = progress.totalBytes > 0 ? progress.totalBytes : (expected?.bytes ?? 0);
+  const seconds = Math.max((now - started) / 1000, 0.001);
+  const rate = bytes / seconds;
+  const [done, total] = totalBytes > 0 ? [bytes, totalBytes] : [files, totalFiles];
+  const share = total > 0 ? Math.min(done / total, 1) : undefined;
+  const left = share === undefined || share === 0 ? null : (seconds * (1 - share)) / share;
+  return {
+    share,
+    percent: percentOf(share),
+    files:
+      totalFiles > 0
+        ? `${formatCount(files)}/${formatCount(totalFiles)} files`
+        : `${formatCount(files)} files`,
+    size: totalBytes > 0 ? `${formatBytes(bytes)} of ${formatBytes(totalBytes)}` : formatBytes(bytes),
+    rate: formatBytes(rate),
+    left: left === null ? '-' : formatDuration(left),
+    numbers: { files, bytes, totalFiles, totalBytes, bytesPerSecond: Math.round(rate), secondsLeft: left },
+  };
+}
+
+function percentOf(share: number | undefined): string {
+  return share === undefined ? ' -%' : `${Math.floor(share * 100)}%`;
+}
+
+function named(title: string, stage: string): string {
+  return stage === '' ? title : `${title} (${stage})`;
+}
