@@ -56,6 +56,8 @@ export class App {
   #publishes = false;
   #locked = false;
   #interrupted = false;
+  /** Checkpoints that are being committed. */
+  readonly #committing = new Set<Promise<unknown>>();
   readonly #options: AppOptions;
   readonly #undo: (() => Promise<void> | void)[] = [];
 
@@ -69,7 +71,14 @@ export class App {
     this.pin = new PinFile(stateFolder);
     this.primary = new PrimaryFile(stateFolder);
     this.diary = new Diary(stateFolder, (text) => this.warnOnly(text));
-    const all = configuredStores(options.domains, stores, (name) => new StorePinFile(stateFolder, name));
+    const { domains } = options;
+    const calls = {
+      callStorage: async (vm: string, service: string) =>
+        this.#heard(vm, service, await domains.callStorage(vm, service)),
+      callFolder: async (name: string, folder: string, service: string) =>
+        this.#heard(name, service, await domains.callFolder(name, folder, service)),
+    };
+    const all = configuredStores(calls, stores, (name) => new StorePinFile(stateFolder, name));
     const listener = {
       warn: (text: string) => this.warn(text),
       warnOnly: (text: string) => this.warnOnly(text),
@@ -201,11 +210,20 @@ export class App {
   ): Promise<T> {
     const disposable = await this.domains.startDisposable(vm, attachment);
     try {
-      return await work(await disposable.call(service), disposable.attached);
+      return await work(this.#heard(vm, service, await disposable.call(service)), disposable.attached);
     } finally {
       this.output.endProgress();
       await disposable.destroy();
     }
+  }
+
+  /** Passes on what the service says on stderr, once it has ended. */
+  #heard(vm: string, service: string, call: ServiceCall): ServiceCall {
+    void call.exited.then(() => {
+      const text = call.stderr();
+      if (text !== '') this.output.service(vm, service, text);
+    });
+    return call;
   }
 
   /** {@link withDisposable} for work on a volume. */
@@ -231,6 +249,10 @@ export class App {
   listener(title: string, stage: string, expected?: Job['expected']): Listener {
     return {
       progress: this.meter(title, stage, expected),
+      committing: (checkpoint) => {
+        this.#committing.add(checkpoint);
+        void checkpoint.finally(() => this.#committing.delete(checkpoint));
+      },
       note: (note: Note) => {
         if (note.code.startsWith('skipped-')) {
           this.output.event('note', { title, ...note });
@@ -265,9 +287,10 @@ export class App {
     return this.#interrupted;
   }
 
-  /** Ends all that runs in other VMs; the command then fails on it and tidies up. */
+  /** Has checkpoints that have begun committed, then ends all that runs in other VMs; the command fails on it and tidies up. */
   async interrupt(): Promise<void> {
     this.#interrupted = true;
+    await Promise.allSettled(this.#committing);
     await Promise.allSettled([this.storage.abort(), this.domains.stopAll()]);
   }
 

@@ -30,6 +30,7 @@ import type { Secret } from './keys/secret.ts';
 import { newPassphrase, readSecrets } from './new-secret.ts';
 import { parsePercent } from './percent.ts';
 import { addRestoreCommand } from './restore-command.ts';
+import { addLogCommands } from './log-commands.ts';
 import { addRetentionCommands } from './retention-commands.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
 import { addSnapshotCommands } from './snapshot-commands.ts';
@@ -118,6 +119,7 @@ export const program = new Command('qubes-backup')
   .configureHelp({ showGlobalOptions: true })
   .option('--config <file>', 'configuration (TOML); default /etc/qubes-backup/config.toml')
   .option('--local <home>', 'the local driver, with VMs, storage and state under HOME')
+  .option('--verbose', 'show what services say as well', false)
   .option('--json', 'one JSON object a line on stdout', false)
   .option('--yes', 'answer yes where it asks whether to go on; secrets are asked for all the same', false)
   .option('--passphrase-file <file>', 'read the passphrase from a file (or /dev/fd/N)')
@@ -294,6 +296,7 @@ addKeyCommands(program, run);
 addStorageCommands(program, run);
 addRetentionCommands(program, run);
 addDrillCommands(program, run);
+addLogCommands(program, run);
 addSnapshotCommands(program, run);
 addUnlockCommands(program, run);
 addDoctorCommand(program, run);

@@ -11,6 +11,7 @@ import { systemCode } from '../shared/errors.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import type { Job, Overall } from './progress-display.ts';
 import type { Progress } from './session/report.ts';
+import type { RunLog } from './state/run-log.ts';
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -19,6 +20,9 @@ const writeFd = promisify(write);
 
 /** Milliseconds between tries on a descriptor whose reader is slow. */
 const RETRY = 5;
+
+/** Events that are logged: results, of which none holds a secret. */
+const LOGGED = new Set(['backup', 'checked', 'drill', 'extracted', 'failed', 'fault', 'restored', 'synced']);
 
 /** One row of a listing: for people, and for programs. */
 export interface Row {
@@ -30,6 +34,8 @@ export interface Row {
 export class Output {
   readonly json: boolean;
   readonly #progress: ProgressDisplay;
+  #log: RunLog | undefined;
+  #verbose = false;
 
   /** `now`: milliseconds of a clock that does not jump. */
   constructor(json: boolean, now = () => performance.now()) {
@@ -47,8 +53,21 @@ export class Output {
     if (!this.json) this.#write(STDOUT, `${text}\n`);
   }
 
+  /** What is told from now on is logged as well, but for lines and listings. `verbose`: what services say is shown. */
+  logTo(log: RunLog, verbose: boolean): void {
+    this.#log = log;
+    this.#verbose = verbose;
+  }
+
+  /** A service of a VM, or a store, said `text` on stderr: printable and capped by who read it. */
+  service(vm: string, service: string, text: string): void {
+    this.#log?.add('service', text, { vm, service });
+    if (this.#verbose) this.#write(STDERR, `${vm} ${service}: ${text}\n`);
+  }
+
   /** An object for programs; without --json it is left out. */
   event(event: string, fields: Readonly<Record<string, unknown>>): void {
+    if (LOGGED.has(event)) this.#log?.add('result', JSON.stringify({ event, ...fields }));
     if (this.json) this.#write(STDOUT, `${JSON.stringify({ event, ...fields })}\n`);
   }
 
@@ -67,14 +86,17 @@ export class Output {
 
   /** Something to know that is no warning; on stderr, so that it is no part of a result. */
   note(text: string): void {
+    this.#log?.add('note', text);
     this.#write(STDERR, `note: ${text}\n`);
   }
 
   warn(text: string): void {
+    this.#log?.add('warning', text);
     this.#write(STDERR, `warning: ${text}\n`);
   }
 
   error(text: string): void {
+    this.#log?.add('error', text);
     this.#write(STDERR, `error: ${text}\n`);
   }
 

@@ -16,12 +16,15 @@ import type { Secret } from './keys/secret.ts';
 import { unattendedOpener } from './keys/unattended.ts';
 import { readSecrets } from './new-secret.ts';
 import { Output } from './output.ts';
+import { RunLog } from './state/run-log.ts';
 import { askSecret } from './prompt.ts';
 
 export interface GlobalOptions {
   readonly config?: string;
   readonly local?: string;
   readonly json: boolean;
+  /** Show what services say. */
+  readonly verbose?: boolean;
   /** Yes to every question whether to go on. */
   readonly yes: boolean;
   readonly passphraseFile?: string;
@@ -56,6 +59,8 @@ export async function runWork(
   let app: App | undefined;
   try {
     app = createApp(options, output, secret);
+    const log = new RunLog(app.config.stateFolder, process.argv.slice(2).join(' '));
+    output.logTo(log, options.verbose ?? false);
     const stopListening = stopOnSignal(app);
     try {
       await command(app, options);

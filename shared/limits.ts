@@ -129,6 +129,9 @@ export const MAX_REMARK = 512;
 /** A VM's configuration file. */
 export const MAX_VM_CONFIG = MiB;
 
+/** What one run may add to dom0's log, and what that holds before it is set aside. */
+export const MAX_RUN_LOG = 4 * MiB;
+
 // ---- Drills --------------------------------------------------------------------------------------------
 
 /** Words of the command that tests a restored VM, and UTF-16 units of each. */

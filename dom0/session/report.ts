@@ -21,6 +21,8 @@ export interface Note {
 export interface Listener {
   progress(progress: Progress): void;
   note(note: Note): void;
+  /** A checkpoint is being committed; the promise never rejects. */
+  committing?(checkpoint: Promise<unknown>): void;
 }
 
 /** Counts the notes of one session, and passes on at most MAX_NOTES of them. */

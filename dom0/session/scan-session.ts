@@ -282,6 +282,7 @@ export class ScanSession {
         return this.#call.session.send('committed', {});
       })
       .catch((error: unknown) => this.#fail(error));
+    this.#listener.committing?.(this.#committing);
   }
 
   /** The volume with the tree `top`; without `done`, as far as it was read. */
