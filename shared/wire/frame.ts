@@ -11,6 +11,7 @@ import { BackupError } from '../errors.ts';
 import { FRAME_COST, MAX_CONTROL, MAX_TEXT } from '../limits.ts';
 import { printable } from '../schema.ts';
 import type { ByteIo } from './io.ts';
+import { usedBuffers } from '../young-memory.ts';
 import { PayloadMemory } from './payload-memory.ts';
 
 /** First bytes of both directions: a login profile that prints to stdout, or a newer peer, is noticed here. */
@@ -193,6 +194,7 @@ export class FrameReader {
     const payload =
       untrustedLength < SHARED ? Buffer.allocUnsafe(untrustedLength) : this.memory.take(untrustedLength);
     await this.#fill(payload);
+    usedBuffers(2 * untrustedLength);
     return { name, spec, payload };
   }
 
