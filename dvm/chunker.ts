@@ -128,7 +128,8 @@ export class Chunker {
   /** The first block at or after the block boundary `from` that is not all zero; `size` if none. */
   *#nextData(source: Source, from: number, size: number): Generator<Piece, number, undefined> {
     for (let block = from; block < size; block += ZERO_BLOCK) {
-      if (block >= this.#end) {
+      // What one read brings in whole is not asked for: it costs more than to look for zeros.
+      if (block >= this.#end && size - block > READ_SIZE) {
         const data = source.seekData(block);
         if (data === undefined) return size;
         block = Math.max(block, data - (data % ZERO_BLOCK));

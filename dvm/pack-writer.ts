@@ -4,28 +4,34 @@
  */
 
 import { promisify } from 'node:util';
-import { constants, zstdCompress, zstdCompressSync } from 'node:zlib';
+import { constants, zstdCompress } from 'node:zlib';
 import { u32 } from '../shared/bytes.ts';
 import { MAX_PACK, MAX_SEGMENT, MAX_SEGMENTS } from '../shared/limits.ts';
+import { PayloadMemory } from '../shared/wire/payload-memory.ts';
+import { usedBuffers } from '../shared/young-memory.ts';
 import { Segment, SegmentPlace } from './place.ts';
 
 const compressAsync = promisify(zstdCompress);
 
 const VERSION = 1;
 const CODEC = { raw: 0, zstd: 1 } as const;
-const LEVEL = 3;
+/** Level 3 makes a store of programs and documents a tenth smaller and takes two thirds more time (docs/decisions.md). */
+const LEVEL = 1;
 /** Bytes the compressor writes at a time: its default of 16 KiB means a hundred callbacks a segment. */
 const OUTPUT_SIZE = 512 * 1024;
 /** Below this gain compression is not worth the reader's time. */
 const WORTHWHILE = 0.98;
-/** The probe for incompressible segments: so many samples of so many bytes each. */
+/** The probe for incompressible segments: so many samples of so many bytes each, and the bits that a byte of them holds at most. */
 const SAMPLES = 4;
-const SAMPLE = 16 * 1024;
+const SAMPLE = 4 * 1024;
+const MAX_ENTROPY = 7.9;
 /** Segments being compressed or waiting to be sent; with the open pack and the one being sent, some 26 MiB. */
 const MAX_IN_FLIGHT = 4;
 
 interface EncodedSegment {
   readonly segment: Segment;
+  /** Memory of the bytes that were to be stored, to be used again when nobody needs `stored` if that is in it. */
+  readonly raw: Uint8Array;
   readonly codec: number;
   readonly rawLength: number;
   readonly stored: Uint8Array;
@@ -40,9 +46,10 @@ export interface PackWriterOptions {
 export class PackWriter {
   readonly #put: (pieces: readonly Uint8Array[]) => Promise<number>;
   readonly #compress: boolean;
+  readonly #memory = new PayloadMemory();
   /** The segment being filled. */
   #segment = new Segment();
-  #raw = Buffer.alloc(0);
+  #raw: Uint8Array = new Uint8Array(0);
   #used = 0;
   /** Segments of the open pack. */
   #pack: EncodedSegment[] = [];
@@ -59,7 +66,7 @@ export class PackWriter {
   add(bytes: Uint8Array): SegmentPlace {
     if (this.#used + bytes.length > MAX_SEGMENT) this.#seal();
     // A segment's memory goes on to the compressor and the pack, so each has its own.
-    if (this.#raw.length === 0) this.#raw = Buffer.allocUnsafeSlow(MAX_SEGMENT);
+    if (this.#raw.length === 0) this.#raw = this.#memory.take(MAX_SEGMENT);
     this.#raw.set(bytes, this.#used);
     const place = new SegmentPlace(this.#segment, this.#used);
     this.#used += bytes.length;
@@ -81,9 +88,9 @@ export class PackWriter {
   #seal(): void {
     if (this.#used === 0) return;
     const segment = this.#segment;
-    const encoded = encodeSegment(segment, this.#raw.subarray(0, this.#used), this.#compress);
+    const encoded = encodeSegment(segment, this.#raw, this.#used, this.#compress);
     this.#segment = new Segment();
-    this.#raw = Buffer.alloc(0);
+    this.#raw = new Uint8Array(0);
     this.#used = 0;
     const appended = Promise.all([encoded, this.#tail]).then(([ready]) => this.#append(ready));
     this.#tail = appended;
@@ -99,6 +106,10 @@ export class PackWriter {
     const size = headerSize(count) + this.#stored + encoded.stored.length;
     if (count > MAX_SEGMENTS || size > MAX_PACK) await this.#closePack();
     this.#pack.push(encoded);
+    if (encoded.codec === CODEC.zstd) {
+      this.#memory.giveBack(encoded.raw);
+      usedBuffers(2 * encoded.stored.length); // Its own memory, and the pieces that it was made in.
+    }
     this.#stored += encoded.stored.length;
   }
 
@@ -108,6 +119,7 @@ export class PackWriter {
     this.#pack = [];
     this.#stored = 0;
     const number = await this.#put([header(segments), ...segments.map((each) => each.stored)]);
+    for (const { codec, raw } of segments) if (codec === CODEC.raw) this.#memory.giveBack(raw);
     const size = segments.reduce((sum, each) => sum + each.rawLength, 0);
     let start = 0;
     for (const { segment, rawLength } of segments) {
@@ -131,21 +143,36 @@ function header(segments: readonly EncodedSegment[]): Uint8Array {
   return Buffer.concat([Uint8Array.of(VERSION, segments.length), ...pieces]);
 }
 
-async function encodeSegment(segment: Segment, raw: Buffer, compress: boolean): Promise<EncodedSegment> {
-  const plain = { segment, codec: CODEC.raw, rawLength: raw.length, stored: raw };
-  if (!compress || !looksCompressible(raw)) return plain;
+/** Encodes the first `length` bytes of `raw`. */
+async function encodeSegment(
+  segment: Segment,
+  raw: Uint8Array,
+  length: number,
+  compress: boolean,
+): Promise<EncodedSegment> {
+  const bytes = raw.subarray(0, length);
+  const plain = { segment, raw, codec: CODEC.raw, rawLength: length, stored: bytes };
+  if (!compress || !looksCompressible(bytes)) return plain;
   const params = { [constants.ZSTD_c_compressionLevel]: LEVEL };
-  const stored = await compressAsync(raw, { params, chunkSize: OUTPUT_SIZE });
-  if (stored.length > raw.length * WORTHWHILE) return plain;
-  return { segment, codec: CODEC.zstd, rawLength: raw.length, stored };
+  const stored = await compressAsync(bytes, { params, chunkSize: OUTPUT_SIZE });
+  if (stored.length > length * WORTHWHILE) return plain;
+  return { ...plain, codec: CODEC.zstd, stored };
 }
 
-/** Tries a few samples, quickly: media, archives and ciphertext need no full attempt. */
-function looksCompressible(raw: Buffer): boolean {
+/** Looks at a few samples: media, archives and ciphertext need no attempt. Their bytes are as good as equally frequent. */
+function looksCompressible(raw: Uint8Array): boolean {
   if (raw.length <= SAMPLES * SAMPLE) return true;
   const stride = Math.floor((raw.length - SAMPLE) / (SAMPLES - 1));
-  const samples = Array.from({ length: SAMPLES }, (_, i) => raw.subarray(i * stride, i * stride + SAMPLE));
-  const probe = Buffer.concat(samples);
-  const packed = zstdCompressSync(probe, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
-  return packed.length <= probe.length * WORTHWHILE;
+  const frequencies = new Uint32Array(256);
+  for (let i = 0; i < SAMPLES; i++)
+    for (const byte of raw.subarray(i * stride, i * stride + SAMPLE))
+      frequencies[byte] = (frequencies[byte] as number) + 1;
+  return entropyOf(frequencies, SAMPLES * SAMPLE) <= MAX_ENTROPY;
+}
+
+/** Shannon's entropy of a byte, in bits, of `count` bytes of these frequencies. */
+function entropyOf(frequencies: Uint32Array, count: number): number {
+  let bits = 0;
+  for (const frequency of frequencies) if (frequency > 0) bits -= frequency * Math.log2(frequency / count);
+  return bits / count;
 }

@@ -245,7 +245,8 @@ export class ScanSession {
     await this.#share.unstored.take(size);
     const { failure } = this.#call.session;
     if (failure !== undefined) throw failure; // Nothing more is stored of what is lost anyway.
-    const { durable } = await this.#writer.append(kind, blob);
+    const { durable } = await this.#writer.append(kind, blob); // Sealed by then: its memory is of use no more.
+    this.#call.session.giveBack(blob);
     const stored = durable
       .then(
         () => this.#call.session.grant(creditFor(blob.length)),
