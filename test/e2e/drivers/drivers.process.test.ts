@@ -143,6 +143,20 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
         withMounted(system.imageOf('data'), 'rw', '(cd "$1"; date +%N >>home/user/last)');
         now = survey(system, 'data');
       });
+      await system.run((app) => backup(app, ['old']));
+      const newest = { data: second, old: first };
+      for (const vm of Object.keys(newest)) await system.remove(vm);
+      const restored = new Set<string>();
+      await killed(system, 'restore-all', async () => {
+        const there = await system.vms();
+        for (const [vm, content] of Object.entries(newest)) {
+          if (!there.includes(vm)) continue;
+          expect(survey(system, vm)).toBe(content);
+          await system.remove(vm);
+          restored.add(vm);
+        }
+      });
+      expect(restored.size).toBe(2);
       expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
     },
     1_800_000,
@@ -152,7 +166,7 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
 /** Runs the command to its end, and kills it at steps; after each, what the next run does about it, and then what `expectWhole` says. */
 async function killed(
   system: System,
-  command: 'backup' | 'restore' | 'replace' | 'drill',
+  command: 'backup' | 'restore' | 'replace' | 'restore-all' | 'drill',
   expectWhole: () => Promise<void>,
 ): Promise<void> {
   const whole = await runUntil(system, command, 1e9);
