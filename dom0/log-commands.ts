@@ -9,6 +9,7 @@ export function addLogCommands(program: Command, run: (work: Work) => Promise<vo
   program
     .command('logs')
     .description('show what the last run logged: warnings, errors, results, and what services said')
+    .addHelpText('after', '\n  qubes-backup logs')
     .action(() =>
       run((app) => {
         logs(app);
