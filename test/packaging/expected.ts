@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 
 export const SERVICES = {
   dom0: ['Request', 'Start'].map((name) => `qubes.Backup${name}`),
-  dvm: ['Browse', 'Compare', 'Export', 'Prove', 'Restore', 'Scan', 'Verify'].map(
+  dvm: ['Browse', 'Compare', 'Drill', 'Export', 'Prove', 'Restore', 'Scan', 'Verify'].map(
     (name) => `qubes.Backup${name}`,
   ),
   storagevm: ['Get', 'List', 'Put', 'SetRoot'].map((name) => `qubes.Backup${name}`),

@@ -221,6 +221,7 @@ function copyCheckout(project: string): void {
     'LICENSE',
     'package.json',
     'bin',
+    'docs',
     'dom0',
     'dvm',
     'packaging',
