@@ -38,6 +38,7 @@ import { runSteps } from './steps.ts';
 import { setup } from './commands/setup.ts';
 import { run as runWith, runPlain } from './run.ts';
 import type { GlobalOptions, RunPlain, Work } from './run.ts';
+import { addStatusCommands } from './status-commands.ts';
 import { addStorageCommands } from './storage-commands.ts';
 import { addUnlockCommands } from './unlock-commands.ts';
 import { parseFingerprint } from './words.ts';
@@ -272,7 +273,12 @@ program
   .command('check')
   .description('verify the stores, each by itself')
   .addHelpText('after', CHECK_HELP)
-  .option('--read-data <percent>', 'also read and verify this share of the data', parsePercent, 0)
+  .option(
+    '--read-data <percent>',
+    'also read and verify this share of the data, the next part each time',
+    parsePercent,
+    0,
+  )
   .option(
     '--repair',
     'put again what one store lost and another has, and bring up to date what is behind',
@@ -298,6 +304,7 @@ addRetentionCommands(program, run);
 addDrillCommands(program, run);
 addLogCommands(program, run);
 addSnapshotCommands(program, run);
+addStatusCommands(program, run);
 addUnlockCommands(program, run);
 addDoctorCommand(program, run);
 addScheduleCommands(program, run, () => program.opts<GlobalOptions>());

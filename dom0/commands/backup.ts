@@ -8,6 +8,7 @@ import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { VolumePlan } from '../config.ts';
 import { DOM0 } from '../domains/dom0-files.ts';
+import { isIncluded } from '../domains/domains.ts';
 import type { Vm, VolumeSnapshot } from '../domains/domains.ts';
 import { formatBytes, formatCount } from '../../shared/format.ts';
 import { nearest } from '../nearest.ts';
@@ -113,7 +114,7 @@ export async function chosenVms(app: App, names: readonly string[], all: boolean
 }
 
 function chooseVms(vms: readonly Vm[], names: readonly string[], all: boolean): Vm[] {
-  if (all) return vms.filter((vm) => vm.includeInBackups && vm.klass !== 'DispVM');
+  if (all) return vms.filter(isIncluded);
   return [...new Set(names)].map((name) => {
     parseVmName(name);
     const vm = vms.find((candidate) => candidate.name === name);

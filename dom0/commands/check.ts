@@ -11,7 +11,9 @@ import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { Repository } from '../repository/repository.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
+import { CheckShare } from '../state/check-position.ts';
 import { StoreCheck } from './store-check.ts';
+import { survey } from './survey.ts';
 import { syncStores } from './sync-stores.ts';
 
 /** `share`: percent of the objects to read, 0 to 100. */
@@ -35,6 +37,7 @@ export async function check(app: App, share: number, repair = false): Promise<vo
     'check',
     [...faultsOf].map(([vm, ofVm]) => [vm, { at, share, faults: ofVm }]),
   );
+  await nameStale(app, repository, at);
   await app.closeStorage();
   if (faults > 0) {
     const what = `${formatCount(faults)} ${faults === 1 ? 'fault' : 'faults'} found${repair ? ' that could not be repaired' : ''}`;
@@ -43,6 +46,16 @@ export async function check(app: App, share: number, repair = false): Promise<vo
         ? '; what another store has whole, "check --repair" puts again'
         : '';
     throw new BackupError('store-damaged', `${what}${hint}`);
+  }
+}
+
+/** A VM whose backups stopped is a finding. One that has none yet is named: it may be new. */
+async function nameStale(app: App, repository: Repository, now: number): Promise<void> {
+  for (const { name, stale, newest } of await survey(app, repository, now)) {
+    if (stale === undefined) continue;
+    if (newest === undefined) app.warnOnly(`${name}: ${stale}`);
+    else app.warn(`${name}: ${stale}`);
+    app.output.event('stale', { vm: name, text: stale });
   }
 }
 
@@ -82,8 +95,10 @@ async function checkStore(
 async function examined(app: App, repository: Repository, store: Store, share: number, repair: boolean) {
   try {
     const present = await Listing.of(store.client);
-    const check = new StoreCheck(app, repository, store, present, { share, repair });
+    const part = new CheckShare(app.config.stateFolder, store.name, share);
+    const check = new StoreCheck(app, repository, store, present, { share: part, repair });
     await check.run();
+    if (share > 0) part.done();
     return { check, present: present.size };
   } catch (error) {
     if (!isBackupError(error) || app.storage.all.length === 1) throw error;

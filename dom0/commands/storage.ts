@@ -48,7 +48,8 @@ export async function storageList(app: App): Promise<void> {
   for (const line of formatTable(rows, [1, 2, 3])) app.output.line(line);
 }
 
-async function listingOf(app: App, { client, name }: Store): Promise<Listing | undefined> {
+/** Undefined, with a warning, if that fails. */
+export async function listingOf(app: App, { client, name }: Store): Promise<Listing | undefined> {
   try {
     return await Listing.of(client);
   } catch (error) {
@@ -58,7 +59,8 @@ async function listingOf(app: App, { client, name }: Store): Promise<Listing | u
   }
 }
 
-function stateOf({ standing }: Store): string {
+/** For people. */
+export function stateOf({ standing }: Store): string {
   if (standing.is === 'behind') return `behind by ${standing.roots}`;
   return standing.is.replaceAll('-', ' ');
 }

@@ -1,6 +1,5 @@
 /** The check of one store: what the current root needs, held against what the store lists, and what it delivers (R54). */
 
-import { randomInt } from 'node:crypto';
 import { isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, VmId } from '../../shared/ids.ts';
 import { objectIdOf } from '../../shared/ids.ts';
@@ -11,12 +10,13 @@ import type { CatalogEntry, Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VmHistory } from '../repository/vm-history.ts';
 import { open } from '../seal/object.ts';
+import type { CheckShare } from '../state/check-position.ts';
 import type { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
 
 export interface StoreCheckOptions {
-  /** Percent of the objects to read, 0 to 100. */
-  readonly share: number;
+  /** The objects to read. */
+  readonly share: Pick<CheckShare, 'has'>;
   /** Put again what another store has whole. */
   readonly repair: boolean;
 }
@@ -116,7 +116,7 @@ export class StoreCheck {
   async #problemOf(id: ObjectId, sealer: Sealer | undefined): Promise<string | undefined> {
     const problem = this.#present.problemOf(id);
     if (problem !== undefined) return problem;
-    if (randomInt(100_000) >= this.#options.share * 1000) return undefined;
+    if (!this.#options.share.has(id)) return undefined;
     const bytes = await this.#store.client.get(id);
     if (bytes === undefined) return 'is missing, though it is listed';
     this.read += 1;

@@ -33,6 +33,11 @@ export interface Vm {
   readonly volumes: readonly VolumeName[];
 }
 
+/** True if it is backed up with all others. */
+export function isIncluded({ includeInBackups, klass }: Vm): boolean {
+  return includeInBackups && klass !== 'DispVM';
+}
+
 /** What a VM's volume is made of. */
 export interface VolumeShape {
   readonly name: VolumeName;

@@ -41,7 +41,7 @@ export class ObjectCache {
 
   put(id: ObjectId, pieces: SealedObject['pieces']): void {
     makePrivateFolder(join(this.#folder, id.slice(0, 2)));
-    replaceFile(this.#file(id), concat(pieces), false);
+    replaceFile(this.#file(id), concat(pieces), { durably: false });
   }
 
   remove(id: ObjectId): void {

@@ -25,14 +25,18 @@ export function makePrivateFolder(folder: string): void {
   }
 }
 
-/** Replaces `file` so that after a crash at any instant it holds the old or the new bytes. */
-export function replaceFile(file: string, bytes: Uint8Array, durably = true): void {
+/** Replaces `file`, which is dom0's alone unless `mode` says otherwise, so that after a crash at any instant it holds the old or the new bytes. */
+export function replaceFile(
+  file: string,
+  bytes: Uint8Array,
+  { durably = true, mode = 0o600 }: { readonly durably?: boolean; readonly mode?: number } = {},
+): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     rmSync(temporary, { force: true }); // A dead run's, of whatever mode.
-    const descriptor = openSync(temporary, 'wx', 0o600);
+    const descriptor = openSync(temporary, 'wx', mode);
     try {
-      fchmodSync(descriptor, 0o600);
+      fchmodSync(descriptor, mode);
       for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
       if (durably) fsyncSync(descriptor);
     } finally {

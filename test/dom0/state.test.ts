@@ -21,7 +21,7 @@ describe('files', () => {
     writeFileSync(`${file}.${process.pid}.tmp`, 'left', { mode: 0o666 });
     chmodSync(`${file}.${process.pid}.tmp`, 0o666);
     replaceFile(file, utf8('one'));
-    replaceFile(file, utf8('two'), false);
+    replaceFile(file, utf8('two'), { durably: false });
     expect(Buffer.from(readFileIfAny(file) ?? []).toString()).toBe('two');
     expect(readdirSync(folder)).toEqual(['file']);
     expect([statSync(file).mode & 0o777, statSync(folder).mode & 0o777]).toEqual([0o600, 0o700]);
