@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { lstatSync, mkdirSync, realpathSync } from 'node:fs';
+import { lstatSync, mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { backup } from '../../dom0/commands/backup.ts';
 import { init } from '../../dom0/commands/init.ts';
@@ -94,6 +94,8 @@ class History {
     this.#home = { folder, keyFile: join(folder, 'key-file') };
     this.#volume = join(folder, 'vms/work/private');
     mkdirSync(this.#volume, { recursive: true });
+    // Random edits may well rename or delete half of the files at once; here every other warning is a fault.
+    writeFileSync(join(folder, 'config.toml'), '[backup]\nanomaly_percent = 100\n');
     // Every entry counts as older than its snapshot by so much that its time stamps can be trusted.
     this.#domains = new InProcessDomains(folder, () => Date.now() + 10_000);
     this.#random = new Random(seed);
