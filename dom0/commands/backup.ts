@@ -27,6 +27,8 @@ import { Semaphore } from '../semaphore.ts';
 import { asBackupError } from '../storage/store.ts';
 import { describeAlarm } from '../retention/anomaly.ts';
 import { auditVolume } from './audit.ts';
+import { summaryOf } from './backup-summary.ts';
+import type { Outcome } from './backup-summary.ts';
 import { parseTags } from './marks.ts';
 import { catchUp } from './sync-stores.ts';
 
@@ -50,6 +52,8 @@ interface Run extends BackupOptions {
   readonly app: App;
   readonly repository: Repository;
   readonly share: UploadShare;
+  /** Of the VMs that are done. */
+  readonly outcomes: Outcome[];
 }
 
 /** Backs up each VM, some at a time; one that fails does not disturb the others. Throws the first failure at the end. */
@@ -63,7 +67,8 @@ export async function backup(app: App, names: readonly string[], options: Backup
   app.defer(() => app.storage.abort());
   const repository = await app.open();
   const { jobs = app.config.jobs } = options;
-  const run = { ...options, app, repository, share: new UploadShare(Math.min(jobs, vms.length)) };
+  const share = new UploadShare(Math.min(jobs, vms.length));
+  const run: Run = { ...options, app, repository, share, outcomes: [] };
   const failures: BackupError[] = [];
   const turns = new Semaphore(jobs);
   let done = 0;
@@ -79,6 +84,7 @@ export async function backup(app: App, names: readonly string[], options: Backup
       }),
     ),
   );
+  for (const line of summaryOf(run.outcomes)) app.output.line(line);
   if (!app.interrupted) await catchUp(app, repository);
   await app.closeStorage();
   const [first] = failures;
@@ -99,6 +105,7 @@ async function attempt(run: Run, vm: Vm): Promise<BackupError | undefined> {
   } catch (error) {
     const failure = asBackupError(error);
     app.output.error(`${vm.name}: not backed up: ${failure.message}`);
+    run.outcomes.push({ vm: vm.name, taken: undefined });
     app.output.event('failed', { vm: vm.name, code: failure.code, message: failure.message });
     await app.storage.recover(); // Sessions may have failed; the next VM gets fresh ones.
     return failure;
@@ -153,6 +160,9 @@ async function backUpOne(run: Run, vm: Vm): Promise<void> {
       (counts.skipped > 0 ? `; ${formatCount(counts.skipped)} paths excluded` : '') +
       (warnings > 0 ? `; ${formatCount(warnings)} WARNINGS` : ''),
   );
+  const { number } = snapshot;
+  const taken = { snapshot: number, counts, storedBytes: stored.bytes, seconds, warnings };
+  run.outcomes.push({ vm: vm.name, taken });
   app.output.event('backup', {
     vm: vm.name,
     snapshot: snapshot.number,
