@@ -8,8 +8,11 @@ import { dirname, join } from 'node:path';
 /** By path: the hash of a file, or `folder`. */
 export type HomeState = ReadonlyMap<string, string>;
 
-/** Of no consequence: caches are verified like the store, `local` belongs to the driver. */
-const IGNORED = ['state/cache', 'state/local'];
+/**
+ * Of no consequence: caches are verified like the store, `local` belongs to the driver, and what is remembered of runs is for people
+ * and tells the next check where to go on: also after one that found a store damaged.
+ */
+const IGNORED = ['state/cache', 'state/local', 'state/check', 'state/diary', 'state/log'];
 
 export function stateOf(home: string): HomeState {
   const found = new Map<string, string>();
