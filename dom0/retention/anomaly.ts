@@ -18,7 +18,7 @@ export interface AnomalyLimit {
 
 /** What is unusual of `volumes`, which follow those of the last complete snapshot; null if nothing is. */
 export function anomalyOf(
-  before: Snapshot | undefined,
+  before: Pick<Snapshot, 'volumes'> | undefined,
   volumes: readonly SnapshotVolume[],
   limit: AnomalyLimit,
 ): Anomaly | null {

@@ -12,9 +12,9 @@ import type { Secret } from '../../dom0/keys/secret.ts';
 import { createSlot, openKeyring, opensSlot } from '../../dom0/keys/slots.ts';
 import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
 import { hex, utf8 } from '../../shared/bytes.ts';
-import { NO_ROOT, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
-import { FORMAT_VERSION } from '../../shared/root.ts';
-import type { KeySlot, RootBody } from '../../shared/root.ts';
+import { newRepositoryId, newVmId } from '../../shared/ids.ts';
+import type { KeySlot } from '../../shared/root.ts';
+import { rootBodyOf } from '../support/root-body.ts';
 
 hashes.sha512 = sha512;
 
@@ -111,23 +111,6 @@ describe('key slots', () => {
   const passphrase = passphraseOf('correct horse battery staple');
   const keyFile: Secret = { kind: 'keyFile', bytes: randomBytes(32) };
 
-  function bodyOf(keyring: Keyring, slots: KeySlot[], change: Partial<RootBody> = {}): RootBody {
-    return {
-      version: FORMAT_VERSION,
-      repository: keyring.repository,
-      counter: 1,
-      time: 0,
-      previous: NO_ROOT,
-      publicKey: keyring.publicKey,
-      rotations: [],
-      signingSeed: keyring.wrapSeed(),
-      slots,
-      catalog: objectIdOf(utf8('catalog')),
-      live: null,
-      ...change,
-    };
-  }
-
   it('any slot opens the same keys', async () => {
     const keyring = Keyring.create(newRepositoryId());
     const slots = [
@@ -137,7 +120,7 @@ describe('key slots', () => {
     const vm = newVmId();
     const wrapped = keyring.wrapVmKey(vm, 1, Buffer.alloc(32, 9));
     for (const secret of [passphrase, keyFile]) {
-      const { keyring: opened } = await openKeyring(bodyOf(keyring, slots), secret);
+      const { keyring: opened } = await openKeyring(rootBodyOf(keyring, slots), secret);
       expect(hex(opened.catalogKey)).toBe(hex(keyring.catalogKey));
       expect(hex(opened.unwrapVmKey(vm, 1, wrapped))).toBe('09'.repeat(32));
       expect(() => opened.unwrapVmKey(vm, 2, wrapped)).toThrow(withCode('store-damaged'));
@@ -157,12 +140,12 @@ describe('key slots', () => {
   it('R51: a wrong passphrase is told apart from damage', async () => {
     const keyring = Keyring.create(newRepositoryId());
     const slot = await createSlot(keyring, passphrase, 'a', FLOOR);
-    await expect(openKeyring(bodyOf(keyring, [slot]), passphraseOf('wrong'))).rejects.toThrow(
+    await expect(openKeyring(rootBodyOf(keyring, [slot]), passphraseOf('wrong'))).rejects.toThrow(
       withCode('wrong-secret'),
     );
-    await expect(openKeyring(bodyOf(keyring, [slot]), keyFile)).rejects.toThrow(withCode('wrong-secret'));
+    await expect(openKeyring(rootBodyOf(keyring, [slot]), keyFile)).rejects.toThrow(withCode('wrong-secret'));
     const foreign = Keyring.create(newRepositoryId());
-    const swapped = bodyOf(keyring, [slot], { publicKey: foreign.publicKey });
+    const swapped = rootBodyOf(keyring, [slot], { publicKey: foreign.publicKey });
     await expect(openKeyring(swapped, passphrase)).rejects.toThrow(withCode('store-damaged'));
   });
 
@@ -170,7 +153,7 @@ describe('key slots', () => {
     const keyring = Keyring.create(newRepositoryId());
     const good = await createSlot(keyring, keyFile, 'b');
     const weak = { ...(await createSlot(keyring, passphrase, 'a', FLOOR)), passes: 1 } as KeySlot;
-    await expect(openKeyring(bodyOf(keyring, [good, weak]), keyFile)).rejects.toThrow(
+    await expect(openKeyring(rootBodyOf(keyring, [good, weak]), keyFile)).rejects.toThrow(
       withCode('store-damaged'),
     );
   });
@@ -182,7 +165,7 @@ describe('key slots', () => {
     offers.push(Array.from({ length: 16 }, () => ({ ...slot, ...CEILING })));
     const [before, started] = [process.resourceUsage().maxRSS, process.cpuUsage()];
     for (const slots of offers)
-      await expect(openKeyring(bodyOf(keyring, slots), passphrase)).rejects.toThrow(
+      await expect(openKeyring(rootBodyOf(keyring, slots), passphrase)).rejects.toThrow(
         withCode('store-damaged'),
       );
     // The first slot of each opens: were it run each time, that alone would take more.

@@ -13,10 +13,10 @@ import type { SlotKey } from '../../dom0/keys/slots.ts';
 import { opensUnattended, unattendedOpener } from '../../dom0/keys/unattended.ts';
 import type { UnattendedConfig } from '../../dom0/keys/unattended.ts';
 import { hex, utf8 } from '../../shared/bytes.ts';
-import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';
-import { FORMAT_VERSION } from '../../shared/root.ts';
-import type { KeySlot, RootBody } from '../../shared/root.ts';
+import { newRepositoryId } from '../../shared/ids.ts';
+import type { KeySlot } from '../../shared/root.ts';
 import { testNeeding } from '../support/needs.ts';
+import { rootBodyOf } from '../support/root-body.ts';
 import { makeTemp, removeTree } from '../support/temp.ts';
 
 const refusal = (code: string, text: string) =>
@@ -43,22 +43,6 @@ afterEach(async () => {
 
 const keyring = Keyring.create(newRepositoryId());
 
-function bodyOf(slots: KeySlot[]): RootBody {
-  return {
-    version: FORMAT_VERSION,
-    repository: keyring.repository,
-    counter: 1,
-    time: 0,
-    previous: NO_ROOT,
-    publicKey: keyring.publicKey,
-    rotations: [],
-    signingSeed: keyring.wrapSeed(),
-    slots,
-    catalog: objectIdOf(utf8('catalog')),
-    live: null,
-  };
-}
-
 /** A slot of a key file, and the key that this file leads to. */
 async function slotAndKey(): Promise<{ slot: KeySlot; key: SlotKey }> {
   const secret = { kind: 'keyFile', bytes: randomBytes(32) } as const;
@@ -80,9 +64,9 @@ function newKeyFile(name: string): string {
 describe('the key of a slot', () => {
   it('opens the repository as its secret did, and no other slot', async () => {
     const [mine, other] = [await slotAndKey(), await slotAndKey()];
-    const { keyring: opened } = await openKeyring(bodyOf([other.slot, mine.slot]), mine.key);
+    const { keyring: opened } = await openKeyring(rootBodyOf(keyring, [other.slot, mine.slot]), mine.key);
     expect(hex(opened.catalogKey)).toBe(hex(keyring.catalogKey));
-    await expect(openKeyring(bodyOf([other.slot]), mine.key)).rejects.toThrow(
+    await expect(openKeyring(rootBodyOf(keyring, [other.slot]), mine.key)).rejects.toThrow(
       refusal('wrong-secret', 'run "qubes-backup unlock" again'),
     );
   });
@@ -90,11 +74,11 @@ describe('the key of a slot', () => {
   it('names where a wrong secret is from', async () => {
     const { slot } = await slotAndKey();
     const wrong = { kind: 'keyFile', bytes: randomBytes(32), source: 'the file on the desk' } as const;
-    await expect(openKeyring(bodyOf([slot]), wrong)).rejects.toThrow(
+    await expect(openKeyring(rootBodyOf(keyring, [slot]), wrong)).rejects.toThrow(
       refusal('wrong-secret', 'the file on the desk does not open'),
     );
     const paper = { ...wrong, kind: 'paper' } as const;
-    await expect(openKeyring(bodyOf([slot]), paper)).rejects.toThrow(
+    await expect(openKeyring(rootBodyOf(keyring, [slot]), paper)).rejects.toThrow(
       refusal('wrong-secret', 'no slot for the file on the desk'),
     );
   });

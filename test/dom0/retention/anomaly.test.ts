@@ -1,7 +1,7 @@
 /** R55: much that was deleted or rewritten at once. */
 
 import { describe, expect, it } from 'vitest';
-import type { Snapshot, SnapshotVolume } from '../../../dom0/repository/records.ts';
+import type { SnapshotVolume } from '../../../dom0/repository/records.ts';
 import { anomalyOf } from '../../../dom0/retention/anomaly.ts';
 import { NumberSet } from '../../../shared/numbers.ts';
 import {
@@ -19,7 +19,7 @@ const volume = (counts: Counted, changes: Partial<SnapshotVolume> = {}): Snapsho
   const plain = volumeOf(0, changes);
   return { ...plain, counts: { ...plain.counts, ...counts } };
 };
-const before = (...volumes: SnapshotVolume[]) => ({ volumes }) as unknown as Snapshot;
+const before = (...volumes: SnapshotVolume[]) => ({ volumes });
 const LIMIT = { percent: 50, files: 100 };
 const thousand = volume({ files: 1000 });
 
