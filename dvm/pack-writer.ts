@@ -30,7 +30,7 @@ const MAX_IN_FLIGHT = 4;
 
 interface EncodedSegment {
   readonly segment: Segment;
-  /** Memory of the bytes that were to be stored, to be used again when nobody needs `stored` if that is in it. */
+  /** Memory that is used again once nobody looks at it: `stored` lies in it if the codec is raw. */
   readonly raw: Uint8Array;
   readonly codec: number;
   readonly rawLength: number;

@@ -71,8 +71,10 @@ export function* walkFolders(
       }
       if (leftOut !== undefined && isWithin(path, leftOut)) continue;
       const reason = hidden.get(path);
-      if (reason !== undefined) yield { path, type: TYPE.skipped, reason };
-      if (reason !== undefined) continue;
+      if (reason !== undefined) {
+        yield { path, type: TYPE.skipped, reason };
+        continue;
+      }
       const place = look(root, path, note);
       if (place === undefined) continue;
       const identify = identities.of(place.stat.fileSystem);

@@ -13,9 +13,9 @@ export const DOM0_NODE_OPTIONS: readonly string[] = [
 ];
 
 /**
- * Options of Node.js, sizes in MiB. Each part may collect its young generation itself (young-memory.ts). The old one of a disposable is
- * not looked at for each few MiB of buffers that a scan has in flight. A storage VM's service has many small objects in flight, for which V8 would let its young
- * generation grow to 128 MiB, and collects the old one the more often the less it may take.
+ * Options of Node.js, sizes in MiB. Each part that moves much data may collect its young generation itself (young-memory.ts). The old one
+ * of a disposable is not gone through before it and its buffers come to so much. A storage VM's service has many small objects in
+ * flight, for which V8 would let its young generation grow to 128 MiB, and collects the old one the more often the less it may take.
  */
 export const NODE_OPTIONS: Readonly<Record<ServiceRole, readonly string[]>> = {
   dvm: ['--expose-gc', '--initial-old-space-size=192'],

@@ -1,9 +1,10 @@
 /**
- * Short-lived buffers. V8 sees their memory, which is not in its heap, as if it were old: for each 64 MiB of them it marks the
- * whole heap, though a look at the young objects is enough to find them dead, in less than a millisecond.
+ * Short-lived buffers. V8 counts their memory, which is not in its heap, as if it were old: as soon as it and the old generation reach
+ * the limit of that one, the whole heap is marked, though a look at the young objects is enough to find them dead, in less than a
+ * millisecond.
  */
 
-/** Bytes of buffers after which the young generation is collected: well below those 64 MiB. */
+/** Bytes of buffers after which the young generation is collected: well below those limits (node-options.ts). */
 const EVERY = 24 * 1024 * 1024;
 
 let used = 0;

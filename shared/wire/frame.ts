@@ -10,8 +10,8 @@ import { encodeWith, decodeWith } from '../cbor.ts';
 import { BackupError } from '../errors.ts';
 import { FRAME_COST, MAX_CONTROL, MAX_TEXT } from '../limits.ts';
 import { printable } from '../schema.ts';
-import type { ByteIo } from './io.ts';
 import { usedBuffers } from '../young-memory.ts';
+import type { ByteIo } from './io.ts';
 import { PayloadMemory } from './payload-memory.ts';
 
 /** First bytes of both directions: a login profile that prints to stdout, or a newer peer, is noticed here. */
