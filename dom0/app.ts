@@ -12,6 +12,7 @@ import type { Secret } from './keys/secret.ts';
 import type { Opener } from './keys/slots.ts';
 import type { Output } from './output.ts';
 import type { Job } from './progress-display.ts';
+import { endDeadRestores } from './restored.ts';
 import { openRepository } from './repository/open.ts';
 import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
@@ -117,6 +118,7 @@ export class App {
       opened.repository.store.trimCache();
       opened.repository.keyring.close();
     });
+    if (this.#locked) await endDeadRestores(this, opened.repository);
     return opened;
   }
 

@@ -12,11 +12,11 @@ import { readCaptured } from '../domains/captured.ts';
 import type { Captured } from '../domains/captured.ts';
 import { DOM0 } from '../domains/dom0-files.ts';
 import type { Vm } from '../domains/domains.ts';
-import type { NotApplied } from '../domains/not-applied.ts';
 import { historyNamed } from '../repository/find-vm.ts';
 import { totalsOf } from '../repository/records.ts';
 import type { Snapshot } from '../repository/records.ts';
 import type { Repository } from '../repository/repository.ts';
+import { endWaiting } from '../restored.ts';
 import { asBackupError } from '../storage/store.ts';
 import { chooseOf } from './chosen.ts';
 import { NO_VM } from './restore.ts';
@@ -177,29 +177,29 @@ async function restoreEach(
   failures: BackupError[],
 ): Promise<readonly Outcome[]> {
   const outcomes: Outcome[] = [];
-  const restored: { readonly vm: VmName; readonly told: number; readonly waits: readonly NotApplied[] }[] =
-    [];
-  const coming = new Set<string>(wanted.map(({ name }) => name));
+  const restored = new Map<VmName, { told: number }>();
   for (const [index, { name, snapshot }] of wanted.entries()) {
-    coming.delete(name);
     app.output.line(`${index + 1} of ${wanted.length}: ${name}`);
     app.output.event('restoring', { vm: name, index: index + 1, of: wanted.length });
     await failing(app, name, failures, outcomes, async () => {
       if (app.interrupted) throw new BackupError('service-died', 'this run was told to end before');
       const history = await historyNamed(repository, app.domains, name);
       const chosen = await chooseOf(repository, history, String(snapshot.number));
-      const notApplied = await restoreVm(app, { chosen, name });
-      const waits = notApplied.filter((one) => coming.has(one.wanted));
-      const now = notApplied.filter((one) => !waits.includes(one));
-      tellNotApplied(app, name, now);
-      restored.push({ vm: name, told: now.length, waits });
+      const awaited = wanted.slice(index + 1).map((later) => later.name);
+      const notApplied = await restoreVm(app, { chosen, name, awaited });
+      tellNotApplied(app, name, notApplied);
+      restored.set(name, { told: notApplied.length });
     });
   }
-  for (const { vm, told, waits } of restored) {
-    const left = waits.length === 0 ? [] : await app.domains.applyAgain(vm, waits);
-    tellNotApplied(app, vm, left);
-    const count = told + left.length;
-    const remark = count === 0 ? '' : `${count} settings are not as they were: see the warnings`;
+  // Also of earlier runs that died.
+  for (const promoted of await app.domains.promoted()) {
+    const left = await endWaiting(app, repository, promoted);
+    tellNotApplied(app, promoted.name, left);
+    const one = restored.get(promoted.name);
+    if (one !== undefined) one.told += left.length;
+  }
+  for (const [vm, { told }] of restored) {
+    const remark = told === 0 ? '' : `${told} settings are not as they were: see the warnings`;
     outcomes.push({ vm, result: 'restored', remark });
   }
   return outcomes;

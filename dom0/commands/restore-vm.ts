@@ -13,6 +13,7 @@ import { describeNotApplied } from '../domains/not-applied.ts';
 import type { NotApplied } from '../domains/not-applied.ts';
 import { totalsOf } from '../repository/records.ts';
 import type { SnapshotVolume } from '../repository/records.ts';
+import { encodeNote, endRestore } from '../restored.ts';
 import { runRestore, runVerify } from '../session/read-sessions.ts';
 import type { Restored } from '../session/read-sessions.ts';
 import type { Chosen } from './chosen.ts';
@@ -24,9 +25,14 @@ export interface RestoreJob {
   readonly substitutes?: Substitutes;
   /** The VM whose place it takes. */
   readonly replaced?: Replaced | undefined;
+  /** VMs that this run is to restore after it. */
+  readonly awaited?: readonly VmName[];
 }
 
-/** Of a complete snapshot. Answers what of its configuration the VM does not have, which is not told yet. */
+/**
+ * Of a complete snapshot. Answers what of its configuration the VM does not have, which is not told yet; but what waits for VMs that
+ * are to be restored after it is kept, for endWaiting().
+ */
 export async function restoreVm(app: App, job: RestoreJob): Promise<readonly NotApplied[]> {
   const { chosen, name, substitutes } = job;
   const { snapshot, history } = chosen;
@@ -40,17 +46,19 @@ export async function restoreVm(app: App, job: RestoreJob): Promise<readonly Not
   app.output.line(
     `Restoring snapshot ${snapshot.number} of ${history.name} (${formatTime(snapshot.takenAt)}) into the temporary VM ${temporary}.`,
   );
-  const { notApplied, restored } = await promoted(app, job, temporary);
+  const { notApplied, restored } = await fillAndPromote(app, job, temporary);
   report(app, job, restored);
-  await linkHistory(app, job);
-  return notApplied;
+  const promoted = (await app.domains.promoted()).find((one) => one.temporary === temporary);
+  return promoted === undefined ? notApplied : (await endRestore(app, chosen.repository, promoted)).left;
 }
 
 /** Fills and proves the temporary VM, and gives it its name; or removes it. */
-async function promoted(app: App, { chosen, name, replaced }: RestoreJob, temporary: VmName) {
+async function fillAndPromote(app: App, job: RestoreJob, temporary: VmName) {
+  const { chosen, name, replaced, awaited = [] } = job;
+  const note = encodeNote({ vm: chosen.history.record.id, replaced: replaced?.uuid ?? null, awaited });
   try {
     const restored = await fillAndProve(app, chosen, temporary);
-    return { notApplied: await app.domains.promote(temporary, name, replaced), restored };
+    return { notApplied: await app.domains.promote(temporary, name, replaced, note), restored };
   } catch (error) {
     await app.domains.removeTemporary(temporary).catch((left: unknown) => app.warn(messageOf(left)));
     throw error;
@@ -137,19 +145,4 @@ export function tellNotApplied(app: App, vm: VmName, notApplied: readonly NotApp
     app.output.event('not-applied', { vm, ...one });
     app.warn(`VM ${vm}: ${describeNotApplied(one)}`);
   }
-}
-
-/**
- * If none of the VMs that this history belongs to exists any more but the one that was replaced, the restored one continues it: an
- * explicit link by its new UUID, never by its name (R11). The replaced one then begins a history of its own.
- */
-async function linkHistory(app: App, { chosen, name, replaced }: RestoreJob): Promise<void> {
-  const { repository, history } = chosen;
-  const { record, recordId } = history;
-  const uuids = record.uuids.filter((uuid) => uuid !== replaced?.uuid);
-  const vms = await app.domains.list();
-  const restored = vms.find((vm) => vm.name === name);
-  if (restored === undefined || vms.some((vm) => uuids.includes(vm.uuid))) return;
-  const names = record.names.at(-1) === name ? record.names : [...record.names, name];
-  await repository.publish({ ...record, names, uuids: [...uuids, restored.uuid] }, recordId, Date.now);
 }

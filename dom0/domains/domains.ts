@@ -8,6 +8,7 @@ import type { Volume } from '../../shared/protocol/disposable.ts';
 import type { ByteIo } from '../../shared/wire/io.ts';
 import type { Finding } from './finding.ts';
 import type { NotApplied } from './not-applied.ts';
+import type { Promoted } from './promotions.ts';
 
 /** The tag of a VM that a restore makes: it may be removed while it has it. */
 export const TEMPORARY_TAG = 'qubes-backup-temporary';
@@ -170,12 +171,23 @@ export interface Domains {
    * Gives a temporary VM its final name and the configuration it was created from; answers what of that it does not have. Refuses if
    * the name is taken, unless by `replaced`: that one is then kept under its other name, with its content, and what
    * referred to it refers to the restored one. If this fails, or the process dies, either nothing of that is so, or removeTemporary()
-   * and cleanUp() bring it to its end.
+   * and cleanUp() bring it to its end. Once the VM has its name, promoted() tells of it, with `note`, until forgetPromoted().
    */
-  promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]>;
+  promote(
+    temporary: VmName,
+    finalName: VmName,
+    replaced?: Replaced,
+    note?: string,
+  ): Promise<readonly NotApplied[]>;
+  /** VMs that promote() gave their names, also in runs that died, and that forgetPromoted() was not told of. Call after cleanUp(). */
+  promoted(): Promise<readonly Promoted[]>;
+  /** Has promoted() tell of no more than `notApplied` of one of its VMs. */
+  keepNotApplied(temporary: VmName, notApplied: readonly NotApplied[]): void;
+  /** Ends what promoted() tells of one of its VMs. */
+  forgetPromoted(temporary: VmName): void;
   /**
-   * Tries again what a restored VM does not have because another VM was not there; answers what it does not have now. For a VM that
-   * this run promoted.
+   * Tries again what a VM of promoted() does not have because another VM was not there; answers what it does not have now. What a
+   * person has set meanwhile is left as it is, and not answered.
    */
   applyAgain(vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]>;
   /** Removes a temporary VM; refuses any other. One that has begun to replace another, which is gone, gets its name instead. */

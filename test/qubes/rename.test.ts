@@ -139,7 +139,7 @@ test.each([
 test('the order is that of Qube Manager: the VM, its configuration, its volumes, what refers to it, and then the end of the old one', async () => {
   const { qubesd, renaming } = await referred();
   const told: string[] = [];
-  await renaming.rename('default-dvm', 'new', (step) => told.push(step));
+  await renaming.rename('default-dvm', 'new', { progress: (step) => told.push(step) });
   const changes = qubesd.calls
     .filter(({ call }) => CHANGES.test(call))
     .map(({ call, dest }) => `${call} ${dest}`);

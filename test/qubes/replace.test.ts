@@ -10,6 +10,7 @@ import { TEMPORARY_TAG } from '../../dom0/domains/domains.ts';
 import type { Admin } from '../../dom0/domains/qubes/admin/admin.ts';
 import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import type { JournalOptions } from '../../dom0/domains/qubes/journal.ts';
+import { Promotions } from '../../dom0/domains/promotions.ts';
 import { Renaming } from '../../dom0/domains/qubes/rename.ts';
 import { replaceable } from '../../dom0/domains/qubes/replaceable.ts';
 import { TemporaryVms } from '../../dom0/domains/qubes/temporary.ts';
@@ -72,7 +73,15 @@ function textOf(system: Machine, vm: string): string {
 /** The parts as a process has them that starts now. */
 function start({ folder }: Machine, admin: Admin, options: JournalOptions = {}) {
   const journal = new Journal(join(folder, 'journal'), options);
-  return { journal, vms: new TemporaryVms(admin, journal, new Renaming(admin, journal, NO_MENUS)) };
+  return {
+    journal,
+    vms: new TemporaryVms(
+      admin,
+      journal,
+      new Renaming(admin, journal, NO_MENUS),
+      new Promotions(join(folder, 'promoted')),
+    ),
+  };
 }
 
 /** Restores `default-dvm`, whose volume then says `new`, in the place of the present one. */

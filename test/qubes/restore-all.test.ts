@@ -3,7 +3,8 @@
  * What is there of a VM is its configuration, which must be what it was.
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { randomInt } from 'node:crypto';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { App } from '../../dom0/app.ts';
@@ -16,14 +17,17 @@ import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import { QubesDomains } from '../../dom0/domains/qubes/qubes.ts';
 import { captureVmConfig, readSystemFacts } from '../../dom0/domains/qubes/vm-config/capture.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
+import { historyOf } from '../../dom0/repository/find-vm.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
 import { callStorageHere } from '../support/here.ts';
 import { callDisposableHere } from '../support/in-process-services.ts';
 import { runOver } from '../support/in-process.ts';
+import { Random } from '../support/random.ts';
 import { tempFolder } from '../support/temp.ts';
 import { WrappedDomains } from '../support/wrapped-domains.ts';
 import { Callable } from './calls-kit.ts';
+import { Instants } from './instants.ts';
 import { QubesException } from './qubesd-exception.ts';
 import { machine } from './qubes-kit.ts';
 import type { Machine } from './qubes-kit.ts';
@@ -43,16 +47,20 @@ vi.mock(import('../../dom0/prompt.ts'), async (importOriginal) => ({
 
 beforeEach(() => Object.assign(terminal, { there: false, answers: [], asked: [] }));
 
+/** Calls of qubesd that change something. */
+const CHANGES = /^(?:create|set|reset|remove|kill|clone|grow)/;
+
 /** The Qubes driver, but a VM's volume is a folder of its name. */
 class FolderDomains extends WrappedDomains {
   readonly #folder: string;
   readonly #store: string;
 
-  constructor(system: Machine, store: string) {
-    const { admin, folder } = system;
+  constructor(system: Machine, store: string, instants: Instants) {
+    const { folder } = system;
     const inner = new QubesDomains({
-      ...{ admin, tools: playedTools(folder), calls: new Callable().calls },
-      journal: new Journal(join(folder, 'journal')),
+      admin: instants.around(system.admin, (method) => CHANGES.test(method)),
+      ...{ tools: playedTools(folder), calls: new Callable().calls },
+      journal: new Journal(join(folder, 'journal'), { after: instants.pass }),
       stateFolder: join(folder, 'state'),
       warn: (text) => expect.unreachable(text),
     });
@@ -105,15 +113,17 @@ class Dom0 {
   readonly keyFile: string;
   readonly domains: FolderDomains;
 
-  constructor(system: Machine, store: string) {
+  constructor(system: Machine, store: string, instants = new Instants(Infinity)) {
     this.keyFile = join(store, '..', 'key');
-    this.domains = new FolderDomains(system, store);
+    this.domains = new FolderDomains(system, store, instants);
   }
 
   run(command: (app: App) => Promise<void>) {
     return runOver(this.domains, this, command);
   }
 }
+
+const SEED = Number(process.env['QIB_SEED'] ?? randomInt(1_000_000));
 
 const BACKED_UP = ['a', 'b', 'debian-12', 'mail', 'mail-dvm', 'old', 'sys-vpn', 'vpn'];
 
@@ -150,6 +160,97 @@ async function backedUp() {
   await dom0.run((run) => backup(run, BACKED_UP));
   return { system, store };
 }
+
+/** `restore --all` on a clean system that dies once it has given `count` VMs their names; what it leaves. */
+async function diedAfter(count: number, store: string): Promise<Machine> {
+  const clean = await machine();
+  const dom0 = new Dom0(clean, store);
+  const instants = new Instants(count);
+  const domains = instants.around(dom0.domains, (method) => method === 'promote');
+  const run = runOver(domains, dom0, (app) => restoreAll(app, { yes: true })).then(() => false);
+  expect(await Promise.race([run, instants.died.then(() => true)])).toBe(true);
+  return clean;
+}
+
+/** Those of `names` whose snapshots are not continued by the VM of that name. */
+async function notContinued(dom0: Dom0, names: readonly string[]): Promise<readonly string[]> {
+  const found: string[] = [];
+  await dom0.run(async (app) => {
+    const repository = await app.open();
+    for (const vm of await app.domains.list())
+      if (names.includes(vm.name) && (await historyOf(repository, vm)).recordId === undefined)
+        found.push(vm.name);
+    await app.closeStorage();
+  });
+  return found;
+}
+
+describe('R50: restore --all of which dom0 dies', () => {
+  const same = ['a', 'b', 'mail', 'mail-dvm', 'vpn'];
+
+  test.each([1, 2, 6])(
+    'with %d VMs that have their names is ended by the next, as if nothing had been',
+    async (count) => {
+      const { system, store } = await backedUp();
+      const clean = await diedAfter(count, store);
+      const dom0 = new Dom0(clean, store);
+      const { output } = await dom0.run((run) => restoreAll(run, { yes: true }));
+      expect(await configsOf(clean, same)).toEqual(await configsOf(system, same));
+      const lost = output.events.filter(({ event }) => event === 'not-applied');
+      expect(lost.map(({ vm, part }) => [vm, part])).toEqual([['old', 'template']]);
+      expect(await notContinued(dom0, [...same, 'old'])).toEqual([]);
+      expect(readdirSync(join(clean.folder, 'state', 'promoted'))).toEqual([]);
+    },
+  );
+
+  test('is ended by any other run as far as it can be, which says what is missing', async () => {
+    const { store } = await backedUp();
+    const clean = await diedAfter(2, store); // b, which refers to a.
+    const { admin } = clean;
+    const dom0 = new Dom0(clean, store);
+    const { app, output } = await dom0.run((run) => backup(run, ['b']));
+    expect(output.events.filter(({ event }) => event === 'backup')).toMatchObject([{ vm: 'b', snapshot: 2 }]);
+    expect(output.lines.join('\n')).toMatch(/b waits for VM a, .*property default_dispvm: was a, has none/);
+    expect(app.warnings).toBe(0);
+    const valueOf = async (property: string) => (await admin.property('b', property)).value;
+    expect(await valueOf('default_dispvm')).toBe('');
+    await dom0.run((run) => restore(run, 'a'));
+    expect(await valueOf('default_dispvm')).toBe('');
+    await dom0.run((run) => restore(run, 'mail-dvm'));
+    expect(await valueOf('default_dispvm')).toBe('a');
+    expect(readdirSync(join(clean.folder, 'state', 'promoted'))).toEqual([]);
+  });
+
+  test('sets nothing that somebody has set otherwise meanwhile', async () => {
+    const { store } = await backedUp();
+    const clean = await diedAfter(2, store);
+    const { admin } = clean;
+    await admin.setProperty('b', 'default_dispvm', 'default-dvm');
+    const { output } = await new Dom0(clean, store).run((run) => restoreAll(run, { yes: true }));
+    expect((await admin.property('b', 'default_dispvm')).value).toBe('default-dvm');
+    expect(output.lines.join('\n')).not.toContain('waits');
+  });
+
+  test('at any instant is ended by the next', async () => {
+    const { system, store } = await backedUp();
+    const before = await configsOf(system, same);
+    const count = new Instants(Infinity);
+    await new Dom0(await machine(), store, count).run((run) => restoreAll(run, { yes: true }));
+    const random = new Random(SEED);
+    for (let tried = 0; tried < 2; tried++) {
+      const last = 1 + random.below(count.passed);
+      const when = `QIB_SEED=${SEED}: died at instant ${last} of ${count.passed}`;
+      const clean = await machine();
+      const instants = new Instants(last);
+      const run = new Dom0(clean, store, instants).run((app) => restoreAll(app, { yes: true }));
+      await Promise.race([run, instants.died]);
+      const dom0 = new Dom0(clean, store);
+      await dom0.run((app) => restoreAll(app, { yes: true }));
+      expect(await configsOf(clean, same), when).toEqual(before);
+      expect(await notContinued(dom0, [...same, 'old']), when).toEqual([]);
+    }
+  });
+});
 
 describe('restore --all on a clean system', () => {
   test('brings every VM back as it was, whatever refers to what, and says what it could not', async () => {

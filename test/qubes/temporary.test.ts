@@ -3,8 +3,10 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Admin } from '../../dom0/domains/qubes/admin/admin.ts';
+import { listVms } from '../../dom0/domains/qubes/inventory.ts';
 import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import type { JournalOptions } from '../../dom0/domains/qubes/journal.ts';
+import { Promotions } from '../../dom0/domains/promotions.ts';
 import { Renaming } from '../../dom0/domains/qubes/rename.ts';
 import { TemporaryVms } from '../../dom0/domains/qubes/temporary.ts';
 import { applyAgain } from '../../dom0/domains/qubes/vm-config/apply.ts';
@@ -38,8 +40,9 @@ async function furnished(): Promise<Machine & { readonly config: Uint8Array }> {
 function run(system: Machine, options: { admin?: Admin; journal?: JournalOptions } = {}) {
   const journal = new Journal(join(system.folder, 'journal'), options.journal);
   const admin = options.admin ?? system.admin;
-  const vms = new TemporaryVms(admin, journal, new Renaming(admin, journal, NO_MENUS));
-  return { journal, vms };
+  const promotions = new Promotions(join(system.folder, 'promoted'));
+  const vms = new TemporaryVms(admin, journal, new Renaming(admin, journal, NO_MENUS), promotions);
+  return { journal, vms, promotions };
 }
 
 async function namesOf({ admin }: Machine): Promise<string[]> {
@@ -156,6 +159,10 @@ describe('a temporary VM', () => {
       ['netvm', expect.stringContaining('provide')],
     ]);
     await admin.setProperty('sys-vpn', 'provides_network', 'True');
+    await admin.setProperty('copy', 'netvm', 'sys-net'); // Somebody connected it meanwhile: that stays.
+    expect((await applyAgain(admin, copy, left)).map(({ part }) => part)).toEqual(['template']);
+    expect((await admin.property('copy', 'netvm')).value).toBe('sys-net');
+    await admin.setProperty('copy', 'netvm', '');
     expect((await applyAgain(admin, copy, left)).map(({ part }) => part)).toEqual(['template']);
     expect((await admin.property('copy', 'netvm')).value).toBe('sys-vpn');
     expect((await admin.property('copy', 'default_dispvm')).value).toBe('dvm');
@@ -181,18 +188,28 @@ describe('a temporary VM', () => {
       const instants = new Instants(last);
       const admin = instants.around(system.admin, (method) => changes.test(method));
       const { vms } = run(system, { admin, journal: { after: instants.pass } });
-      const job = vms.create(copy, system.config, PRIVATE).then((name) => vms.promote(name, copy));
+      const job = vms
+        .create(copy, system.config, PRIVATE)
+        .then((name) => vms.promote(name, copy, undefined, 'note'));
       const ended = await Promise.race([job.then(() => true), instants.died.then(() => false)]);
-      await run(system).journal.cleanUp();
+      const next = run(system);
+      await next.journal.cleanUp();
       const names = await namesOf(system);
+      const there = (await listVms(system.admin, () => undefined)).map(({ name, uuid }) => ({ name, uuid }));
+      const told = next.promotions.among(there);
+      expect(next.promotions.isEmpty, `at instant ${last}`).toBe(told.length === 0);
       if (names.includes('copy')) {
         finished += 1;
+        const { uuid } = there.find(({ name }) => name === 'copy') ?? {};
+        expect(told, `at instant ${last}`).toMatchObject([
+          { name: 'copy', uuid, note: 'note', notApplied: [] },
+        ]);
         expect(names).toEqual([...before, 'copy'].sort());
         const facts = await readSystemFacts(system.admin);
         const made = await captureVmConfig(system.admin, 'copy', facts);
         const captured = await captureVmConfig(system.admin, 'work', facts);
         expect(made, `at instant ${last}`).toEqual({ ...captured, name: 'copy', uuid: made.uuid });
-      } else expect(names, `at instant ${last}`).toEqual(before);
+      } else expect([names, told], `at instant ${last}`).toEqual([before, []]);
       if (ended) break;
     }
     expect(last).toBeGreaterThan(30);

@@ -76,8 +76,17 @@ export class WrappedDomains implements Domains {
   replaceable(vm: VmName) {
     return this.#inner.replaceable(vm);
   }
-  promote(temporary: VmName, finalName: VmName, replaced?: Replaced) {
-    return this.#inner.promote(temporary, finalName, replaced);
+  promote(temporary: VmName, finalName: VmName, replaced?: Replaced, note?: string) {
+    return this.#inner.promote(temporary, finalName, replaced, note);
+  }
+  promoted() {
+    return this.#inner.promoted();
+  }
+  keepNotApplied(temporary: VmName, notApplied: readonly NotApplied[]) {
+    this.#inner.keepNotApplied(temporary, notApplied);
+  }
+  forgetPromoted(temporary: VmName) {
+    this.#inner.forgetPromoted(temporary);
   }
   applyAgain(vm: VmName, notApplied: readonly NotApplied[]) {
     return this.#inner.applyAgain(vm, notApplied);

@@ -37,6 +37,8 @@ import type { Dom0Paths } from '../dom0-files.ts';
 import { fail, ok, warn } from '../finding.ts';
 import type { Finding } from '../finding.ts';
 import type { NotApplied } from '../not-applied.ts';
+import { Promotions } from '../promotions.ts';
+import type { Promoted } from '../promotions.ts';
 import { LocalDisposable } from './disposable.ts';
 import { requireFolder } from '../stat.ts';
 import { removeTree } from './files.ts';
@@ -78,6 +80,7 @@ export class LocalDomains implements Domains {
   readonly #qrexec: Qrexec;
   readonly #sandboxes: Sandboxes;
   readonly #temporary: TemporaryVms;
+  readonly #promotions: Promotions;
   readonly #dom0: Dom0Files;
   readonly #disposables = new Set<LocalDisposable>();
   readonly #warn: (text: string) => void;
@@ -95,7 +98,8 @@ export class LocalDomains implements Domains {
     const paths = options.dom0 ?? NO_PATHS;
     this.#dom0 = new Dom0Files({ paths, qrexec: this.#qrexec, sandboxes: this.#sandboxes, folder: own });
     this.#warn = options.warn ?? ((text) => process.emitWarning(text));
-    this.#temporary = new TemporaryVms(this.#vms, join(own, 'journal'), this.#warn);
+    this.#promotions = new Promotions(join(own, 'promoted'));
+    this.#temporary = new TemporaryVms(this.#vms, join(own, 'journal'), this.#promotions, this.#warn);
   }
 
   /** How services are run. Throws `sandbox` if what was asked for cannot be built here. */
@@ -226,9 +230,26 @@ export class LocalDomains implements Domains {
   }
 
   /** vm.json is given back as a whole. */
-  async promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]> {
-    await this.#temporary.promote(temporary, finalName, replaced);
+  async promote(
+    temporary: VmName,
+    finalName: VmName,
+    replaced?: Replaced,
+    note?: string,
+  ): Promise<readonly NotApplied[]> {
+    await this.#temporary.promote(temporary, finalName, replaced, note);
     return [];
+  }
+
+  async promoted(): Promise<readonly Promoted[]> {
+    return this.#promotions.isEmpty ? [] : this.#promotions.among(await listVms(this.#vms, () => undefined));
+  }
+
+  keepNotApplied(temporary: VmName, notApplied: readonly NotApplied[]): void {
+    this.#promotions.keep(temporary, notApplied);
+  }
+
+  forgetPromoted(temporary: VmName): void {
+    this.#promotions.forget(temporary);
   }
 
   applyAgain(_vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]> {

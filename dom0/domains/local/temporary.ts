@@ -20,6 +20,7 @@ import { TEMPORARY_TAG } from '../domains.ts';
 import type { Replaced, Substitutes, VolumeShape } from '../domains.ts';
 import { keptName, temporaryName } from '../restore-names.ts';
 import { canonicalJson } from '../json.ts';
+import type { Promotions } from '../promotions.ts';
 import { statOf } from '../stat.ts';
 import { readText, removeTree, syncFolder, writeDurably } from './files.ts';
 import { makeVolume, planVolumes } from './new-volume.ts';
@@ -42,12 +43,14 @@ type Entry = z.output<typeof entrySchema>;
 export class TemporaryVms {
   readonly #vms: string;
   readonly #journal: string;
+  readonly #promotions: Promotions;
   readonly #warn: (text: string) => void;
 
   /** `journal`: a folder of dom0's state. `warn` is told where a volume cannot be made as it was. */
-  constructor(vms: string, journal: string, warn: (text: string) => void) {
+  constructor(vms: string, journal: string, promotions: Promotions, warn: (text: string) => void) {
     this.#vms = vms;
     this.#journal = journal;
+    this.#promotions = promotions;
     this.#warn = warn;
   }
 
@@ -97,7 +100,7 @@ export class TemporaryVms {
   }
 
   /** See Domains.promote. Throws `vm-exists` if the name is taken; the temporary VM is then as before. */
-  async promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<void> {
+  async promote(temporary: VmName, finalName: VmName, replaced?: Replaced, note = ''): Promise<void> {
     const entry = await this.#require(temporary);
     const final = join(this.#vms, finalName);
     if (replaced === undefined) {
@@ -105,6 +108,7 @@ export class TemporaryVms {
     } else if (!(await this.#isVm(finalName, replaced.uuid))) throw notReplaced(finalName);
     const replaces = replaced === undefined ? null : { uuid: replaced.uuid, keptAs: replaced.keptAs };
     const promoted: Entry = { ...entry, promotedTo: finalName, replaces };
+    this.#promotions.begin({ temporary, uuid: entry.uuid, note, notApplied: [] });
     await this.#write(promoted);
     try {
       if (replaces !== null) await this.#moveTo(final, replaces.keptAs);
@@ -197,6 +201,7 @@ export class TemporaryVms {
   async #finish(entry: Entry, finalName: VmName): Promise<void> {
     await syncFolder(this.#vms);
     await writeDurably(join(this.#vms, finalName, 'vm.json'), canonicalJson(entry.config));
+    this.#promotions.finish(entry.name);
     await this.#forget(entry);
   }
 

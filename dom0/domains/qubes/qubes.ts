@@ -28,6 +28,8 @@ import { DOM0, Dom0Files, NO_PATHS } from '../dom0-files.ts';
 import type { Dom0Paths } from '../dom0-files.ts';
 import type { Finding } from '../finding.ts';
 import type { NotApplied } from '../not-applied.ts';
+import { Promotions } from '../promotions.ts';
+import type { Promoted } from '../promotions.ts';
 import type { PolicyFolders } from '../policy-loader.ts';
 import { requireFolder } from '../stat.ts';
 import type { Admin } from './admin/admin.ts';
@@ -79,6 +81,7 @@ export class QubesDomains implements Domains {
   readonly #volumes: Volumes;
   readonly #disposables: Disposables;
   readonly #temporary: TemporaryVms;
+  readonly #promotions: Promotions;
   readonly #vms: RunningVms;
   /** Runs services in dom0 itself. */
   readonly #own: Qrexec;
@@ -94,7 +97,8 @@ export class QubesDomains implements Domains {
     this.#volumes = new Volumes({ tools, journal, admin, ...options.volumes });
     this.#disposables = new Disposables(admin, calls, journal, options.agent);
     const renaming = new Renaming(admin, journal, new AppMenus(tools, warn));
-    this.#temporary = new TemporaryVms(admin, journal, renaming);
+    this.#promotions = new Promotions(join(stateFolder, 'promoted'));
+    this.#temporary = new TemporaryVms(admin, journal, renaming, this.#promotions);
     this.#vms = new RunningVms(admin, calls);
     const program = realpathSync(PROGRAM);
     const mountPoint = join(stateFolder, 'root');
@@ -199,8 +203,25 @@ export class QubesDomains implements Domains {
     return replaceable(this.#admin, vm, Date.now());
   }
 
-  promote(temporary: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]> {
-    return this.#temporary.promote(temporary, finalName, replaced);
+  promote(
+    temporary: VmName,
+    finalName: VmName,
+    replaced?: Replaced,
+    note?: string,
+  ): Promise<readonly NotApplied[]> {
+    return this.#temporary.promote(temporary, finalName, replaced, note);
+  }
+
+  async promoted(): Promise<readonly Promoted[]> {
+    return this.#promotions.isEmpty ? [] : this.#promotions.among(await this.list());
+  }
+
+  keepNotApplied(temporary: VmName, notApplied: readonly NotApplied[]): void {
+    this.#promotions.keep(temporary, notApplied);
+  }
+
+  forgetPromoted(temporary: VmName): void {
+    this.#promotions.forget(temporary);
   }
 
   applyAgain(vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]> {

@@ -34,6 +34,13 @@ const copyData = z.strictObject({
 });
 type CopyData = z.output<typeof copyData>;
 
+/** Who is told of a renaming while it is under way. */
+export interface RenameListener {
+  readonly progress?: (step: string) => void;
+  /** Throws to have all undone. */
+  readonly copied?: (uuid: string) => void;
+}
+
 export class Renaming {
   readonly #admin: Admin;
   readonly #journal: Journal;
@@ -57,17 +64,18 @@ export class Renaming {
   /**
    * Renames `from` to `to`; `progress` is told each step. Answers what the VM does not have any more: devices, which a person
    * assigns. Throws `vm-exists` if the name is taken, `refused` for a VM that runs or that dom0's package manager installed, and
-   * what went wrong after all was undone.
+   * what went wrong after all was undone. `copied` is told the UUID of the new VM while the old one is there.
    */
   async rename(
     from: string,
     to: string,
-    progress: (step: string) => void = () => undefined,
+    { progress = () => undefined, copied = () => undefined }: RenameListener = {},
   ): Promise<readonly NotApplied[]> {
     const config = await this.#check(from, to);
     const transaction = this.#journal.begin();
     try {
-      const report = await this.#copy(config, to, transaction, progress);
+      const { report, uuid } = await this.#copy(config, to, transaction, progress);
+      copied(uuid);
       await this.#replace(from, to, transaction, progress);
       if (!config.tags.includes(TEMPORARY_TAG)) await this.#admin.removeTag(to, TEMPORARY_TAG);
       await transaction.commit();
@@ -80,19 +88,21 @@ export class Renaming {
   /**
    * Makes room for `successor`, a VM that is to have the name `vm`: renames that to `keptAs`, where it starts nothing by itself and is
    * in no backup, and points all that refers to it at `successor`. Until the old VM is removed, which is the last step, rolling back
-   * `transaction` undoes all of it; after that, nothing. Answers and throws what rename() does.
+   * `transaction` undoes all of it; after that, nothing. `lost` is told what rename() answers, while the old VM is there. Throws what
+   * rename() does.
    */
   async setAside(
     vm: string,
     keptAs: string,
     successor: string,
     transaction: Transaction,
-  ): Promise<readonly NotApplied[]> {
-    const report = await this.#copy(atRest(await this.#check(vm, keptAs)), keptAs, transaction);
+    lost: (report: readonly NotApplied[]) => void,
+  ): Promise<void> {
+    const { report } = await this.#copy(atRest(await this.#check(vm, keptAs)), keptAs, transaction);
     await this.#menus.copy(vm, successor);
+    lost(report);
     await this.#replace(vm, successor, transaction);
     await this.#admin.removeTag(keptAs, TEMPORARY_TAG);
-    return report;
   }
 
   /** The configuration to copy, if the VM can be renamed. */
@@ -120,7 +130,7 @@ export class Renaming {
     to: string,
     transaction: Transaction,
     progress: (step: string) => void = () => undefined,
-  ): Promise<readonly NotApplied[]> {
+  ): Promise<{ readonly report: readonly NotApplied[]; readonly uuid: string }> {
     const { name: from, uuid: fromUuid } = config;
     const temporary = config.tags.includes(TEMPORARY_TAG);
     const { create, report: planned } = await planVm(this.#admin, config, to, 'refuse');
@@ -129,7 +139,8 @@ export class Renaming {
     const change = await transaction.write(this.#copies, { name: to, uuid: null, from, fromUuid, temporary });
     await this.#admin.create(create);
     await this.#admin.setTag(to, TEMPORARY_TAG);
-    const uuid = (await uuidOf(this.#admin, to)) ?? null;
+    const uuid = await uuidOf(this.#admin, to);
+    if (uuid === undefined) throw new BackupError('unknown-vm', `VM ${to} was removed while it was made`);
     await change({ name: to, uuid, from, fromUuid, temporary });
     // Nobody is to start or connect it while it is made.
     await this.#admin.setProperty(to, 'netvm', '');
@@ -142,7 +153,7 @@ export class Renaming {
     }
     refuseLoss(from, await finishVmConfig(this.#admin, to, config, 'captured'));
     await this.#menus.copy(from, to);
-    return report;
+    return { report, uuid };
   }
 
   /** Removes a VM, once all that refers to it refers to another one. */

@@ -16,8 +16,8 @@ import { OWN_TAGS } from './new-vm.ts';
 import type { Renaming } from './rename.ts';
 import { applyVmConfig, finishVmConfig } from './vm-config/apply.ts';
 import { findMissing, isBased, planVm } from './vm-config/plan.ts';
-import { describeNotApplied } from '../not-applied.ts';
 import type { NotApplied } from '../not-applied.ts';
+import type { Promotions } from '../promotions.ts';
 import { parseVmConfig, vmConfigSchema } from './vm-config/vm-config.ts';
 import type { VmConfig } from './vm-config/vm-config.ts';
 import { uuidOf } from './vm-uuid.ts';
@@ -31,11 +31,11 @@ type MadeData = z.output<typeof madeData>;
 
 const promotedData = z.strictObject({
   name: z.custom<VmName>((value) => typeof value === 'string' && isVmName(value)),
+  /** The name that it has until then. */
+  temporary: z.custom<VmName>((value) => typeof value === 'string' && TEMPORARY_NAME.test(value)),
   config: vmConfigSchema,
-  /** The VM that has the name until then, and the one that takes its place. */
-  replaces: z.nullable(
-    z.strictObject({ uuid: z.uuid(), by: z.string().regex(TEMPORARY_NAME), byUuid: z.uuid() }),
-  ),
+  /** UUIDs of the VM that has the name until then, and of the one that takes its place. */
+  replaces: z.nullable(z.strictObject({ uuid: z.uuid(), byUuid: z.uuid() })),
 });
 type PromotedData = z.output<typeof promotedData>;
 
@@ -53,20 +53,22 @@ export class TemporaryVms {
   readonly #journal: Journal;
   readonly #renaming: Renaming;
   readonly #kind: StepKind<MadeData>;
-  readonly #promotions: StepKind<PromotedData>;
+  readonly #steps: StepKind<PromotedData>;
+  readonly #promotions: Promotions;
   readonly #made = new Map<VmName, Made>();
 
-  constructor(admin: Admin, journal: Journal, renaming: Renaming) {
+  constructor(admin: Admin, journal: Journal, renaming: Renaming, promotions: Promotions) {
     this.#admin = admin;
     this.#journal = journal;
     this.#renaming = renaming;
+    this.#promotions = promotions;
     this.#kind = journal.register({
       name: 'temporary-vm',
       schema: madeData,
       survivesReboot: true,
       undo: (data) => this.#remove(data),
     });
-    this.#promotions = journal.register({
+    this.#steps = journal.register({
       name: 'promotion',
       schema: promotedData,
       survivesReboot: true,
@@ -128,7 +130,12 @@ export class TemporaryVms {
    * See Domains.promote. A VM that is replaced is decided by its removal, once it is copied to its other name and all refers to the
    * temporary VM: before, all is undone; after, a run that dies leaves the rest to cleanUp().
    */
-  async promote(name: VmName, finalName: VmName, replaced?: Replaced): Promise<readonly NotApplied[]> {
+  async promote(
+    name: VmName,
+    finalName: VmName,
+    replaced?: Replaced,
+    note = '',
+  ): Promise<readonly NotApplied[]> {
     const { uuid: byUuid = '', config, report, transaction } = this.#require(name);
     const present = await uuidOf(this.#admin, finalName);
     if (present !== replaced?.uuid)
@@ -138,22 +145,22 @@ export class TemporaryVms {
           ? `there is a VM ${finalName} already; it is not touched. Restore under another name with --as`
           : `VM ${finalName} is not the one any more that was to be replaced; nothing is touched. Look at it and start again`,
       );
-    const replaces = replaced === undefined ? null : { uuid: replaced.uuid, by: name, byUuid };
-    await transaction.write(this.#promotions, { name: finalName, config, replaces });
-    const lost =
-      replaced === undefined
-        ? []
-        : await this.#renaming.setAside(finalName, replaced.keptAs, name, transaction);
-    await this.#renaming.rename(name, finalName);
-    const finished = await this.#finish(finalName, config);
+    this.#promotions.begin({ temporary: name, uuid: null, note, notApplied: report });
+    const replaces = replaced === undefined ? null : { uuid: replaced.uuid, byUuid };
+    const promotion = { name: finalName, temporary: name, config, replaces };
+    await transaction.write(this.#steps, promotion);
+    const known = new Set(report.map(({ part, name: device }) => `${part} ${device}`));
+    const lost: NotApplied[] = [];
+    if (replaced !== undefined)
+      await this.#renaming.setAside(finalName, replaced.keptAs, name, transaction, (all) => {
+        lost.push(...all.filter(({ part, name: device }) => !known.has(`${part} ${device}`)));
+        this.#promotions.add(name, lost);
+      });
+    await this.#rename(promotion);
+    const finished = await this.#finish(promotion);
     await transaction.commit();
     this.#made.delete(name);
-    const known = new Set(report.map(({ part, name: device }) => `${part} ${device}`));
-    return [
-      ...report,
-      ...lost.filter(({ part, name: device }) => !known.has(`${part} ${device}`)),
-      ...finished,
-    ];
+    return [...report, ...lost, ...finished];
   }
 
   /** See Domains.removeTemporary. */
@@ -192,9 +199,16 @@ export class TemporaryVms {
       );
   }
 
-  async #finish(finalName: VmName, config: VmConfig): Promise<readonly NotApplied[]> {
-    const report = await finishVmConfig(this.#admin, finalName, config, 'captured');
-    await this.#admin.removeTag(finalName, TEMPORARY_TAG);
+  async #rename({ temporary, name }: PromotedData): Promise<void> {
+    await this.#renaming.rename(temporary, name, {
+      copied: (uuid) => this.#promotions.identify(temporary, uuid),
+    });
+  }
+
+  async #finish({ temporary, name, config }: PromotedData): Promise<readonly NotApplied[]> {
+    const report = await finishVmConfig(this.#admin, name, config, 'captured');
+    this.#promotions.finish(temporary, report);
+    await this.#admin.removeTag(name, TEMPORARY_TAG);
     return report;
   }
 
@@ -215,18 +229,18 @@ export class TemporaryVms {
    * Of a run that died between the rename and the end, or when the VM to be replaced was gone: its content was proven, so it becomes
    * what it was to be.
    */
-  async #finishLate({ name, config, replaces }: PromotedData): Promise<Undone> {
+  async #finishLate(promotion: PromotedData): Promise<Undone> {
+    const { name, temporary, replaces } = promotion;
     const found = await uuidOf(this.#admin, name);
     const hasRoom = found === undefined && replaces !== null;
-    if (hasRoom && (await uuidOf(this.#admin, replaces.by)) === replaces.byUuid)
-      await this.#renaming.rename(replaces.by, name);
+    if (hasRoom && (await uuidOf(this.#admin, temporary)) === replaces.byUuid) await this.#rename(promotion);
     else if (
       found === undefined ||
       found === replaces?.uuid ||
       !(await this.#admin.tags(name)).includes(TEMPORARY_TAG)
     )
       return { outcome: 'nothing', line: `VM ${name} has not been renamed, or is finished` };
-    const report = (await this.#finish(name, config)).map((one) => `; ${describeNotApplied(one)}`);
-    return { outcome: 'undone', line: `finished restoring VM ${name}${report.join('')}` };
+    await this.#finish(promotion); // What it does not have is told when the restore is ended.
+    return { outcome: 'undone', line: `finished restoring VM ${name}` };
   }
 }

@@ -14,6 +14,7 @@ import { drill } from '../../../dom0/commands/drill.ts';
 import { extract } from '../../../dom0/commands/extract.ts';
 import { init } from '../../../dom0/commands/init.ts';
 import { restore } from '../../../dom0/commands/restore.ts';
+import { historyOf } from '../../../dom0/repository/find-vm.ts';
 import { rejection } from '../../support/failure.ts';
 import { mountable, withMounted } from '../../support/images.ts';
 import { testNeeding } from '../../support/needs.ts';
@@ -136,6 +137,7 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
         const kept = await keptVms(system);
         // Either the one or the other, whole; what was there before is there in any case.
         expect(survey(system, 'data')).toBe(kept.length === 0 ? now : first);
+        await expectContinued(system, 'data');
         for (const vm of kept) {
           expect(survey(system, vm)).toBe(now);
           await system.remove(vm);
@@ -152,6 +154,7 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
         for (const [vm, content] of Object.entries(newest)) {
           if (!there.includes(vm)) continue;
           expect(survey(system, vm)).toBe(content);
+          await expectContinued(system, vm);
           await system.remove(vm);
           restored.add(vm);
         }
@@ -182,6 +185,19 @@ async function killed(
     await expectNothingLeft(system, when);
     await expectWhole();
   }
+}
+
+/** The VM continues the snapshots of the one that it was (R11). */
+async function expectContinued(system: System, vm: string): Promise<void> {
+  let record: unknown;
+  await system.run(async (app) => {
+    await app.lock();
+    const repository = await app.open();
+    const found = (await app.domains.list()).find(({ name }) => name === vm);
+    record = found && (await historyOf(repository, found)).recordId;
+    await app.closeStorage();
+  });
+  expect(record, vm).toBeDefined();
 }
 
 /** VMs that another took the place of. */

@@ -7,6 +7,7 @@
 import { TEMPORARY_TAG } from '../../domains.ts';
 import { isAdminError } from '../admin/admin-error.ts';
 import type { Admin } from '../admin/admin.ts';
+import { creatorOf, referredVm } from '../../not-applied.ts';
 import type { NotApplied, Part } from '../../not-applied.ts';
 import type { VmConfig } from './vm-config.ts';
 
@@ -19,8 +20,6 @@ const NONE_IF_MISSING = ['default_dispvm', 'management_dispvm'];
 
 /** Tags that Qubes itself keeps in step with properties. */
 const KEPT_BY_QUBES = /^(guivm|audiovm)-/;
-/** Tags that let another VM manage this one. */
-const CREATED_BY = /^(?:disp-)?created-by-(.+)$/;
 
 /** Whether a VM is connected as it was, or not at all. */
 export type NetworkChoice = 'captured' | 'none';
@@ -78,7 +77,7 @@ export async function finishVmConfig(
 
 /**
  * Tries again what of `report` another VM was missing for, which may be there now: its network, properties that refer to it, and tags
- * that let it manage this one. Answers what is not so still.
+ * that let it manage this one. Answers what is not so still; but not what somebody has set otherwise meanwhile.
  */
 export async function applyAgain(
   admin: Admin,
@@ -88,6 +87,7 @@ export async function applyAgain(
   const present = new Set((await admin.list()).map(({ name }) => name));
   const left: NotApplied[] = [];
   for (const one of report) {
+    if (!(await isAsLeft(admin, vm, one))) continue;
     const change = laterChange(admin, vm, one, present);
     if (change === undefined) {
       left.push(one);
@@ -98,17 +98,28 @@ export async function applyAgain(
   return left;
 }
 
+/** Whether a reference has what it was given where the VM that it names was missing, or refused. */
+async function isAsLeft(admin: Admin, vm: string, { part, name, used }: NotApplied): Promise<boolean> {
+  if (part !== 'netvm' && part !== 'property') return true;
+  try {
+    const { value, isDefault } = await admin.property(vm, part === 'netvm' ? 'netvm' : name);
+    return used === null ? isDefault : value === used;
+  } catch (error) {
+    if (isAdminError(error) && error.type === 'QubesNoSuchPropertyError') return true; // Of another release.
+    throw error;
+  }
+}
+
 function laterChange(
   admin: Admin,
   vm: string,
-  { part, name, wanted }: NotApplied,
+  one: NotApplied,
   present: ReadonlySet<string>,
 ): (() => Promise<void>) | undefined {
-  if (part === 'tag')
-    return present.has(CREATED_BY.exec(name)?.[1] ?? '') ? () => admin.setTag(vm, name) : undefined;
-  if (!present.has(wanted)) return undefined;
-  if (part === 'netvm') return () => admin.setProperty(vm, 'netvm', wanted);
-  return part === 'property' ? () => admin.setProperty(vm, name, wanted) : undefined;
+  if (!present.has(referredVm(one) ?? '')) return undefined;
+  const { part, name, wanted } = one;
+  if (part === 'tag') return () => admin.setTag(vm, name);
+  return () => admin.setProperty(vm, part === 'netvm' ? 'netvm' : name, wanted);
 }
 
 /** A VM that is being given its configuration. */
@@ -142,7 +153,7 @@ async function applyFeature(target: Target, name: string, value: string): Promis
 async function applyTag(target: Target, tag: string): Promise<void> {
   const { admin, vm, present, report } = target;
   if (KEPT_BY_QUBES.test(tag) || tag === TEMPORARY_TAG) return;
-  const creator = CREATED_BY.exec(tag)?.[1];
+  const creator = creatorOf(tag);
   if (creator !== undefined && !present.has(creator)) {
     report.push({ part: 'tag', name: tag, wanted: 'set', used: null, why: 'there is no such VM' });
     return;
