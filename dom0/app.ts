@@ -6,7 +6,7 @@ import type { Volume } from '../shared/protocol/disposable.ts';
 import type { KeySlot, Root } from '../shared/root.ts';
 import type { Config } from './config.ts';
 import { confirm } from './confirm.ts';
-import type { Attachment, Domains, ServiceCall } from './domains/domains.ts';
+import type { Attachment, Disposable, Domains, ServiceCall } from './domains/domains.ts';
 import { formatTime } from '../shared/format.ts';
 import type { Secret } from './keys/secret.ts';
 import type { Opener } from './keys/slots.ts';
@@ -56,7 +56,7 @@ export class App {
   differs = false;
   #publishes = false;
   #locked = false;
-  #interrupted = false;
+  readonly #interruption = new AbortController();
   /** Checkpoints that are being committed. */
   readonly #committing = new Set<Promise<unknown>>();
   readonly #options: AppOptions;
@@ -170,6 +170,21 @@ export class App {
     if (this.#locked) return;
     this.defer(await lockFolder(this.config.stateFolder));
     this.#locked = true;
+    await this.#cleanUp();
+  }
+
+  /** {@link lock} for the time of `work` only, in a command that waits for a person between such pieces of work. */
+  async whileLocked<T>(work: () => Promise<T>): Promise<T> {
+    const unlock = await lockFolder(this.config.stateFolder);
+    try {
+      await this.#cleanUp();
+      return await work();
+    } finally {
+      await unlock();
+    }
+  }
+
+  async #cleanUp(): Promise<void> {
     for (const line of await this.domains.cleanUp()) this.warnOnly(`left by a run that died: ${line}`);
   }
 
@@ -210,13 +225,24 @@ export class App {
     service: string,
     work: (call: ServiceCall, attached: Volume | undefined) => Promise<T>,
   ): Promise<T> {
-    const disposable = await this.domains.startDisposable(vm, attachment);
+    const disposable = await this.startDisposable(vm, attachment);
     try {
-      return await work(this.#heard(vm, service, await disposable.call(service)), disposable.attached);
+      return await work(await disposable.call(service), disposable.attached);
     } finally {
       this.output.endProgress();
       await disposable.destroy();
     }
+  }
+
+  /** A disposable for several calls, which the caller destroys. */
+  async startDisposable(vm: VmName, attachment: Attachment): Promise<Disposable> {
+    const disposable = await this.domains.startDisposable(vm, attachment);
+    return {
+      name: disposable.name,
+      attached: disposable.attached,
+      call: async (service) => this.#heard(vm, service, await disposable.call(service)),
+      destroy: () => disposable.destroy(),
+    };
   }
 
   /** Passes on what the service says on stderr, once it has ended. */
@@ -286,12 +312,17 @@ export class App {
 
   /** True once the run was told to end: nothing new is begun. */
   get interrupted(): boolean {
-    return this.#interrupted;
+    return this.interruption.aborted;
+  }
+
+  /** Aborted when the run is told to end. */
+  get interruption(): AbortSignal {
+    return this.#interruption.signal;
   }
 
   /** Has checkpoints that have begun committed, then ends all that runs in other VMs; the command fails on it and tidies up. */
   async interrupt(): Promise<void> {
-    this.#interrupted = true;
+    this.#interruption.abort();
     await Promise.allSettled(this.#committing);
     await Promise.allSettled([this.storage.abort(), this.domains.stopAll()]);
   }

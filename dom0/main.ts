@@ -23,6 +23,7 @@ import type { VolumeName } from './domains/domains.ts';
 import { STATUS } from './exit-status.ts';
 import { addDrillCommands } from './drill-commands.ts';
 import { addDoctorCommand } from './doctor-commands.ts';
+import { addBrowseCommand } from './browse-command.ts';
 import { addCompletionCommands } from './completion-commands.ts';
 import { addConfigCommands } from './config-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
@@ -242,6 +243,7 @@ program
   .addHelpText('after', VERIFY_HELP)
   .addOption(volumeOption())
   .action((target: string, { volume }: { volume?: VolumeName }) => run((app) => verify(app, target, volume)));
+addBrowseCommand(program, run, volumeOption());
 addRestoreCommand(program, run);
 program
   .command('extract <vm[@snapshot]> <path...>')

@@ -24,6 +24,9 @@ const RETRY = 5;
 /** Events that are logged: results, of which none holds a secret. */
 const LOGGED = new Set(['backup', 'checked', 'drill', 'extracted', 'failed', 'fault', 'restored', 'synced']);
 
+/** Texts that are kept for a terminal that something else has: all are in the log. */
+const MAX_HELD = 1_000;
+
 /** One row of a listing: for people, and for programs. */
 export interface Row {
   readonly line: string;
@@ -33,13 +36,17 @@ export interface Row {
 
 export class Output {
   readonly json: boolean;
-  readonly #progress: ProgressDisplay;
+  readonly #now: () => number;
+  #progress: ProgressDisplay;
+  /** Takes the place of the terminal while something else has that. */
+  #instead: ((descriptor: number, text: string) => void) | undefined;
   #log: RunLog | undefined;
   #verbose = false;
 
   /** `now`: milliseconds of a clock that does not jump. */
   constructor(json: boolean, now = () => performance.now()) {
     this.json = json;
+    this.#now = now;
     this.#progress = new ProgressDisplay({
       mode: json ? 'events' : isatty(STDERR) ? 'terminal' : 'lines',
       now,
@@ -121,6 +128,31 @@ export class Output {
     this.#progress.finish(title);
   }
 
+  /**
+   * Gives the terminal to something that takes all of it: `show` gets each line and how far jobs are. The function that is answered takes
+   * the terminal back and writes there what was to be seen on it, up to MAX_HELD texts.
+   */
+  giveUpTerminal(show: (text: string) => void): () => void {
+    this.endProgress();
+    const held: (readonly [descriptor: number, text: string])[] = [];
+    const progress = this.#progress;
+    this.#progress = new ProgressDisplay({
+      mode: 'screen',
+      now: this.#now,
+      line: show,
+      event: () => undefined,
+    });
+    this.#instead = (descriptor, text) => {
+      if (held.length < MAX_HELD) held.push([descriptor, text]);
+      show(text.trimEnd());
+    };
+    return () => {
+      this.#instead = undefined;
+      this.#progress = progress;
+      for (const [descriptor, text] of held) this.#write(descriptor, text);
+    };
+  }
+
   /** Removes all progress lines of a terminal. Those of jobs that go on come back with their next step. */
   endProgress(): void {
     this.#progress.clear();
@@ -128,7 +160,8 @@ export class Output {
 
   #write(descriptor: number, text: string): void {
     this.endProgress();
-    writeAll(descriptor, Buffer.from(text, 'utf8'));
+    if (this.#instead !== undefined) this.#instead(descriptor, text);
+    else writeAll(descriptor, Buffer.from(text, 'utf8'));
   }
 }
 

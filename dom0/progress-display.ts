@@ -27,7 +27,8 @@ export interface Overall {
 }
 
 export interface DisplayOptions {
-  readonly mode: 'terminal' | 'lines' | 'events';
+  /** `screen`: something else has the terminal, and shows the lines. */
+  readonly mode: 'terminal' | 'screen' | 'lines' | 'events';
   /** Milliseconds of a clock that does not jump. */
   readonly now: () => number;
   readonly line: (text: string) => void;
@@ -35,7 +36,7 @@ export interface DisplayOptions {
 }
 
 /** Milliseconds between two lines, and two events, of one job. */
-const INTERVALS = { lines: 60_000, events: 1_000, terminal: 0 } as const;
+const INTERVALS = { lines: 60_000, events: 1_000, screen: 200, terminal: 0 } as const;
 
 /** The parts are as wide as what they usually hold, so that lines of several jobs stay in columns. */
 const FORMAT = '{title}  {bar} {percent}  {files}  {size}  {rate}/s  ETA {left}';

@@ -43,22 +43,25 @@ export function showOnce(lines: readonly string[]): Promise<void> {
 }
 
 /** Alternate screen buffer, cleared, cursor home; and back: xterm control sequences, "Private Modes". */
-const OTHER_SCREEN = '\x1b[?1049h\x1b[2J\x1b[H';
-const FIRST_SCREEN = '\x1b[?1049l';
+export const OTHER_SCREEN = '\x1b[?1049h\x1b[2J\x1b[H';
+export const FIRST_SCREEN = '\x1b[?1049l';
 
 /** What to do without a terminal. */
 const SECRET_OPTIONS =
   'give the secret in a file (--help lists the options for that), or run "qubes-backup unlock" on a terminal before';
 const OTHER_OPTIONS = 'answer with an option (--help lists them)';
 
-async function onTerminal<T>(instead: string, work: (terminal: Terminal) => Promise<T>): Promise<T> {
-  let descriptor: number;
+/** A descriptor of the controlling terminal, the caller's to close. Throws `usage`, with what to do `instead`, if there is none. */
+export function openTerminal(instead: string): number {
   try {
-    descriptor = openSync(TERMINAL, 'r+');
+    return openSync(TERMINAL, 'r+');
   } catch (cause) {
     throw new BackupError('usage', `there is no terminal to ask on: ${instead}`, { cause });
   }
-  const terminal = new Terminal(descriptor);
+}
+
+async function onTerminal<T>(instead: string, work: (terminal: Terminal) => Promise<T>): Promise<T> {
+  const terminal = new Terminal(openTerminal(instead));
   try {
     return await work(terminal);
   } finally {

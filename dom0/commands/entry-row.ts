@@ -56,7 +56,8 @@ function marks({ unreadable, doubtful, linked, flags }: ListEntry): string {
 /** Seconds that a date can hold. */
 const MAX_DATE = 8.64e12;
 
-function formatMtime({ mtime, beforeEpoch }: ListEntry): string {
+/** The local time of its last change; `@` and seconds since 1970 where no calendar has it. */
+export function formatMtime({ mtime, beforeEpoch }: ListEntry): string {
   const seconds = beforeEpoch ? -mtime : mtime;
   return mtime <= MAX_DATE ? formatTime(seconds * 1000) : `@${seconds}`;
 }

@@ -61,6 +61,28 @@ export async function extractChosen(
   destination: Destination,
   vm: VmName | undefined,
 ): Promise<void> {
+  const extracted = await extractPaths(app, chosen, paths, destination, vm);
+  await app.closeStorage();
+  if (extracted.text !== undefined) app.output.line(extracted.text);
+  requireAll(chosen, extracted);
+}
+
+/** What came out. */
+export interface ExtractedPaths {
+  /** For a person; undefined on stdout, where only the archive belongs. */
+  readonly text: string | undefined;
+  /** Paths that are not in the snapshot. */
+  readonly missing: readonly string[];
+}
+
+/** {@link extractChosen}, of which nobody is told but programs. The stores stay open. */
+export async function extractPaths(
+  app: App,
+  chosen: Chosen,
+  paths: readonly string[],
+  destination: Destination,
+  vm: VmName | undefined,
+): Promise<ExtractedPaths> {
   const wanted = paths.map(pathBytes);
   const { snapshot, volume, history } = chosen;
   const granted = await chosen.access(false);
@@ -75,12 +97,19 @@ export async function extractChosen(
   } finally {
     await sink.abandon();
   }
-  await app.closeStorage();
-  const { entries, files, bytes } = result;
-  if (shown !== undefined)
-    app.output.line(`Extracted ${formatCount(files)} files, ${formatBytes(bytes)}, to ${shown}.`);
+  const { entries, files, bytes, missing } = result;
   app.output.event('extracted', { vm: history.name, snapshot: snapshot.number, entries, files, bytes });
-  const missing = result.missing.map((index) => paths[index] ?? '?');
+  return {
+    text:
+      shown === undefined
+        ? undefined
+        : `Extracted ${formatCount(files)} files, ${formatBytes(bytes)}, to ${shown}.`,
+    missing: missing.map((index) => paths[index] ?? '?'),
+  };
+}
+
+/** Throws `unknown-path` if some are not in the snapshot. */
+export function requireAll({ snapshot, history }: Chosen, { missing }: ExtractedPaths): void {
   if (missing.length === 0) return;
   throw new BackupError(
     'unknown-path',
@@ -105,8 +134,13 @@ function checkUsage(app: App, { to, tar, intoVm, overwrite }: Destination): void
 
 /** The VM that is to receive files, which is there. Its volume is written: no other run may do that meanwhile. */
 async function receivingVm(app: App, text: string): Promise<VmName> {
-  const name = parseVmName(text);
   await app.lock();
+  return knownVm(app, text);
+}
+
+/** Throws `unknown-vm` if there is no VM of this name. */
+export async function knownVm(app: App, text: string): Promise<VmName> {
+  const name = parseVmName(text);
   const vms = await app.domains.list();
   if (vms.some((vm) => vm.name === name)) return name;
   throw new BackupError('unknown-vm', `there is no VM ${name} to copy files into`);

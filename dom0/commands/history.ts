@@ -12,7 +12,10 @@ import { formatTime } from '../../shared/format.ts';
 import type { Row } from '../output.ts';
 import { historyNamed } from '../repository/find-vm.ts';
 import type { Snapshot } from '../repository/records.ts';
+import type { Repository } from '../repository/repository.ts';
+import type { VmHistory } from '../repository/vm-history.ts';
 import { runHistory } from '../session/query-sessions.ts';
+import type { BlobAccess } from '../session/read-sessions.ts';
 import { describe, fieldsOf } from './entry-row.ts';
 import { pathBytes } from './paths.ts';
 
@@ -27,6 +30,35 @@ export async function history(
   app.defer(() => app.storage.abort());
   const repository = await app.open();
   const past = await historyNamed(repository, app.domains, name);
+  const { snapshots, tops, access } = await wholePast(app, repository, past, volumeName);
+  const question = { kind: 'history', tops, path: bytes } as const;
+  const rows = new VersionRows(snapshots);
+  const show = (versions: readonly ToldVersion[]) => app.output.rows(versions.map(rowOf));
+  const found = await app.withDisposable(name, { kind: 'nothing' }, browse.service, (call) =>
+    runHistory(call, access, question, (versions) => show(rows.take(versions))),
+  );
+  await show(rows.end());
+  if (!found) throw new BackupError('unknown-path', `${path} is in no snapshot of ${name}`);
+  await app.closeStorage();
+}
+
+/** All snapshots of a volume that one question may be about, newest first. */
+export interface WholePast {
+  readonly snapshots: readonly Snapshot[];
+  /** The tops of their trees. */
+  readonly tops: number[];
+  /** Their trees. */
+  readonly access: BlobAccess;
+}
+
+/** Throws `unknown-snapshot` if there is none. */
+export async function wholePast(
+  app: App,
+  repository: Repository,
+  past: VmHistory,
+  volumeName: VolumeName,
+): Promise<WholePast> {
+  const { name } = past;
   const snapshots: Snapshot[] = [];
   const tops: number[] = [];
   let numbers = NumberSet.empty;
@@ -45,19 +77,26 @@ export async function history(
       'unknown-snapshot',
       `${name} has no complete snapshot of its ${volumeName} volume yet`,
     );
-  const access = { store: repository.store, history: past, grant: { numbers, treesOnly: true } };
-  const question = { kind: 'history', tops, path: bytes } as const;
-  const rows = new VersionRows(snapshots);
-  const found = await app.withDisposable(name, { kind: 'nothing' }, browse.service, (call) =>
-    runHistory(call, access, question, (versions) => app.output.rows(rows.take(versions))),
-  );
-  await app.output.rows(rows.end());
-  if (!found) throw new BackupError('unknown-path', `${path} is in no snapshot of ${name}`);
-  await app.closeStorage();
+  return {
+    snapshots,
+    tops,
+    access: { store: repository.store, history: past, grant: { numbers, treesOnly: true } },
+  };
 }
 
-/** Rows of versions, which come newest first: what became of one is known once the one before it in time is. */
-class VersionRows {
+/** A version with its snapshots. */
+export interface ToldVersion {
+  readonly newest: Snapshot;
+  readonly oldest: Snapshot;
+  readonly entry: Version['entry'];
+  /** What became of the path at its start: empty if nothing is known. */
+  readonly change: string;
+  /** In what, as fields. */
+  readonly changed: Version['changed'];
+}
+
+/** Versions, which come newest first: what became of one is known once the one before it in time is. */
+export class VersionRows {
   readonly #snapshots: readonly Snapshot[];
   #pending: Version | undefined;
 
@@ -65,43 +104,53 @@ class VersionRows {
     this.#snapshots = snapshots;
   }
 
-  take(versions: readonly Version[]): Row[] {
+  take(versions: readonly Version[]): ToldVersion[] {
     return versions.flatMap((version) => {
       const pending = this.#pending;
       this.#pending = version;
-      return pending === undefined ? [] : this.#row(pending, version);
+      return pending === undefined ? [] : this.#tell(pending, version);
     });
   }
 
-  /** The last row. */
-  end(): Row[] {
-    return this.#pending === undefined ? [] : this.#row(this.#pending, undefined);
+  /** The last one. */
+  end(): ToldVersion[] {
+    return this.#pending === undefined ? [] : this.#tell(this.#pending, undefined);
   }
 
-  #row(version: Version, before: Version | undefined): Row[] {
+  #tell(version: Version, before: Version | undefined): ToldVersion[] {
     const newest = this.#snapshots[version.newest];
     const oldest = this.#snapshots[version.oldest];
     if (newest === undefined || oldest === undefined) return [];
-    const { entry } = version;
-    const what = changeOf(version, before);
-    const range = oldest === newest ? `${oldest.number}` : `${oldest.number}-${newest.number}`;
-    const times = `${formatTime(oldest.takenAt)} to ${formatTime(newest.takenAt)}`;
-    const state = entry === null ? 'absent' : describe(entry);
-    const detail = version.changed.length > 0 ? version.changed.join(', ') : what;
-    return [
-      {
-        line: `${range.padEnd(9)}  ${times}  ${state}  ${detail}`.trimEnd(),
-        event: 'version',
-        fields: {
-          from: { snapshot: oldest.number, takenAt: new Date(oldest.takenAt).toISOString() },
-          to: { snapshot: newest.number, takenAt: new Date(newest.takenAt).toISOString() },
-          change: what,
-          changed: version.changed,
-          entry: entry === null ? null : fieldsOf(entry),
-        },
-      },
-    ];
+    const { entry, changed } = version;
+    return [{ newest, oldest, entry, change: changeOf(version, before), changed }];
   }
+}
+
+/** The numbers of its snapshots: `3`, or `1-3`. */
+export function rangeOf({ newest, oldest }: ToldVersion): string {
+  return oldest === newest ? `${oldest.number}` : `${oldest.number}-${newest.number}`;
+}
+
+/** What became of the path: of a changed one in what. */
+export function detailOf({ changed, change }: ToldVersion): string {
+  return changed.length > 0 ? changed.join(', ') : change;
+}
+
+function rowOf(version: ToldVersion): Row {
+  const { newest, oldest, entry, change, changed } = version;
+  const times = `${formatTime(oldest.takenAt)} to ${formatTime(newest.takenAt)}`;
+  const state = entry === null ? 'absent' : describe(entry);
+  return {
+    line: `${rangeOf(version).padEnd(9)}  ${times}  ${state}  ${detailOf(version)}`.trimEnd(),
+    event: 'version',
+    fields: {
+      from: { snapshot: oldest.number, takenAt: new Date(oldest.takenAt).toISOString() },
+      to: { snapshot: newest.number, takenAt: new Date(newest.takenAt).toISOString() },
+      change,
+      changed,
+      entry: entry === null ? null : fieldsOf(entry),
+    },
+  };
 }
 
 /** What happened at the start of a version; nothing is known of the oldest. */

@@ -15,6 +15,7 @@ const BUILTINS = [
 
 const PACKAGES = [
   ...[
+    '@clack/core',
     '@noble/ciphers',
     '@noble/ed25519',
     '@noble/hashes',
@@ -24,7 +25,18 @@ const PACKAGES = [
     'cli-progress',
     'commander',
   ],
-  ...['emoji-regex', 'is-fullwidth-code-point', 'smol-toml', 'string-width', 'strip-ansi', 'zod'],
+  ...[
+    'emoji-regex',
+    'fast-string-truncated-width',
+    'fast-string-width',
+    'fast-wrap-ansi',
+    'is-fullwidth-code-point',
+    'sisteransi',
+    'smol-toml',
+    'string-width',
+    'strip-ansi',
+    'zod',
+  ],
 ];
 
 describe('R02: dom0’s process', () => {
