@@ -59,10 +59,13 @@ export function deviceSize(path: string): number {
   }
 }
 
-/** The entries of the device at `path`. What cannot be read of it goes to `note`. Throws `io`, or a system error. */
-export function* deviceEntries(path: string, note: Noter): Generator<Found, void, undefined> {
-  const access = new DeviceAccess(path, note);
-  const stat = statOf(deviceSize(path));
+/**
+ * The entries of the device at `path`, or of its first `size` bytes. What cannot be read of it goes to `note`. Throws `io`, or a system
+ * error.
+ */
+export function* deviceEntries(path: string, note: Noter, size?: number): Generator<Found, void, undefined> {
+  const access = new DeviceAccess(path, note, size);
+  const stat = statOf(Math.min(deviceSize(path), size ?? Infinity));
   const common = { unreadable: false, flags: 0, ownerless: true, access } as const;
   yield { path: '' as ByteString, type: TYPE.directory, stat: ROOT, ...common };
   yield { path: DEVICE_ENTRY, type: TYPE.file, stat, ...common };
@@ -71,17 +74,19 @@ export function* deviceEntries(path: string, note: Noter): Generator<Found, void
 class DeviceAccess implements Access {
   readonly #path: string;
   readonly #note: Noter;
+  readonly #size: number;
 
-  constructor(path: string, note: Noter) {
+  constructor(path: string, note: Noter, size = Infinity) {
     this.#path = path;
     this.#note = note;
+    this.#size = size;
   }
 
   open(): OpenFile {
     const { descriptor } = openDevice(this.#path, 'r');
     const read = (target: Uint8Array, position: number) =>
-      readSync(descriptor, target, 0, target.length, position);
-    return new DeviceFile(descriptor, read, this.#note);
+      readSync(descriptor, target, 0, Math.max(0, Math.min(target.length, this.#size - position)), position);
+    return new DeviceFile(descriptor, read, this.#note, this.#size);
   }
 
   readLink(): ByteString {
@@ -105,15 +110,18 @@ export class DeviceFile implements OpenFile {
   readonly #descriptor: number;
   readonly #read: ReadDevice;
   readonly #note: Noter;
+  readonly #size: number;
   readonly #holes: (position: number) => number | undefined;
   /** The faulty place that was met last; it may go on. */
   #fault: { readonly start: number; end: number; readonly code: string } | undefined;
   #faults = 0;
 
-  constructor(descriptor: number, read: ReadDevice, note: Noter) {
+  /** `size`: its bytes from there on are nobody's. */
+  constructor(descriptor: number, read: ReadDevice, note: Noter, size = Infinity) {
     this.#descriptor = descriptor;
     this.#read = read;
     this.#note = note;
+    this.#size = size;
     this.#holes = holeFinder(descriptor);
   }
 
@@ -145,7 +153,7 @@ export class DeviceFile implements OpenFile {
   }
 
   stat(): Stat {
-    return statOf(sizeOf(this.#descriptor));
+    return statOf(Math.min(sizeOf(this.#descriptor), this.#size));
   }
 
   flags(): number {

@@ -1,5 +1,6 @@
 /**
- * Writes the one file of a device's tree (device.ts) onto a device or image of the same size, bit for bit. Zeros become
+ * Writes the one file of a device's tree (device.ts) onto a device or image, bit for bit. That may be larger, as Qubes OS makes no
+ * volume smaller: all after the file becomes zeros. Zeros become
  * holes of an image. A device is asked first: what reads as zeros there already is not written, so that a fresh thin one
  * stays thin; anything else, say of an earlier owner, is overwritten.
  */
@@ -75,12 +76,11 @@ export class DeviceWriter {
     if (entry.path === '') return;
     if (entry.path !== DEVICE_ENTRY || entry.type !== TYPE.file || this.#entry !== undefined)
       throw damagedTree('it is not that of a device');
-    if (entry.size !== this.#size) {
+    if (entry.size > this.#size)
       throw new BackupError(
         'io',
-        `the device to write to has ${this.#size} bytes, its backup ${entry.size}: both must be the same`,
+        `the device to write to has ${this.#size} bytes, fewer than its backup, which has ${entry.size}`,
       );
-    }
     this.#entry = entry;
     if (this.#isDevice) return;
     ftruncateSync(this.#descriptor, 0); // Whatever it had is gone, and all of it is one hole.

@@ -2,13 +2,17 @@
  * The job of qubes.BackupVerify: the content digest of a volume, from nothing but the volume.
  */
 
+import { closeSync, readSync } from 'node:fs';
+import { BackupError } from '../shared/errors.ts';
 import type { ContentDigest } from '../shared/ids.ts';
+import { MAX_SEGMENT } from '../shared/limits.ts';
 import type { MountedVolume, verify } from '../shared/protocol/disposable.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import type { ValueOf } from '../shared/wire/frame.ts';
 import { ContentReader } from './content.ts';
 import { Describer } from './describe.ts';
+import { openDevice } from './device.ts';
 import { readingDisk } from './disk.ts';
 import { DigestWriter } from './digest.ts';
 import type { ChunkContent } from './digest.ts';
@@ -16,6 +20,7 @@ import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Excludes } from './excludes.ts';
 import { Report } from './restore-report.ts';
+import { runsOf } from './sparse.ts';
 import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
 import type { Found, Noter } from './walk.ts';
 
@@ -39,7 +44,8 @@ async function digestOf(job: Job, report: Report, note: Noter): Promise<ContentD
   const reader = new ContentReader(note, (position) => report.tick(position));
   const digest = new DigestWriter();
   const excludes = job.excludes === null ? undefined : new Excludes(job.excludes, note);
-  for (const found of await entriesOf(job.volume, note, excludes)) {
+  const { volume, deviceSize } = job;
+  for (const found of await entriesOf(volume, note, excludes, deviceSize ?? undefined)) {
     await report.tick();
     if (found.type === TYPE.skipped) continue;
     const item = await readEntry(found, describer, reader);
@@ -47,8 +53,31 @@ async function digestOf(job: Job, report: Report, note: Noter): Promise<ContentD
     digest.add(item.entry, item.chunks);
     report.count(item.entry);
   }
+  if (volume.kind === 'blocks' && deviceSize !== null) await requireZeros(volume.path, deviceSize, report);
   describer.finish();
   return digest.finishFor(job.owners);
+}
+
+/** Throws `io` if the device at `path` has anything but zeros from byte `from` on. */
+async function requireZeros(path: string, from: number, report: Report): Promise<void> {
+  const { descriptor } = openDevice(path, 'r');
+  try {
+    const piece = Buffer.alloc(MAX_SEGMENT);
+    for (let at = from; ;) {
+      const count = readSync(descriptor, piece, 0, piece.length, at);
+      if (count === 0) return;
+      for (const run of runsOf(piece.subarray(0, count), at))
+        if (!run.isZero)
+          throw new BackupError(
+            'io',
+            `the device is larger than its backup, and after the ${from} bytes of that it is not zeros: there is something at ${at + run.from}`,
+          );
+      at += count;
+      await report.tick(at);
+    }
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 async function readEntry(

@@ -19,12 +19,14 @@ export function mappedOwners(volume: MountedVolume): MappedOwners {
 
 /**
  * All entries in path order, the root first, and in place of what `excludes` leaves out, the path with the reason; what
- * cannot be read goes to `note`. Throws LibcError or `io` if that is the root.
+ * cannot be read goes to `note`. Of a device the first `deviceSize` bytes, if that is given. Throws LibcError or `io` if that is the
+ * root.
  */
 export async function entriesOf(
   volume: MountedVolume,
   note: Noter,
   excludes?: Excludes,
+  deviceSize?: number,
 ): Promise<Iterable<Found | Skipped>> {
   switch (volume.kind) {
     case 'folder':
@@ -35,7 +37,7 @@ export async function entriesOf(
       await checkExt4(volume.path, note);
       return walkExt4(volume.path, note, excludes);
     case 'blocks':
-      return deviceEntries(volume.path, note);
+      return deviceEntries(volume.path, note, deviceSize);
   }
 }
 

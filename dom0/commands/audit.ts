@@ -37,7 +37,7 @@ export async function auditVolume(
     vm,
     { kind: 'snapshot', snapshot },
     verify.service,
-    (call, attached) => runVerify(call, { volume: attached, owners, excludes }, listener),
+    (call, attached) => runVerify(call, { volume: attached, owners, excludes, deviceSize: null }, listener),
   );
   if (ofVolume !== digest) {
     throw new BackupError(

@@ -95,14 +95,17 @@ async function fill(
 async function prove(
   app: App,
   { snapshot, history }: Chosen,
-  { name: volume, mode, ownersKnown, digest: wanted }: SnapshotVolume,
+  { name: volume, mode, size, ownersKnown, digest: wanted }: SnapshotVolume,
   vm: VmName,
 ): Promise<void> {
   const attachment = { kind: 'volume', vm, volume, mode, writable: false } as const;
   const digest = await app.withVolume(vm, attachment, verify.service, (call, attached) =>
     runVerify(
       call,
-      { volume: attached, owners: ownersKnown, excludes: null },
+      {
+        ...{ volume: attached, owners: ownersKnown, excludes: null },
+        deviceSize: mode === 'blocks' ? size : null,
+      },
       app.listener(history.name, `verifying ${volume}`),
     ),
   );

@@ -7,7 +7,7 @@ import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { ContentDigest } from '../../shared/ids.ts';
 import { DOM0_DOWNLOAD_SHARE, DRILL_SESSION_TIMEOUT, SESSION_TIMEOUT } from '../../shared/limits.ts';
 import { drill, exportPaths, prove, restore, verify } from '../../shared/protocol/disposable.ts';
-import type { ExcludeRules, ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
+import type { ExportOutput, Volume } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import { Call } from '../call.ts';
@@ -54,7 +54,7 @@ export async function runRestore(
 /** The content digest of a volume, by a reader that is given nothing else. */
 export async function runVerify(
   call: ServiceCall,
-  job: { volume: Volume; owners: boolean; excludes: ExcludeRules | null },
+  job: ValueOf<typeof verify.toService.job>,
   listener: Listener,
 ): Promise<ContentDigest> {
   return withCall(call, verify, async ({ session }) => {

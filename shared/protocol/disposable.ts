@@ -232,6 +232,11 @@ export const verify = {
         owners: verifyOwners,
         /** What the snapshot left out of this volume; null if it is a restored one, which never had it. */
         excludes: z.nullable(excludeRules),
+        /**
+         * Of a restored device: the bytes that it had when it was backed up. It may be larger now; all after them has to be zeros. Null:
+         * the whole device.
+         */
+        deviceSize: z.nullable(count),
       }),
       MAX_VOLUME_JOB,
     ),

@@ -80,7 +80,7 @@ describe('R25: what of dom0 is backed up', () => {
     const paths = (count: number) => Array.from({ length: count }, (_, index) => long(index));
     const chosen = dom0Of('[dom0]', `paths = ${JSON.stringify(paths(64))}`).chosen;
     const volume = { kind: 'folders', path: '/mnt/volume', chosen: [...chosen], hidden: paths(32) } as const;
-    const job = { volume, owners: true, excludes: null };
+    const job = { volume, owners: true, excludes: null, deviceSize: null };
     const encoded = encodeFrame(verify.toService.job, job);
     expect(encoded.reduce((sum, piece) => sum + piece.length, 0)).toBeGreaterThan(90_000);
   });

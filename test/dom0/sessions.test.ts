@@ -182,7 +182,7 @@ describe('a digest', () => {
 
   it('is taken from a verifier, which gets no blob for the asking', async () => {
     const notes: Note[] = [];
-    const job = { volume: FOLDER, owners: true, excludes: null };
+    const job = { volume: FOLDER, owners: true, excludes: null, deviceSize: null };
     const call = played(verify, async (session) => {
       await session.send('progress', PROGRESS);
       await session.send('note', NOTE);

@@ -1,10 +1,18 @@
 /** R22: a device's tree onto an image or a block device, whatever was on it before. */
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { restore } from '../../shared/protocol/disposable.ts';
+import { restore, verify } from '../../shared/protocol/disposable.ts';
 import type { TreeEntry } from '../../dvm/tree.ts';
 import { root, testNeeding } from '../support/needs.ts';
 import type { Missing } from '../support/needs.ts';
@@ -52,10 +60,43 @@ test.each([
   expect(statSync(path).blocks * 512).toBeLessThan(MiB);
 });
 
+/** What a reader says of a restored device whose backup had `deviceSize` bytes. */
+async function verified(path: string, deviceSize: number | null) {
+  const job = { volume: { kind: 'blocks', path }, owners: true, excludes: null, deviceSize } as const;
+  const { said, failure } = await callService(verify, job, new MemoryStore(3));
+  const done = said.find((message) => message.name === 'done');
+  return { digest: done?.name === 'done' ? done.value.digest : undefined, failure };
+}
+
+test.each([4096, 3 * MiB + 100])('one larger by %d bytes has zeros there, which is proven', async (more) => {
+  const path = image(random.bytes(SIZE + more));
+  expect(await restoreOnto(path)).toMatchObject({ failure: undefined, code: 0 });
+  expect(readFileSync(path).equals(Buffer.concat([CONTENT, Buffer.alloc(more)]))).toBe(true);
+  const digestOf = async (file: string, size: number | null) => (await verified(file, size)).digest;
+  const wanted = await digestOf(image(CONTENT), null);
+  expect(wanted).toBeDefined();
+  expect(await digestOf(path, SIZE)).toBe(wanted);
+  expect(await digestOf(path, null)).not.toBe(wanted);
+  // One byte after it, or in it.
+  for (const [at, failure] of [
+    [SIZE + more - 1, `after the ${SIZE} bytes of that it is not zeros`],
+    [SIZE, 'it is not zeros'],
+    [2 * MiB, undefined],
+  ] as const) {
+    const other = image(CONTENT, SIZE + more);
+    const file = openSync(other, 'r+');
+    writeSync(file, Buffer.of(CONTENT.readUInt8(Math.min(at, SIZE - 1)) + 1), 0, 1, at);
+    closeSync(file);
+    const said = await verified(other, SIZE);
+    if (failure === undefined) expect(said).not.toEqual({ digest: wanted, failure });
+    else expect(said.failure).toContain(failure);
+  }
+});
+
 describe('is refused, and the image left alone', () => {
   const before = random.bytes(SIZE);
   test.each<[string, (store: MemoryStore) => TreeEntry[], string]>([
-    ['a device of another size', (store) => deviceTree(store, SIZE + 4096), 'both must be the same'],
+    ['a device that is too small', (store) => deviceTree(store, SIZE + 4096), 'fewer than its backup'],
     ['a tree of files', (store) => [directory(''), store.file('file', ['x'])], 'not that of a device'],
     ['an empty tree', () => [directory('')], 'not that of a device'],
     ['a folder in its place', () => [directory(''), directory('volume')], 'not that of a device'],

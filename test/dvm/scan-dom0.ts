@@ -252,7 +252,7 @@ export function verifyVolume(
   excludes: ExcludeRules | null = null,
 ): Promise<{ done: ValueOf<typeof verify.toCaller.done>; notes: Note[] }> {
   const talk = async (session: Session<typeof verify.toCaller, typeof verify.toService>) => {
-    await session.send('job', { volume, owners, excludes });
+    await session.send('job', { volume, owners, excludes, deviceSize: null });
     const notes: Note[] = [];
     for (;;) {
       const message = await session.receive();

@@ -6,7 +6,7 @@ import { byteString, concat, hex, u32, u64, utf8 } from '../../shared/bytes.ts';
 import type { ByteString } from '../../shared/bytes.ts';
 import { SERVICE_WINDOW } from '../../shared/limits.ts';
 import type { browse, compare } from '../../shared/protocol/browse.ts';
-import type { drill, exportPaths, restore } from '../../shared/protocol/disposable.ts';
+import type { drill, exportPaths, restore, verify } from '../../shared/protocol/disposable.ts';
 import type { FrameTable } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
@@ -186,7 +186,8 @@ export function rawPack(...segments: Uint8Array[]): Uint8Array {
   return concat([Uint8Array.of(1, segments.length), ...headers, ...segments]);
 }
 
-type ReadingProtocol = typeof restore | typeof browse | typeof compare | typeof exportPaths | typeof drill;
+type ReadingProtocol =
+  typeof restore | typeof browse | typeof compare | typeof exportPaths | typeof drill | typeof verify;
 type Said<P extends ReadingProtocol> = Message<P['toCaller']>;
 
 export interface Answer<P extends ReadingProtocol> {

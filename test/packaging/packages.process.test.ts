@@ -410,7 +410,8 @@ async function verifyInDisposable(root: CleanRoot): Promise<void> {
 async function verifiedBy(vm: (service: string) => Child, path: string): Promise<unknown[]> {
   const caller = new Caller(vm, verify);
   const said: unknown[] = [];
-  await caller.session.send('job', { volume: { kind: 'folder', path }, owners: false, excludes: null });
+  const volume = { kind: 'folder', path } as const;
+  await caller.session.send('job', { volume, owners: false, excludes: null, deviceSize: null });
   for (let message = await caller.session.receive(); ; message = await caller.session.receive()) {
     if (message?.name !== 'progress') said.push(message);
     if (message === undefined || message.name === 'done') break;

@@ -169,7 +169,12 @@ test('the agent of dom0’s package runs in a disposable of a template that has 
   const volume = tempFolder();
   writeFileSync(join(volume, 'file'), 'content');
   const listener = { progress: () => undefined, note: () => undefined };
-  const job = { volume: { kind: 'folder', path: volume }, owners: false, excludes: null } as const;
+  const job = {
+    volume: { kind: 'folder', path: volume },
+    owners: false,
+    excludes: null,
+    deviceSize: null,
+  } as const;
   expect(await runVerify(await disposable.call('qubes.BackupVerify'), job, listener)).toMatch(
     /^[0-9a-f]{64}$/,
   );

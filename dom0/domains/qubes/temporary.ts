@@ -107,9 +107,16 @@ export class TemporaryVms {
       await change({ name, uuid: uuid ?? null });
       await this.#admin.setProperty(name, 'netvm', '');
       await this.#admin.setProperty(name, 'include_in_backups', 'False');
-      for (const volume of volumes) await this.#size(name, finalName, volume);
+      const larger: NotApplied[] = [];
+      for (const volume of volumes) larger.push(...(await this.#size(name, volume)));
       const applied = await applyVmConfig(this.#admin, name, config);
-      this.#made.set(name, { finalName, uuid, config, report: [...report, ...applied], transaction });
+      this.#made.set(name, {
+        finalName,
+        uuid,
+        config,
+        report: [...report, ...larger, ...applied],
+        transaction,
+      });
     } catch (error) {
       throw await transaction.rollBackAfter(error);
     }
@@ -188,15 +195,16 @@ export class TemporaryVms {
     throw new BackupError('refused', `VM ${name} is no temporary VM of this run, and is left alone`);
   }
 
-  /** A file system is made in it, so it may be larger; a device must have the very size that it had. */
-  async #size(name: VmName, finalName: VmName, { name: volume, mode, size }: VolumeShape): Promise<void> {
+  /**
+   * A volume is never made smaller: qubesd would do that without complaint. A file system is made in it, so it may be larger; a
+   * device has then zeros after what it had, which is proven as its content is.
+   */
+  async #size(name: VmName, { name: volume, mode, size }: VolumeShape): Promise<readonly NotApplied[]> {
     const present = (await this.#admin.volume(name, volume)).size;
     if (present < size) await this.#admin.growVolume(name, volume, size);
-    if (present > size && mode === 'blocks')
-      throw new BackupError(
-        'refused',
-        `VM ${finalName}: its ${volume} volume had ${size} bytes, and a new one has ${present} here, which must not be made smaller`,
-      );
+    if (present <= size || mode === 'files') return [];
+    const why = 'Qubes OS makes none smaller: after what it had there are zeros';
+    return [{ part: 'volume', name: volume, wanted: `${size} bytes`, used: `${present} bytes`, why }];
   }
 
   async #rename({ temporary, name }: PromotedData): Promise<void> {

@@ -5,7 +5,7 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { backup } from '../../../dom0/commands/backup.ts';
@@ -16,7 +16,7 @@ import { init } from '../../../dom0/commands/init.ts';
 import { restore } from '../../../dom0/commands/restore.ts';
 import { historyOf } from '../../../dom0/repository/find-vm.ts';
 import { rejection } from '../../support/failure.ts';
-import { mountable, withMounted } from '../../support/images.ts';
+import { mountable, shell, withMounted } from '../../support/images.ts';
 import { testNeeding } from '../../support/needs.ts';
 import { PROJECT, run, waitFor } from '../../support/processes.ts';
 import { Random } from '../../support/random.ts';
@@ -81,6 +81,26 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     await system.run((app) => extract(app, 'data@1', ['home/user/docs/2'], { ...TO, intoVm: 'data' }));
     expect(system.incoming('data-1/home/user/docs/2')).toBe('file 2\n');
     expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
+    await expectNothingLeft(system);
+  });
+
+  testMounting('R22: restores blocks, also where new volumes are larger', async () => {
+    const { system } = await backedUp(create);
+    const image = system.imageOf('data');
+    writeFileSync(join(system.machine.folder, 'config.toml'), '[vm.data.volumes]\nprivate = "blocks"\n');
+    expect((await backUp(system)).warnings).toBe(0);
+    const { warnings } = await system.run((app) => restore(app, 'data', 'copy'));
+    const restored = system.imageOf('copy');
+    const [size, now] = [statSync(image).size, statSync(restored).size];
+    // Qubes OS makes no volume smaller than a new one is: told, and proven to be zeros.
+    expect([now > size, warnings]).toEqual(name === 'qubes' ? [true, 1] : [false, 0]);
+    shell(
+      'cmp -n "$3" "$1" "$2" && cmp -n "$(($4 - $3))" -i "$3":0 "$2" /dev/zero',
+      image,
+      restored,
+      String(size),
+      String(now),
+    );
     await expectNothingLeft(system);
   });
 
