@@ -51,14 +51,22 @@ export function folderStoreBundle(): Promise<Bundle> {
   return bundle({ ...services('storagevm'), external: ['@aws-sdk/client-s3'] });
 }
 
-/** The names of a part's services, sorted. */
-export function serviceNames(part: 'dom0' | 'dvm' | 'storagevm'): readonly string[] {
+/** What stands in for the services that VMs of Qubes OS have themselves. */
+export function vmBundle(): Promise<Bundle> {
+  return bundle({ ...services('vm'), external: ['koffi'] });
+}
+
+type ServicePart = 'dom0' | 'dvm' | 'storagevm' | 'vm';
+
+/** The names of a part's services, sorted; not of those that are shell scripts. */
+export function serviceNames(part: ServicePart): readonly string[] {
   return readdirSync(join(PROJECT, 'services', part))
+    .filter((file) => file.endsWith('.ts'))
     .map((file) => file.replace(/\.ts$/, ''))
     .sort();
 }
 
-function services(part: 'dom0' | 'dvm' | 'storagevm'): Part {
+function services(part: ServicePart): Part {
   const folder = `services/${part}`;
   const entries = serviceNames(part).map((name) => [`${folder}/${name}`, `${folder}/${name}.ts`]);
   return { entryPoints: Object.fromEntries(entries) as Record<string, string>, chunks: folder };

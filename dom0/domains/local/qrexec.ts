@@ -16,7 +16,7 @@ import { evaluatePolicy } from '../policy.ts';
 import { RunningCalls } from '../running-calls.ts';
 import { startService } from '../service-process.ts';
 import type { PolicyVm } from '../policy.ts';
-import { compileCache } from './compile-cache.ts';
+import { COMPILE_CACHE, bundledCompileCache, compileCache } from './compile-cache.ts';
 import type { Bind, Capability, SandboxSpec } from './sandbox-spec.ts';
 import type { Sandboxes } from './sandbox.ts';
 
@@ -99,7 +99,7 @@ export class Qrexec {
       environment: {
         ...environmentOf(service, argument, target.homeWithin ?? home, sandboxed ? 1 : process.pid),
         ...(sandboxed ? {} : target.config),
-        ...compileCache(this.#program, program),
+        ...compileCache(this.#program, program, cacheOf(target.role, file)),
       },
       cwd: home,
       argv: [
@@ -141,6 +141,11 @@ export class Qrexec {
 /** What a service's file may end with: in a checkout, and as it is packaged, with all of its code in one folder. */
 const SOURCE = '.ts';
 const PACKAGED = '.mjs';
+
+/** Where compiled code of the service's file is kept, below the program's folder. */
+function cacheOf(role: ServiceRole, file: string): string {
+  return file.endsWith(PACKAGED) ? bundledCompileCache(role) : COMPILE_CACHE;
+}
 
 /** The name of the service's file: the one for this very argument first. */
 async function findService(
