@@ -1,7 +1,7 @@
 /**
  * R21 R30 R31 R33 R37 R50: the main job on both drivers, on volumes that are real ext4 images: backup, an incremental one, restores under
- * other names, extractions; and dom0 killed at its steps. In CI a few steps, chosen by a seed; `npm run kill` tries each. Needs root
- * and loop devices.
+ * other names, extractions; and dom0 killed at its steps. In CI a few steps, chosen by a seed; `npm run kill` tries each, and with
+ * QIB_PIECE=3/20 the third one, the 23rd, and so on. Needs root and loop devices.
  */
 
 import { randomInt } from 'node:crypto';
@@ -229,10 +229,14 @@ async function keptVms(system: System): Promise<readonly string[]> {
 const SAMPLE = Number(process.env['QIB_KILLS'] ?? 1);
 const SEED = Number(process.env['QIB_SEED'] ?? randomInt(1_000_000));
 
+/** Each so many-th step alone, from a first one on: all of them in pieces, on several machines say. */
+const [FIRST_STEP = 1, EVERY = 1] = (process.env['QIB_PIECE'] ?? '1/1').split('/').map(Number);
+
 /** Numbers from 1 to `steps`, in that order. */
 function chosen(steps: number): readonly number[] {
   const random = new Random(SEED);
-  const left = Array.from({ length: steps }, (_, i) => i + 1);
+  const all = Array.from({ length: steps }, (_, i) => i + 1);
+  const left = all.filter((step) => step % EVERY === FIRST_STEP % EVERY);
   while (left.length > SAMPLE) left.splice(random.below(left.length), 1);
   return left;
 }
