@@ -49,6 +49,7 @@ import { TemporaryVms } from './temporary.ts';
 import type { ToolRunner } from './tools/tools.ts';
 import { applyAgain } from './vm-config/apply.ts';
 import { captureVmConfig, readSystemFacts } from './vm-config/capture.ts';
+import type { SystemFacts } from './vm-config/capture.ts';
 import { encodeVmConfig } from './vm-config/vm-config.ts';
 import { syncVm } from './vm-sync.ts';
 import { describeVolume } from './volumes/pool-volume.ts';
@@ -87,6 +88,8 @@ export class QubesDomains implements Domains {
   readonly #own: Qrexec;
   readonly #dom0: Dom0Files;
   readonly #running = new Set<Disposable>();
+  /** Read once a run. */
+  #facts: Promise<SystemFacts> | undefined;
   /** By template: made, or set as they must be, once a run. */
   readonly #dvmTemplates = new Map<string, Promise<VmName>>();
 
@@ -118,7 +121,7 @@ export class QubesDomains implements Domains {
 
   async readConfig(vm: VmName): Promise<Uint8Array> {
     if (vm === DOM0) return this.#dom0.readConfig();
-    return encodeVmConfig(await captureVmConfig(this.#admin, vm, await readSystemFacts(this.#admin)));
+    return encodeVmConfig(await captureVmConfig(this.#admin, vm, await this.#systemFacts()));
   }
 
   async snapshotVolume(vm: VmName, name: VolumeName, mode: VolumeMode): Promise<VolumeSnapshot> {
@@ -272,6 +275,16 @@ export class QubesDomains implements Domains {
     // What is being restored cannot start yet: one that is like it.
     const base = isTemplate && restored !== undefined ? await templateLike(this.#admin, restored) : own;
     return { ...others, template: await this.#dvmTemplate(name, base) };
+  }
+
+  async #systemFacts(): Promise<SystemFacts> {
+    this.#facts ??= readSystemFacts(this.#admin);
+    try {
+      return await this.#facts;
+    } catch (error) {
+      this.#facts = undefined;
+      throw error;
+    }
   }
 
   /** Ours for the template `base`; `name` is the VM that it is for. */

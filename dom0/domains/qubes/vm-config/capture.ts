@@ -1,6 +1,6 @@
 /** Reads the configuration of a VM: some twenty calls of qubesd, of which Admin makes a few at a time. */
 
-import { BackupError, isBackupError } from '../../../../shared/errors.ts';
+import { BackupError } from '../../../../shared/errors.ts';
 import { isAdminError } from '../admin/admin-error.ts';
 import type { Admin } from '../admin/admin.ts';
 import type { Property, VolumeInfo } from '../admin/answers.ts';
@@ -95,22 +95,3 @@ async function volumesOf(admin: Admin, vm: string): Promise<ReadonlyMap<string, 
 }
 
 const order = ({ deviceClass, device }: VmConfig['devices'][number]): string => `${deviceClass} ${device}`;
-
-/** The configurations of many VMs; what cannot be read of one is its error, and no other's. */
-export async function captureAll(
-  admin: Admin,
-  vms: readonly string[],
-): Promise<ReadonlyMap<string, VmConfig | BackupError>> {
-  const facts = await readSystemFacts(admin);
-  const found = new Map<string, VmConfig | BackupError>();
-  const capture = async (vm: string): Promise<void> => {
-    try {
-      found.set(vm, await captureVmConfig(admin, vm, facts));
-    } catch (error) {
-      if (!isBackupError(error)) throw error;
-      found.set(vm, error);
-    }
-  };
-  await Promise.all(vms.map(capture));
-  return found;
-}
