@@ -84,6 +84,8 @@ export interface Config {
   readonly jobs: number;
   /** What of dom0 itself is backed up, and what of it never is. */
   readonly dom0: Dom0Paths;
+  /** True if a VM has settings of its own. */
+  names(vm: string): boolean;
   backup(vm: Configured): BackupSettings;
   /** The volumes of a VM to back up, in the order of a snapshot. */
   volumes(vm: Configured): VolumePlan[];
@@ -139,6 +141,7 @@ function describe(config: Values, options: ConfigOptions): Config {
         ...(driver.kind === 'local' ? ['state', 'storage'].map((name) => join(driver.home, name)) : []),
       ],
     },
+    names: (vm) => Object.hasOwn(config.vm, vm),
     backup(vm) {
       const levels = levelsOf(vm);
       const pick = <K extends keyof typeof DEFAULTS>(key: K) =>

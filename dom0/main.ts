@@ -92,6 +92,9 @@ const VERIFY_HELP = `
   qubes-backup verify work@2026-11-21 --volume root`;
 
 const CHECK_HELP = `
+  Says which snapshots and files need what is damaged; --json names all of them. Exit status 1 says that there are faults,
+  3 that a VM has no backup, or no recent one.
+
   qubes-backup check --read-data 5%
   qubes-backup check --read-data 100% --repair`;
 

@@ -4,7 +4,8 @@
 
 import { byteString } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
-import type { Question, Version, browse } from '../shared/protocol/browse.ts';
+import { NumberSet } from '../shared/numbers.ts';
+import type { Need, Question, Version, browse } from '../shared/protocol/browse.ts';
 import { expect } from '../shared/service.ts';
 import type { ServiceSession } from '../shared/service.ts';
 import { receiveBlobs } from './blobs.ts';
@@ -14,6 +15,7 @@ import type { Entry } from './entry.ts';
 import { compileFilter } from './find.ts';
 import { readHistory } from './history.ts';
 import { Pages, listEntryOf, textOf } from './list-entry.ts';
+import { findNeeds } from './needs.ts';
 import { comparePaths, decodeTop, isWithin, parentOf, readLeaves } from './tree.ts';
 import type { Top } from './tree.ts';
 import { lastLeafWithin, leafOf } from './tree-search.ts';
@@ -24,17 +26,24 @@ type Session = ServiceSession<typeof browse>;
 export async function browseSnapshot(session: Session): Promise<void> {
   const { value: question } = expect(await session.receive(), 'job');
   const blobs = receiveBlobs(session);
-  const found =
-    question.kind === 'history'
-      ? await answerHistory(session, question, blobs)
-      : await answerEntries(session, question, blobs);
-  await session.send('done', { found });
+  await session.send('done', { found: await answer(session, question, blobs) });
+}
+
+function answer(session: Session, question: Question, blobs: BlobSource): Promise<boolean> {
+  switch (question.kind) {
+    case 'history':
+      return answerHistory(session, question, blobs);
+    case 'needing':
+      return answerNeeds(session, question, blobs);
+    default:
+      return answerEntries(session, question, blobs);
+  }
 }
 
 /** Sends the entries that are asked for; false if the path is not there. */
 async function answerEntries(
   session: Session,
-  question: Exclude<Question, { kind: 'history' }>,
+  question: Extract<Question, { kind: 'list' | 'find' }>,
   blobs: BlobSource,
 ): Promise<boolean> {
   const pages = new Pages((entries) => session.send('entries', { entries }), textOf);
@@ -72,6 +81,25 @@ async function answerHistory(
       entry: entry === undefined ? null : listEntryOf(entry),
       changed: [...changed],
     });
+  }
+  await pages.flush();
+  return found;
+}
+
+async function answerNeeds(
+  session: Session,
+  { tops, blobs: encoded }: Extract<Question, { kind: 'needing' }>,
+  blobs: BlobSource,
+): Promise<boolean> {
+  const pages = new Pages<Need>(
+    (needs) => session.send('needs', { needs }),
+    ({ path, ...row }) =>
+      path.length + (row.kind === 'list' ? (row.until?.length ?? 0) + (row.within?.length ?? 0) : 0),
+  );
+  let found = false;
+  for await (const need of findNeeds(tops, NumberSet.decode(encoded), blobs)) {
+    found = true;
+    await pages.add(need);
   }
   await pages.flush();
   return found;

@@ -74,7 +74,7 @@ export class SnapshotSource implements Source {
 
   async versions(path: string): Promise<readonly VersionRow[]> {
     const volume = this.#options.volume ?? this.#chosen?.volume.name ?? 'private';
-    this.#past ??= await wholePast(this.#app, this.#repository, this.#history, volume);
+    this.#past ??= await wholePast(this.#app, this.#history, volume);
     const { snapshots, tops, access } = this.#past;
     const question = { kind: 'history', tops, path: pathBytes(path) } as const;
     return this.#ask(async (call) => {

@@ -321,7 +321,7 @@ async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSn
   });
   if (audit) {
     const grant = { numbers: scanned.live, treesOnly: false };
-    const access = { store: repository.store, history: writer.history, grant };
+    const access = { history: writer.history, grant };
     await auditVolume(app, snapshot, scanned, access, settings.excludes);
   }
   await writer.finishVolume(scanned.volume, scanned.live);

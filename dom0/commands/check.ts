@@ -1,17 +1,19 @@
 /**
  * `check`: every record opened, every object present with a possible size, and a chosen share of the data fetched and
- * verified; in each store by itself. Damage is reported by store, VM and snapshot; nothing that is missing is overlooked (R54).
+ * verified; in each store by itself. Damage is reported by store, VM, snapshot and file; nothing that is missing is overlooked (R54).
  * With `repair`, what one store lost and another has whole is put again (R44).
  */
 
-import { BackupError, isBackupError } from '../../shared/errors.ts';
+import { BackupError, isBackupError, messageOf } from '../../shared/errors.ts';
 import type { VmId } from '../../shared/ids.ts';
 import type { App } from '../app.ts';
 import { formatBytes, formatCount } from '../../shared/format.ts';
 import type { Repository } from '../repository/repository.ts';
+import { readSchedule } from '../schedule/schedule.ts';
 import { Listing } from '../storage/listing.ts';
 import type { Store } from '../storage/store.ts';
 import { CheckShare } from '../state/check-position.ts';
+import { FaultyObjects, reportDamage } from './damage.ts';
 import { StoreCheck } from './store-check.ts';
 import { survey } from './survey.ts';
 import { syncStores } from './sync-stores.ts';
@@ -26,12 +28,18 @@ export async function check(app: App, share: number, repair = false): Promise<vo
     await syncStores(app, repository, app.storage.all.filter(behind));
   }
   let faults = 0;
+  let found = 0;
+  const faulty = new FaultyObjects();
   const faultsOf = new Map<VmId, number>();
   for (const store of app.storage.all) {
-    const found = await checkStore(app, repository, store, share, repair);
-    faults += found?.remaining ?? 0;
-    for (const [vm, ofVm] of found?.faultsOf ?? []) faultsOf.set(vm, (faultsOf.get(vm) ?? 0) + ofVm);
+    const check = await checkStore(app, repository, store, share, repair);
+    if (check === undefined) continue;
+    found += check.faults;
+    faults += check.faults - check.repaired;
+    faulty.add(check);
+    for (const [vm, ofVm] of check.faultsOf) faultsOf.set(vm, (faultsOf.get(vm) ?? 0) + ofVm);
   }
+  if (found > 0) await nameDamage(app, repository, faulty);
   const at = Date.now();
   app.diary.record(
     'check',
@@ -49,24 +57,39 @@ export async function check(app: App, share: number, repair = false): Promise<vo
   }
 }
 
-/** A VM whose backups stopped is a finding. One that has none yet is named: it may be new. */
+/** A check that cannot name what is hit has found the faults all the same. */
+async function nameDamage(app: App, repository: Repository, faulty: FaultyObjects): Promise<void> {
+  try {
+    await reportDamage(app, repository, faulty);
+  } catch (error) {
+    if (!isBackupError(error)) throw error;
+    app.warn(`what the faults hit is not known in full: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * A VM whose backups stopped is a finding, and so is one that has none and that the configuration or the schedule names. Another one
+ * without any is told of: it may be new, and the next backup of all VMs has it.
+ */
 async function nameStale(app: App, repository: Repository, now: number): Promise<void> {
+  const scheduled = readSchedule(app.config.stateFolder)?.vms ?? [];
   for (const { name, stale, newest } of await survey(app, repository, now)) {
     if (stale === undefined) continue;
-    if (newest === undefined) app.warnOnly(`${name}: ${stale}`);
-    else app.warn(`${name}: ${stale}`);
+    if (newest !== undefined || app.config.names(name) || scheduled.includes(name))
+      app.warn(`${name}: ${stale}`);
+    else app.warnOnly(`${name}: ${stale}`);
     app.output.event('stale', { vm: name, text: stale });
   }
 }
 
-/** Faults that remain, and of which VM; undefined if the store could not be checked. */
+/** Undefined if the store could not be checked. */
 async function checkStore(
   app: App,
   repository: Repository,
   store: Store,
   share: number,
   repair: boolean,
-): Promise<{ readonly remaining: number; readonly faultsOf: StoreCheck['faultsOf'] } | undefined> {
+): Promise<StoreCheck | undefined> {
   const { name } = store;
   if (!store.inStep) {
     const text = `store ${name} was not checked: it ${store.describe()}`;
@@ -77,7 +100,7 @@ async function checkStore(
   }
   const found = await examined(app, repository, store, share, repair);
   if (found === undefined) return undefined;
-  const { objects, read, readBytes, faults, repaired, faultsOf } = found.check;
+  const { objects, read, readBytes, faults, repaired } = found.check;
   const text = `${formatCount(objects)} objects expected, ${formatCount(read)} read and verified (${formatBytes(readBytes)})`;
   app.output.event('checked', {
     store: name,
@@ -88,7 +111,7 @@ async function checkStore(
   app.output.line(repaired === 0 ? `${all}.` : `${all}, ${formatCount(repaired)} repaired.`);
   if (repaired > 0)
     app.warn(`store ${name}: ${formatCount(repaired)} of ${formatCount(faults)} faults were repaired`);
-  return { remaining: faults - repaired, faultsOf };
+  return found.check;
 }
 
 /** Undefined if the store failed: with others, that ends nothing. */

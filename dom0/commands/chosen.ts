@@ -46,7 +46,7 @@ export async function chooseOf(
     volume: volumeOf(history.name, snapshot, volumeName),
     access: async (treesOnly) => {
       const numbers = await history.liveAt(snapshot.number);
-      return { store: repository.store, history, grant: { numbers, treesOnly } };
+      return { history, grant: { numbers, treesOnly } };
     },
   };
 }

@@ -89,7 +89,7 @@ async function otherSnapshot({ history }: Chosen, other: string): Promise<Snapsh
 
 async function compareSnapshots(
   app: App,
-  { repository, history, snapshot, volume: before }: Chosen,
+  { history, snapshot, volume: before }: Chosen,
   after: Snapshot,
   list: DifferenceList,
 ): Promise<number> {
@@ -99,7 +99,7 @@ async function compareSnapshots(
     `the ${before.name} volume was backed up as ${before.mode} and as ${volume.mode}: there is nothing to compare`,
   );
   const numbers = (await history.liveAt(snapshot.number)).union(await history.liveAt(after.number));
-  const access = { store: repository.store, history, grant: { numbers, treesOnly: true } };
+  const access = { history, grant: { numbers, treesOnly: true } };
   const job = {
     before: { top: before.top, takenAt: before.takenAt },
     after: { kind: 'tree', top: volume.top },

@@ -12,7 +12,6 @@ import { formatTime } from '../../shared/format.ts';
 import type { Row } from '../output.ts';
 import { historyNamed } from '../repository/find-vm.ts';
 import type { Snapshot } from '../repository/records.ts';
-import type { Repository } from '../repository/repository.ts';
 import type { VmHistory } from '../repository/vm-history.ts';
 import { runHistory } from '../session/query-sessions.ts';
 import type { BlobAccess } from '../session/read-sessions.ts';
@@ -30,7 +29,7 @@ export async function history(
   app.defer(() => app.storage.abort());
   const repository = await app.open();
   const past = await historyNamed(repository, app.domains, name);
-  const { snapshots, tops, access } = await wholePast(app, repository, past, volumeName);
+  const { snapshots, tops, access } = await wholePast(app, past, volumeName);
   const question = { kind: 'history', tops, path: bytes } as const;
   const rows = new VersionRows(snapshots);
   const show = (versions: readonly ToldVersion[]) => app.output.rows(versions.map(rowOf));
@@ -52,12 +51,7 @@ export interface WholePast {
 }
 
 /** Throws `unknown-snapshot` if there is none. */
-export async function wholePast(
-  app: App,
-  repository: Repository,
-  past: VmHistory,
-  volumeName: VolumeName,
-): Promise<WholePast> {
+export async function wholePast(app: App, past: VmHistory, volumeName: VolumeName): Promise<WholePast> {
   const { name } = past;
   const snapshots: Snapshot[] = [];
   const tops: number[] = [];
@@ -80,7 +74,7 @@ export async function wholePast(
   return {
     snapshots,
     tops,
-    access: { store: repository.store, history: past, grant: { numbers, treesOnly: true } },
+    access: { history: past, grant: { numbers, treesOnly: true } },
   };
 }
 

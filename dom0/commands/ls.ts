@@ -3,11 +3,11 @@
 import { BackupError } from '../../shared/errors.ts';
 import { MAX_ENTRIES } from '../../shared/limits.ts';
 import { browse } from '../../shared/protocol/browse.ts';
-import type { Question } from '../../shared/protocol/browse.ts';
 import type { App } from '../app.ts';
 import type { VolumeName } from '../domains/domains.ts';
 import type { SnapshotVolume } from '../repository/records.ts';
 import { runEntries } from '../session/query-sessions.ts';
+import type { EntriesQuestion } from '../session/query-sessions.ts';
 import { choose } from './chosen.ts';
 import type { Chosen } from './chosen.ts';
 import { entryRow } from './entry-row.ts';
@@ -34,7 +34,7 @@ export async function showEntries(
   app: App,
   { snapshot, volume, history, access }: Chosen,
   path: string,
-  question: (top: number) => Exclude<Question, { kind: 'history' }>,
+  question: (top: number) => EntriesQuestion,
 ): Promise<void> {
   const granted = await access(true);
   const found = await app.withDisposable(history.name, { kind: 'nothing' }, browse.service, (call) =>

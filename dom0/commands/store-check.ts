@@ -21,6 +21,9 @@ export interface StoreCheckOptions {
   readonly repair: boolean;
 }
 
+/** What became of an object that was wrong: `everywhere` is what no store can have right. */
+export type FoundObject = 'faulty' | 'repaired' | 'everywhere';
+
 export class StoreCheck {
   /** Objects that the store should have. */
   objects = 0;
@@ -31,6 +34,10 @@ export class StoreCheck {
   repaired = 0;
   /** Faults that remain, by the VM whose backups they are in. */
   readonly faultsOf = new Map<VmId, number>();
+  /** Objects that were found wrong. */
+  readonly found = new Map<ObjectId, FoundObject>();
+  /** VMs that had a fault, repaired or not. */
+  readonly hitVms = new Set<VmId>();
   readonly #app: App;
   readonly #repository: Repository;
   readonly #store: Store;
@@ -50,9 +57,10 @@ export class StoreCheck {
     for (const id of this.#repository.root.body.live ?? [])
       await this.#checkObject(id, () => 'the live list');
     for (const entry of this.#repository.vms) {
-      const before = this.faults - this.repaired;
+      const { faults, repaired } = this;
       await this.#checkVm(entry);
-      this.faultsOf.set(entry.id, this.faults - this.repaired - before);
+      if (this.faults > faults) this.hitVms.add(entry.id);
+      this.faultsOf.set(entry.id, this.faults - this.repaired - (faults - repaired));
     }
   }
 
@@ -104,10 +112,12 @@ export class StoreCheck {
     try {
       const problem = await this.#problemOf(id, sealer);
       if (problem === undefined) return;
+      this.found.set(id, 'faulty');
       this.#fault(`object ${id.slice(0, 16)}… ${problem}: ${what()}`);
       if (this.#options.repair) await this.#repair(id);
     } catch (error) {
       if (!isBackupError(error, 'store-damaged')) throw error;
+      this.found.set(id, 'everywhere');
       this.#fault(`${error.message} (${what()})`);
     }
   }
@@ -141,6 +151,7 @@ export class StoreCheck {
       return;
     }
     this.repaired += 1;
+    this.found.set(id, 'repaired');
     this.#say(id, 'repaired from another store');
   }
 

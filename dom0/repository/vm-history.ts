@@ -66,6 +66,12 @@ export class VmHistory {
     throw new BackupError('store-damaged', `the blob table of ${this.name} has no row ${number}`);
   }
 
+  /** A blob that a snapshot refers to. Throws `store-missing` or `store-damaged`. */
+  async blob(number: number): Promise<Uint8Array> {
+    const { kind, epoch, id } = await this.rowOf(number);
+    return this.#store.get(this.sealer(kind, number, epoch), id, `blob ${number} of ${this.name}`);
+  }
+
   /** All snapshots, oldest first. */
   async entries(): Promise<SnapshotEntry[]> {
     const segments = await Promise.all(

@@ -7,7 +7,6 @@ import { u64 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { MAX_BLOBS_REQUESTED, MAX_READS } from '../../shared/limits.ts';
 import type { NumberSet } from '../../shared/numbers.ts';
-import type { ObjectStore } from '../repository/object-store.ts';
 import type { VmHistory } from '../repository/vm-history.ts';
 import { KIND } from '../seal/object.ts';
 
@@ -21,7 +20,6 @@ export interface Grant {
 const AHEAD = 3;
 
 export class BlobServer {
-  readonly #store: ObjectStore;
   readonly #history: VmHistory;
   readonly #grant: Grant;
   readonly #send: (pieces: readonly Uint8Array[]) => Promise<void>;
@@ -34,12 +32,10 @@ export class BlobServer {
   #stopped = false;
 
   constructor(
-    store: ObjectStore,
     history: VmHistory,
     grant: Grant,
     io: { send: (pieces: readonly Uint8Array[]) => Promise<void>; failed: (error: unknown) => void },
   ) {
-    this.#store = store;
     this.#history = history;
     this.#grant = grant;
     this.#left = MAX_READS * grant.numbers.size;
@@ -106,10 +102,6 @@ export class BlobServer {
         `asked for old content of ${name} (blob ${number}); a backup may only read the tree`,
       );
     }
-    return this.#store.get(
-      this.#history.sealer(row.kind, number, row.epoch),
-      row.id,
-      `blob ${number} of ${name}`,
-    );
+    return this.#history.blob(number);
   }
 }

@@ -5,7 +5,7 @@
 
 import { BackupError } from '../../shared/errors.ts';
 import { browse, compare } from '../../shared/protocol/browse.ts';
-import type { Difference, ListEntry, Question, Version } from '../../shared/protocol/browse.ts';
+import type { Difference, ListEntry, Need, Question, Version } from '../../shared/protocol/browse.ts';
 import type { ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import type { ServiceCall } from '../domains/domains.ts';
@@ -17,6 +17,9 @@ import type { Listener } from './report.ts';
 /** Shows what came in; the session goes on when it settles. */
 export type Show<T> = (rows: readonly T[]) => Promise<void>;
 
+/** A question that is answered with entries of one snapshot. */
+export type EntriesQuestion = Extract<Question, { kind: 'list' | 'find' }>;
+
 type CompareJob = ValueOf<typeof compare.toService.job>;
 
 /**
@@ -26,15 +29,12 @@ type CompareJob = ValueOf<typeof compare.toService.job>;
 export async function runEntries(
   call: ServiceCall,
   access: BlobAccess,
-  question: Exclude<Question, { kind: 'history' }>,
+  question: EntriesQuestion,
   limit: number,
   show: Show<ListEntry>,
 ): Promise<boolean> {
   const shown = new Limited(limit, show);
-  return ask(call, access, question, async (message) => {
-    if (message.name === 'versions') throw outOfPlace(message.name);
-    if (message.name === 'entries') await shown.take(message.value.entries);
-  });
+  return ask(call, access, question, 'entries', ({ value }) => shown.take(value.entries));
 }
 
 /** The versions of one path in the trees `question.tops`: all of them in order. False if it is in none. */
@@ -46,39 +46,65 @@ export async function runHistory(
 ): Promise<boolean> {
   const { tops } = question;
   let next = 0;
-  return ask(call, access, question, async (message) => {
-    if (message.name === 'entries') throw outOfPlace(message.name);
-    if (message.name === 'done') {
-      if (next < tops.length) throw new BackupError('protocol', 'left out versions of the path');
-      return;
-    }
-    for (const { newest, oldest } of message.value.versions) {
+  const take = async ({ value: { versions } }: AnswerOf<'versions'>) => {
+    for (const { newest, oldest } of versions) {
       if (newest !== next || oldest < newest || oldest >= tops.length)
         throw new BackupError('protocol', 'sent versions out of order');
       next = oldest + 1;
     }
-    await show(message.value.versions);
+    await show(versions);
+  };
+  return ask(call, access, question, 'versions', take, () => {
+    if (next < tops.length) throw new BackupError('protocol', 'left out versions of the path');
   });
 }
 
-type Answer = Exclude<Message<typeof browse.toCaller>, { name: 'get' }>;
+/**
+ * What of the trees `question.tops` needs the blobs that it names: at most `limit` rows, those of one tree together, in the order
+ * of the trees.
+ */
+export async function runNeeding(
+  call: ServiceCall,
+  access: BlobAccess,
+  question: Extract<Question, { kind: 'needing' }>,
+  limit: number,
+  show: Show<Need>,
+): Promise<void> {
+  const shown = new Limited(limit, show);
+  let last = 0;
+  await ask(call, access, question, 'needs', async ({ value: { needs } }) => {
+    for (const { top } of needs) {
+      if (top < last || top >= question.tops.length)
+        throw new BackupError('protocol', 'sent parts of trees out of order');
+      last = top;
+    }
+    await shown.take(needs);
+  });
+}
 
-/** Asks `question` and has `take` judge each part of the answer, the last one included. */
-async function ask(
+type Answers = Exclude<Message<typeof browse.toCaller>, { name: 'get' | 'done' }>;
+type AnswerOf<N> = Extract<Answers, { readonly name: N }>;
+
+/** Asks `question`, to which only messages of `name` are an answer: `take` judges each, and `end` that there is no more. */
+async function ask<N extends Answers['name']>(
   call: ServiceCall,
   access: BlobAccess,
   question: Question,
-  take: (answer: Answer) => Promise<void>,
+  name: N,
+  take: (answer: AnswerOf<N>) => Promise<void>,
+  end: () => void = () => undefined,
 ): Promise<boolean> {
+  const isAnswer = (message: Answers): message is AnswerOf<N> => message.name === name;
   return withCall(call, browse, async ({ session }, fail) => {
     const server = blobServer(access, (pieces) => session.send('blob', pieces), fail);
     await session.send('job', question);
     const done = await receiveResult(session, async (message) => {
       if (message.name === 'get') server.request(message.value.numbers);
-      else await take(message);
+      else if (isAnswer(message)) await take(message);
+      else throw new BackupError('protocol', `sent ${message.name}, which was not asked for`);
     });
     server.stop();
-    await take(done);
+    end();
     return done.value.found;
   });
 }
@@ -126,8 +152,4 @@ class Limited<T> {
     if (this.#left < 0) throw new BackupError('protocol', 'answers with more than there can be');
     await this.#show(rows);
   }
-}
-
-function outOfPlace(name: string): BackupError {
-  return new BackupError('protocol', `sent ${name}, which was not asked for`);
 }

@@ -12,7 +12,6 @@ import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import type { Message } from '../../shared/wire/session.ts';
 import { Call } from '../call.ts';
 import type { ServiceCall } from '../domains/domains.ts';
-import type { ObjectStore } from '../repository/object-store.ts';
 import type { VmHistory } from '../repository/vm-history.ts';
 import { BlobServer } from './blob-server.ts';
 import type { Grant } from './blob-server.ts';
@@ -21,7 +20,6 @@ import type { Listener } from './report.ts';
 
 /** Where a job's blobs come from. */
 export interface BlobAccess {
-  readonly store: ObjectStore;
   readonly history: VmHistory;
   readonly grant: Grant;
 }
@@ -195,7 +193,7 @@ export function blobServer(
   send: (pieces: readonly Uint8Array[]) => Promise<void>,
   failed: (error: unknown) => void,
 ): BlobServer {
-  return new BlobServer(access.store, access.history, access.grant, { send, failed });
+  return new BlobServer(access.history, access.grant, { send, failed });
 }
 
 /**

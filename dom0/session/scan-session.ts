@@ -126,7 +126,6 @@ export class ScanSession {
     this.#quota = job.capacity * 1.1 + QUOTA_SLACK;
     const { session } = this.#call;
     this.#server = new BlobServer(
-      store,
       writer.history,
       { numbers: writer.baseLive, treesOnly: true },
       {

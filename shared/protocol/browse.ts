@@ -8,6 +8,7 @@ import { z } from 'zod';
 import {
   MAX_CONTROL,
   MAX_GLOBS,
+  MAX_NUMBER_SET,
   MAX_PAGE,
   MAX_PATH,
   MAX_REQUEST,
@@ -41,7 +42,7 @@ const entryType = z.enum([
 ]);
 
 /** The chattr flags that a backup keeps, as chattr(1) calls them. */
-const FLAGS = ['synchronous', 'immutable', 'append-only', 'no-dump', 'no-access-time'] as const;
+export const FLAGS = ['synchronous', 'immutable', 'append-only', 'no-dump', 'no-access-time'] as const;
 
 const userId = z
   .int()
@@ -97,6 +98,8 @@ const filter = z.strictObject({
   doubtful: z.boolean(),
 });
 
+const tops = z.array(blobNumber).min(1).max(MAX_SNAPSHOTS);
+
 const question = z.discriminatedUnion('kind', [
   /** A directory's children (or, recursively, all below it), or the entry itself; of all that only the skipped paths, or the others. */
   z.strictObject({
@@ -109,11 +112,31 @@ const question = z.discriminatedUnion('kind', [
   /** The entry itself and all below it, as far as they match. */
   z.strictObject({ kind: z.literal('find'), top: blobNumber, path, filter }),
   /** The versions of one path in several snapshots, newest first. */
-  z.strictObject({ kind: z.literal('history'), tops: z.array(blobNumber).min(1).max(MAX_SNAPSHOTS), path }),
+  z.strictObject({ kind: z.literal('history'), tops, path }),
+  /** What of each of these trees needs one of `blobs`: a number set (docs/format.md, section 6). None of the tops is in it. */
+  z.strictObject({ kind: z.literal('needing'), tops, blobs: bytesUpTo(MAX_NUMBER_SET) }),
+]);
+
+/** What of the tree `tops[top]` cannot be read without the blobs that were asked about. Paths escaped. */
+const need = z.discriminatedUnion('kind', [
+  /** A file: so many bytes of its content are in these blobs, as far as its own list of them can be read. */
+  z.strictObject({ kind: z.literal('file'), top: count, path: printable(MAX_TEXT), bytes: count }),
+  /**
+   * A part of the list of files itself, with so many entries: from `path` up to, not including, `until` (null: to the end), and
+   * all that is in the folder `within` besides, whose own entry is in that part.
+   */
+  z.strictObject({
+    kind: z.literal('list'),
+    top: count,
+    path: printable(MAX_TEXT),
+    until: z.nullable(printable(MAX_TEXT)),
+    within: z.nullable(printable(MAX_TEXT)),
+    entries: z.int().min(1),
+  }),
 ]);
 
 /** What two states of one path differ in. The first three are content, the others metadata. */
-const FIELDS = [
+export const DIFFERENCE_FIELDS = [
   'content',
   'target',
   'device',
@@ -125,7 +148,7 @@ const FIELDS = [
   'flags',
   'links',
 ] as const;
-const fields = z.array(z.enum(FIELDS)).max(FIELDS.length);
+const fields = z.array(z.enum(DIFFERENCE_FIELDS)).max(DIFFERENCE_FIELDS.length);
 
 /** A run of snapshots in which a path was the same, or was not there. */
 const version = z.strictObject({
@@ -135,7 +158,7 @@ const version = z.strictObject({
   /** Null where the path was not there. */
   entry: z.nullable(listEntry),
   /** How it differs from the run before it in time; empty if there is none, or the path was absent in either. */
-  changed: z.array(z.enum(['type', ...FIELDS])).max(FIELDS.length + 1),
+  changed: z.array(z.enum(['type', ...DIFFERENCE_FIELDS])).max(DIFFERENCE_FIELDS.length + 1),
 });
 
 /** Questions about the trees of one VM's snapshots. */
@@ -143,13 +166,14 @@ export const browse = {
   service: 'qubes.BackupBrowse',
   toService: {
     ...reading,
-    job: control(0x10, question, MAX_CONTROL + MAX_PATH + 32 * MAX_TEXT + 9 * MAX_SNAPSHOTS),
+    job: control(0x10, question, MAX_CONTROL + MAX_PATH + MAX_NUMBER_SET + 9 * MAX_SNAPSHOTS),
   },
   toCaller: {
     get,
     entries: page(0x90, z.strictObject({ entries: z.array(listEntry).min(1).max(MAX_REQUEST) }), MAX_PAGE),
     versions: page(0x91, z.strictObject({ versions: z.array(version).min(1).max(MAX_REQUEST) }), MAX_PAGE),
-    /** `found` is false if the path is in no snapshot that was asked about. */
+    needs: page(0x92, z.strictObject({ needs: z.array(need).min(1).max(MAX_REQUEST) }), MAX_PAGE),
+    /** `found` is false if the path is in no snapshot that was asked about, or nothing needs the blobs. */
     done: control(0x14, z.strictObject({ found: z.boolean() })),
   },
 } as const satisfies Protocol;
@@ -216,7 +240,8 @@ export type ListEntry = z.output<typeof listEntry>;
 export type Filter = z.output<typeof filter>;
 export type Moment = z.output<typeof moment>;
 export type Question = z.output<typeof question>;
-export type Field = (typeof FIELDS)[number];
+export type Need = z.output<typeof need>;
+export type Field = (typeof DIFFERENCE_FIELDS)[number];
 export type Version = z.output<typeof version>;
 export type Difference = z.output<typeof difference>;
 

@@ -98,7 +98,7 @@ export const progress = control(
 );
 
 /** What kind of thing a note is about. Every one but `skipped-*` makes the run end with warnings (R26). */
-const NOTE_CODES = [
+export const NOTE_CODES = [
   'changed', // a file changed while it was read
   'vanished', // an entry disappeared while it was read
   'unreadable', // content or metadata could not be read

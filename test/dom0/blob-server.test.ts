@@ -27,11 +27,9 @@ async function serve(treesOnly: boolean) {
   const history = await historyFor(repository);
   const numbers = await history.newestLive();
   const sent: number[] = [];
-  const { store } = repository;
   const failed: unknown[] = [];
   let idle = Promise.withResolvers<undefined>();
   const server = new BlobServer(
-    store,
     history,
     { numbers, treesOnly },
     {
@@ -60,7 +58,7 @@ async function serve(treesOnly: boolean) {
     ask,
     sent,
     failed,
-    store,
+    store: repository.store,
     history,
     content,
     old,

@@ -53,7 +53,6 @@ async function accessOf(treesOnly = false) {
   await commitVolume(writer, tree, [content, tree]);
   const history = await historyFor(repository);
   const access: BlobAccess = {
-    store: repository.store,
     history,
     grant: { numbers: await history.newestLive(), treesOnly },
   };
@@ -224,14 +223,13 @@ describe('a restore', () => {
   });
 
   it('fails as the store fails, not as its disposable', async () => {
-    const { access } = await accessOf();
-    const broken = { ...access, store: Object.create(access.store) as typeof access.store };
-    broken.store.get = () => Promise.reject(new BackupError('store-missing', 'main lost object 12'));
+    const { access, repository } = await accessOf();
+    repository.store.get = () => Promise.reject(new BackupError('store-missing', 'main lost object 12'));
     const call = played(restore, async (session) => {
       await session.send('get', { numbers: [0] });
       await session.receive();
     });
-    const error = await rejection(runRestore(call, broken, { volume: FOLDER, top: 1 }, quiet));
+    const error = await rejection(runRestore(call, access, { volume: FOLDER, top: 1 }, quiet));
     expect([error.code, error.message]).toEqual(['store-missing', 'main lost object 12']);
   });
 });

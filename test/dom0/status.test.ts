@@ -11,6 +11,7 @@ import { init } from '../../dom0/commands/init.ts';
 import { list } from '../../dom0/commands/list.ts';
 import { prometheusText } from '../../dom0/commands/prometheus.ts';
 import { status } from '../../dom0/commands/status.ts';
+import { removeSchedule, writeSchedule } from '../../dom0/schedule/schedule.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
 import { CheckShare } from '../../dom0/state/check-position.ts';
 import { parseVmName } from '../../shared/ids.ts';
@@ -76,6 +77,27 @@ describe('R55: status', () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  it('check: a VM without a backup is a finding where the configuration or the schedule names it', async () => {
+    const home = await twoVms();
+    const warningsOf = async () => {
+      const { app, output } = await run(home, (each) => check(each, 0));
+      const stale = output.events.filter(({ event }) => event === 'stale');
+      expect(stale).toEqual([
+        { event: 'stale', vm: 'work', text: 'it was never backed up: run "qubes-backup backup work"' },
+      ]);
+      return app.warnings;
+    };
+    expect(await warningsOf()).toBe(0);
+    const schedule = { when: { every: 'hour' }, onAc: false, forget: false, check: null, drill: 0 } as const;
+    writeSchedule(home.state, { ...schedule, vms: [parseVmName('vault')] });
+    expect(await warningsOf()).toBe(0);
+    writeSchedule(home.state, { ...schedule, vms: ['vault', 'work'].map(parseVmName) });
+    expect(await warningsOf()).toBe(1);
+    removeSchedule(home.state);
+    writeFileSync(join(home.folder, 'config.toml'), '[vm.work]\nstale_days = 20\n');
+    expect(await warningsOf()).toBe(1);
   });
 
   it('tells what checks and drills found', async () => {

@@ -1,12 +1,15 @@
 /** The services of a disposable, served in the test's own process: the real handlers over in-memory pipes. */
 
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
+import { browseSnapshot } from '../../dvm/browse.ts';
 import { drillVolume } from '../../dvm/drill.ts';
+import { exportSnapshot } from '../../dvm/export.ts';
 import { proveVolume } from '../../dvm/prove.ts';
 import { restoreVolume } from '../../dvm/restore.ts';
 import { scanVolume } from '../../dvm/scan.ts';
 import { verifyVolume } from '../../dvm/verify.ts';
-import { drill, prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
+import { browse } from '../../shared/protocol/browse.ts';
+import { drill, exportPaths, prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
 import { service } from '../attack/peer/storage-services.ts';
 import type { Service } from '../attack/peer/storage-services.ts';
 import { callHere } from './here.ts';
@@ -17,6 +20,8 @@ const DISPOSABLE = new Map<string, Service>([
   service(verify, verifyVolume),
   service(prove, proveVolume),
   service(drill, drillVolume),
+  service(browse, browseSnapshot),
+  service(exportPaths, exportSnapshot),
 ]);
 
 /**
