@@ -140,6 +140,100 @@ const CASES: readonly (readonly [string, readonly Candidate[], KeepRules, readon
   ['a time beside a rule', TEN_DAYS, { last: 1, ...within('24h') }, [18, 19, 20]],
 ];
 
+const NEW_YORK = 'America/New_York';
+
+/** The same by the clocks of other zones: what a rule calls an hour, a day or a week is the owner's. */
+const ZONES: readonly (readonly [string, string, readonly string[], KeepRules, readonly number[]])[] = [
+  [
+    NEW_YORK,
+    'the hour that is repeated in autumn is one, an hour of UTC apart',
+    ['2026-11-01T04:30Z', '2026-11-01T05:30Z', '2026-11-01T06:30Z', '2026-11-01T07:30Z'],
+    { hourly: 3 },
+    [1, 3, 4],
+  ],
+  [
+    NEW_YORK,
+    'the hour that is left out in spring is none',
+    ['2026-03-08T05:30Z', '2026-03-08T06:30Z', '2026-03-08T07:30Z', '2026-03-08T08:30Z'],
+    { hourly: 3 },
+    [2, 3, 4],
+  ],
+  [
+    NEW_YORK,
+    'a day before, over the spring, is 23 hours',
+    ['2026-03-07T15:59:59Z', '2026-03-07T16:00Z', '2026-03-08T15:00Z'],
+    within('1d'),
+    [2, 3],
+  ],
+  [
+    'Asia/Kathmandu',
+    'a day begins where it begins, a quarter of an hour off',
+    ['2026-05-01T18:14:59Z', '2026-05-01T18:15:00Z', '2026-05-02T18:14:59Z', '2026-05-02T18:15:00Z'],
+    { daily: 3 },
+    [1, 3, 4],
+  ],
+  [
+    'Australia/Lord_Howe',
+    'a clock that is set back by half an hour repeats half of one',
+    ['2026-04-04T14:45Z', '2026-04-04T15:15Z', '2026-04-04T15:45Z'],
+    { hourly: 2 },
+    [2, 3],
+  ],
+  [
+    'Pacific/Apia',
+    'a day that a country left out is none',
+    ['2011-12-30T09:00Z', '2011-12-30T10:00Z', '2011-12-31T11:00Z'],
+    { daily: 3 },
+    [1, 2, 3],
+  ],
+  [
+    'Pacific/Kiritimati',
+    'a week begins on Monday there, on Sunday elsewhere',
+    ['2026-01-04T09:59Z', '2026-01-04T10:00Z', '2026-01-11T09:59Z', '2026-01-11T10:00Z'],
+    { weekly: 3 },
+    [1, 3, 4],
+  ],
+  [
+    'Pacific/Pago_Pago',
+    'a year ends there when it has begun elsewhere',
+    ['2026-01-01T10:59Z', '2026-01-01T11:00Z', '2027-01-01T10:59Z'],
+    { yearly: 2 },
+    [1, 3],
+  ],
+  [
+    'UTC',
+    'snapshots of one second: each is one of the newest, and all are of one hour, day, week, month and year',
+    ['2026-06-01T00:00Z', '2026-06-01T00:00Z', '2026-06-01T00:00Z', '2026-06-01T00:00Z'],
+    { last: 2, hourly: 1, daily: 1, weekly: 1, monthly: 1, yearly: 1 },
+    [3, 4],
+  ],
+  [
+    'UTC',
+    'of one second, while more days are asked for than there are: the newest and the oldest',
+    ['2026-06-01T00:00Z', '2026-06-01T00:00Z', '2026-06-01T00:00Z'],
+    { daily: 2 },
+    [1, 3],
+  ],
+  [
+    'UTC',
+    'of one second, and as old as may be',
+    ['2026-06-01T00:00Z', '2026-06-01T00:00Z', '2026-06-02T00:00Z'],
+    within('1d'),
+    [1, 2, 3],
+  ],
+];
+
+describe('R53: by the clock of', () => {
+  it.each(ZONES)('%s: %s', (place, _, times, rules, expected) => {
+    process.env['TZ'] = place;
+    try {
+      expect(kept(taken(...times), rules)).toEqual(expected);
+    } finally {
+      process.env['TZ'] = 'Europe/Berlin';
+    }
+  });
+});
+
 describe('R53: rules of what is kept', () => {
   it.each(CASES)('%s', (_, snapshots, rules, expected) => {
     expect(kept(snapshots, rules)).toEqual(expected);
@@ -181,10 +275,14 @@ describe('R53: rules of what is kept', () => {
       ),
     );
     const tagLists = fc.array(fc.subarray(['a', 'b', 'c'], { minLength: 1 }), { maxLength: 2 });
+    const days = fc.integer({ min: 0, max: 3_000 });
+    const daysOf = (count: number) => ({ years: 0, months: 0, days: count, hours: 1 });
     const rules = (from: Record<string, number>) =>
       Object.fromEntries(Object.entries(from).filter(([, n]) => n > 0)) as KeepRules;
     fc.assert(
-      fc.property(times, amounts, amounts, tagLists, tagLists, (seconds, less, more, tags, moreTags) => {
+      fc.property(times, amounts, amounts, tagLists, tagLists, days, days, (...given) => {
+        const [seconds, less, more, tags, moreTags, some, further] = given;
+        const fewRules = { ...rules(less), tags, within: daysOf(some) };
         const snapshots = seconds
           .sort((a, b) => a - b)
           .map((second, i) => ({
@@ -192,15 +290,16 @@ describe('R53: rules of what is kept', () => {
             requested: second % 3 === 0,
             tags: ['a', 'b', 'c'].filter((_, bit) => (second >> bit) % 2 === 1),
           }));
-        const few = kept(snapshots, { ...rules(less), tags });
+        const few = kept(snapshots, fewRules);
         const sum = Object.entries(less).map(([rule, n]) => [rule, n + (more[rule] ?? 0)]);
         const many = kept(snapshots, {
           ...rules(Object.fromEntries(sum) as Record<string, number>),
           tags: [...tags, ...moreTags],
+          within: daysOf(some + further),
         });
         // None of the owner's is dropped because of what VMs asked for, but for the newest of all.
         const own = snapshots.filter(({ requested }) => !requested);
-        expect(few).toEqual(expect.arrayContaining(kept(own, { ...rules(less), tags }).slice(0, -1)));
+        expect(few).toEqual(expect.arrayContaining(kept(own, fewRules).slice(0, -1)));
         expect(many).toEqual(expect.arrayContaining(few));
         expect(few).toContain(snapshots.length);
       }),
