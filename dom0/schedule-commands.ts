@@ -11,11 +11,13 @@ import { disableSchedule, enableSchedule, showSchedule } from './commands/schedu
 import type { Config } from './config.ts';
 import { BackupError } from '../shared/errors.ts';
 import { parseVmName } from '../shared/ids.ts';
+import { STATUS } from './exit-status.ts';
 import type { GlobalOptions, Work } from './run.ts';
+import { removeFile } from './state/files.ts';
 import { parseTime, parseWeekly } from './schedule/calendar.ts';
 import type { Calendar } from './schedule/calendar.ts';
 import { holdOffSleep } from './schedule/inhibit.ts';
-import { readSchedule } from './schedule/schedule.ts';
+import { dueFile, readSchedule } from './schedule/schedule.ts';
 import type { Schedule } from './schedule/schedule.ts';
 import { Output } from './output.ts';
 import { parseCount } from './drill-commands.ts';
@@ -24,8 +26,8 @@ import { runSteps } from './steps.ts';
 
 const HELP = `
   Writes a timer and a service of systemd: of the machine for root, else of this user. A run that was missed because the
-  machine was off is made up for; it holds off sleep and shutdown while it lasts, and tries again after a quarter of an
-  hour if it finds another run under way (exit status 5).
+  machine was off, or with --on-ac on battery, is made up for; it holds off sleep and shutdown while it lasts, and tries
+  again after a quarter of an hour if it finds another run under way (exit status 5).
 
   qubes-backup schedule enable --daily 02:00 --forget --check 5%
   qubes-backup schedule enable --weekly sun,03:30 work vault`;
@@ -57,7 +59,7 @@ export function addScheduleCommands(
     .option('--daily <hh:mm>', 'each day', parseDaily)
     .option('--weekly <day,hh:mm>', 'each week: mon,02:00', parseDay)
     .option('--hourly', 'each hour')
-    .option('--on-ac', 'leave out a run while the machine is on battery', false)
+    .option('--on-ac', 'hold back a run while the machine is on battery, until it has mains power', false)
     .option('--all', 'every VM that is included in backups; this is what no name means, too', false)
     .option('--forget', 'then forget what no rule of the configuration keeps', false)
     .option('--check <percent>', 'then check the stores, and read this share of the data', parsePercent)
@@ -98,7 +100,13 @@ async function runScheduled(options: GlobalOptions): Promise<void> {
   const output = new Output(options.json);
   const release = holdOffSleep((text) => output.note(text));
   try {
-    await runSteps(options, 'scheduled', stepsOf);
+    let stateFolder: string | undefined;
+    await runSteps(options, 'scheduled', (config) => {
+      ({ stateFolder } = config);
+      return stepsOf(config);
+    });
+    // One that found another run is still due.
+    if (stateFolder !== undefined && process.exitCode !== STATUS.busy) removeFile(dueFile(stateFolder));
   } finally {
     release();
   }

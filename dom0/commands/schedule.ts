@@ -1,5 +1,6 @@
 /** `schedule enable|disable|show`: runs by themselves, begun by timers of systemd (R51). */
 
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { formatTime } from '../../shared/format.ts';
 import { requireUsage } from '../app.ts';
@@ -8,15 +9,17 @@ import { opensUnattended } from '../keys/unattended.ts';
 import { PROGRAM } from '../program.ts';
 import type { GlobalOptions } from '../run.ts';
 import { describe } from '../schedule/calendar.ts';
-import { nextRun, readSchedule, removeSchedule, writeSchedule } from '../schedule/schedule.ts';
+import { dueFile, nextRun, readSchedule, removeSchedule, writeSchedule } from '../schedule/schedule.ts';
 import type { Schedule } from '../schedule/schedule.ts';
 import {
   installUnits,
   ownManager,
   removeUnits,
-  startTimer,
-  stopTimer,
+  startTimers,
+  stopTimers,
+  timersOf,
   unitFolder,
+  unitsIn,
 } from '../schedule/systemd.ts';
 import { TIMER, units } from '../schedule/units.ts';
 
@@ -33,13 +36,18 @@ export async function enableSchedule(
   const manager = ownManager();
   const folder = into ?? unitFolder(manager);
   const command = [join(PROGRAM, 'bin', 'qubes-backup'), ...ofConfiguration(options), 'schedule', 'run'];
-  installUnits(folder, units(what, { command, manager, driver: driver.kind }));
+  const made = units(what, { command, manager, driver: driver.kind, dueFile: dueFile(stateFolder) });
+  const before = unitsIn(folder).filter((name) => !made.has(name));
+  if (into === undefined) await stopTimers(manager, before); // What is not there any more need not be told to start, either.
+  installUnits(folder, made);
   writeSchedule(stateFolder, what);
   app.output.line(`Wrote ${TIMER} and the service that it starts into ${folder}.`);
   if (into !== undefined)
-    app.output.note(`they are not enabled: "systemctl enable --now ${TIMER}" where they are to run`);
+    app.output.note(
+      `they are not enabled: "systemctl enable --now ${timersOf(made.keys()).join(' ')}" where they are to run`,
+    );
   else {
-    const left = await startTimer(manager);
+    const left = await startTimers(manager, made.keys());
     if (left !== undefined) app.warn(left);
     if (manager === 'user')
       app.output.note('so that they run while you are not logged in: "loginctl enable-linger"');
@@ -52,7 +60,7 @@ export async function disableSchedule(app: App, from: string | undefined): Promi
   await app.lock();
   const manager = ownManager();
   const folder = from ?? unitFolder(manager);
-  const left = from === undefined ? await stopTimer(manager) : undefined;
+  const left = from === undefined ? await stopTimers(manager, unitsIn(folder)) : undefined;
   const was = removeUnits(folder);
   if (was && left !== undefined) app.warn(left);
   removeSchedule(app.config.stateFolder);
@@ -72,8 +80,10 @@ export function showSchedule(app: App): void {
   app.output.line(
     `Runs ${describe(found.when)}${found.onAc ? ', on mains power only' : ''}: ${stepsText(found)}.`,
   );
+  const waits = found.onAc && existsSync(dueFile(stateFolder));
+  if (waits) app.output.line('A run is due, and waits for mains power, or is under way.');
   app.output.line(`Next run: ${formatTime(next)}, or up to a quarter of an hour later.`);
-  app.output.event('schedule', { enabled: true, ...found, next: new Date(next).toISOString() });
+  app.output.event('schedule', { enabled: true, ...found, due: waits, next: new Date(next).toISOString() });
 }
 
 function stepsText({ vms, forget, check, drill }: Schedule): string {

@@ -1,6 +1,6 @@
 /** What runs by itself, and when: one file in dom0's state, which `schedule run` obeys and `status` looks at. */
 
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { utf8 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
@@ -49,6 +49,12 @@ export function writeSchedule(stateFolder: string, what: Schedule): void {
 
 export function removeSchedule(stateFolder: string): void {
   removeFile(fileIn(stateFolder));
+  removeFile(dueFile(stateFolder));
+}
+
+/** The file that is there while a run of a schedule that heeds the battery is due: see units.ts. */
+export function dueFile(stateFolder: string): string {
+  return resolve(stateFolder, 'schedule-due');
 }
 
 /** When the next scheduled run begins, or a little later; milliseconds since 1970. Undefined if none does. Throws `io`. */

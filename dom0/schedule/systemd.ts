@@ -7,7 +7,7 @@ import { BackupError, messageOf } from '../../shared/errors.ts';
 import { passedOn } from '../domains/child.ts';
 import { runProgram } from '../domains/run-program.ts';
 import { removeFile, replaceFile } from '../state/files.ts';
-import { SERVICE, TIMER } from './units.ts';
+import { ALL_UNITS } from './units.ts';
 
 /** systemd of the machine for root, else that of the user. */
 export type Manager = 'system' | 'user';
@@ -23,31 +23,42 @@ export function unitFolder(manager: Manager): string {
   return join(config, 'systemd', 'user');
 }
 
-/** Writes the units into `folder`. Throws `io`. */
+/** Those of our units that are in `folder`. */
+export function unitsIn(folder: string): readonly string[] {
+  return ALL_UNITS.filter((name) => existsSync(join(folder, name)));
+}
+
+/** Writes the units into `folder`, in place of all that were there. Throws `io`. */
 export function installUnits(folder: string, units: ReadonlyMap<string, string>): void {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
     throw new BackupError('io', `cannot create the folder ${folder}: ${messageOf(cause)}`, { cause });
   }
+  for (const name of unitsIn(folder)) if (!units.has(name)) removeFile(join(folder, name));
   for (const [name, text] of units) replaceFile(join(folder, name), utf8(text));
 }
 
 /** Removes them; answers whether there were any. */
 export function removeUnits(folder: string): boolean {
-  const there = [TIMER, SERVICE].map((name) => join(folder, name)).filter((file) => existsSync(file));
-  for (const file of there) removeFile(file);
+  const there = unitsIn(folder);
+  for (const name of there) removeFile(join(folder, name));
   return there.length > 0;
 }
 
-/** Has systemd start the timer now and at each boot. Undefined if that is done, else what a person has to do. */
-export async function startTimer(manager: Manager): Promise<string | undefined> {
-  return systemctl(manager, [['daemon-reload'], ['enable', '--now', TIMER]]);
+/** Has systemd start the timers among `names` now and at each boot. Undefined if that is done, else what a person has to do. */
+export async function startTimers(manager: Manager, names: Iterable<string>): Promise<string | undefined> {
+  return systemctl(manager, [['daemon-reload'], ['enable', '--now', ...timersOf(names)]]);
 }
 
 /** The opposite, before the units are removed. */
-export async function stopTimer(manager: Manager): Promise<string | undefined> {
-  return systemctl(manager, [['disable', '--now', TIMER]]);
+export async function stopTimers(manager: Manager, names: Iterable<string>): Promise<string | undefined> {
+  const timers = timersOf(names);
+  return timers.length === 0 ? undefined : systemctl(manager, [['disable', '--now', ...timers]]);
+}
+
+export function timersOf(names: Iterable<string>): readonly string[] {
+  return [...names].filter((name) => name.endsWith('.timer'));
 }
 
 const TIMEOUT = 60_000;

@@ -1,6 +1,6 @@
 /** R51: scheduled runs by the command line: enabled, run, hooks around them, never two at a time. */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holdOffSleep } from '../../dom0/schedule/inhibit.ts';
@@ -59,7 +59,17 @@ describe('schedule', () => {
     expect(service).toContain(`"${COMMAND}" "--local" "${home.folder}" "--sandbox"`);
     expect(service).toContain('"schedule" "run"\n');
     home.configure(`key_file = "${home.keyFile}"`, '[backup.keep]', 'last = 1');
+    // What the timer does: a run is due until it ended.
+    const due = join(home.state, 'schedule-due');
+    expect(readFileSync(join(home.folder, 'units/qubes-backup-due.service'), 'utf8')).toContain(`"${due}"`);
+    writeFileSync(due, '');
+    expect((await home.runWith(['--json'], 'schedule', 'show')).event('schedule')['due']).toBe(true);
+    const release = await lockFolder(home.state);
+    expect((await run(home)).code).toBe(5);
+    await release();
+    expect(existsSync(due)).toBe(true);
     for (let times = 0; times < 2; times++) expect((await run(home)).code).toBe(0);
+    expect(existsSync(due)).toBe(false);
     const { events } = await run(home);
     expect(events.map(({ event }) => event)).toEqual(
       expect.arrayContaining(['backup', 'retention', 'checked', 'drill']),
@@ -76,7 +86,7 @@ describe('schedule', () => {
       vms: null,
     });
     await home.runWith(['--json'], 'schedule', 'disable', '--units', join(home.folder, 'units'));
-    expect(existsSync(join(home.folder, 'units/qubes-backup.timer'))).toBe(false);
+    expect(readdirSync(join(home.folder, 'units'))).toEqual([]);
     expect((await run(home)).event('error')).toMatchObject({ code: 'usage' });
   });
 

@@ -120,7 +120,10 @@ describe('the units', () => {
   ];
 
   it('pass arguments on to the letter', () => {
-    const all = units({ when: daily, onAc: false }, { command: hostile, manager: 'system', driver: 'local' });
+    const all = units(
+      { when: daily, onAc: false },
+      { command: hostile, manager: 'system', driver: 'local', dueFile: '/d' },
+    );
     expect(all.get('qubes-backup.service')).toContain(
       `ExecStart="/opt/a b/qubes-backup" "--config" "/etc/%%h $$HOME \\"quoted\\" back\\\\slash;#'.toml" "schedule"\n`,
     );
@@ -128,13 +131,37 @@ describe('the units', () => {
 
   it('make up for what was missed, never wake together, and heed the battery if asked', () => {
     const textOf = (onAc: boolean) =>
-      units({ when: daily, onAc }, { command: ['/bin/true'], manager: 'system', driver: 'qubes' });
+      units(
+        { when: daily, onAc },
+        { command: ['/bin/true'], manager: 'system', driver: 'qubes', dueFile: '/var/a %b' },
+      );
     expect(textOf(false).get('qubes-backup.timer')).toMatch(
       /^OnCalendar=\*-\*-\* 02:30:00\nPersistent=true\nRandomizedDelaySec=15min$/m,
     );
     expect(textOf(false).get('qubes-backup.service')).not.toContain('ConditionACPower');
     expect(textOf(true).get('qubes-backup.service')).toContain('\nConditionACPower=true\n');
     expect(textOf(false).get('qubes-backup.service')).toContain('\nRestartForceExitStatus=5\n');
+  });
+
+  it('hold a run back on battery, and make up for it', () => {
+    const textOf = (onAc: boolean) =>
+      units(
+        { when: daily, onAc },
+        { command: ['/bin/true'], manager: 'system', driver: 'qubes', dueFile: '/var/a %b' },
+      );
+    expect([...textOf(false).keys()]).toEqual(['qubes-backup.service', 'qubes-backup.timer']);
+    expect(textOf(false).get('qubes-backup.timer')).not.toContain('Unit=');
+    const all = textOf(true);
+    // The timer notes that a run is due, whatever the power, and has it tried; the other timer tries again.
+    expect(all.get('qubes-backup.timer')).toContain('\nUnit=qubes-backup-due.service\n');
+    const due = all.get('qubes-backup-due.service');
+    expect(due).toMatch(/^Wants=qubes-backup.service\nBefore=qubes-backup.service$/m);
+    expect(due).toContain('\nType=oneshot\nExecStart=/usr/bin/touch "/var/a %%b"\n');
+    expect(due).not.toContain('Condition');
+    expect(all.get('qubes-backup-retry.timer')).toContain('\nUnit=qubes-backup.service\nOnCalendar=*:0/15\n');
+    expect(all.get('qubes-backup.service')).toMatch(
+      /^ConditionACPower=true\nConditionPathExists=\/var\/a %%b$/m,
+    );
   });
 
   const managers = [
@@ -155,7 +182,7 @@ describe('the units', () => {
           mkdirSync(folder);
           const all = units(
             { when, onAc: true },
-            { command: ['/bin/true', '--config', '/a %b'], manager, driver },
+            { command: ['/bin/true', '--config', '/a %b'], manager, driver, dueFile: '/var/a %b/due' },
           );
           for (const [name, text] of all) writeFileSync(join(folder, name), text);
           const files = [...all.keys()].map((name) => join(folder, name));
