@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { App } from '../../dom0/app.ts';
 import { backup } from '../../dom0/commands/backup.ts';
 import { check } from '../../dom0/commands/check.ts';
+import { FaultyObjects, reportDamage } from '../../dom0/commands/damage.ts';
 import { diff } from '../../dom0/commands/diff.ts';
+import { drill } from '../../dom0/commands/drill.ts';
 import { extract } from '../../dom0/commands/extract.ts';
 import { history } from '../../dom0/commands/history.ts';
 import { list } from '../../dom0/commands/list.ts';
@@ -15,6 +17,8 @@ import { ls } from '../../dom0/commands/ls.ts';
 import { restore } from '../../dom0/commands/restore.ts';
 import { loadConfig } from '../../dom0/config.ts';
 import { passphraseOf, readKeyFile } from '../../dom0/keys/secret.ts';
+import { historyNamed } from '../../dom0/repository/find-vm.ts';
+import { parseVmName } from '../../shared/ids.ts';
 import { isBackupError, messageOf } from '../../shared/errors.ts';
 import { QuietOutput } from '../support/quiet-output.ts';
 import { AttackedDomains } from './attacked-domains.ts';
@@ -32,6 +36,8 @@ const COMMANDS: Readonly<Record<CommandName, (app: App, vm: string, home: string
   restore: (app, vm) => restore(app, vm, 'copy'),
   'restore-first': (app, vm) => restore(app, `${vm}@1`, 'copy'),
   ls: (app, vm) => ls(app, vm, '', { recursive: true, skipped: false }),
+  drill: (app, vm) => drill(app, [vm], {}),
+  needing: needsFirstBlob,
   history: (app, vm) => history(app, vm, 'file-0'),
   diff: (app, vm) => diff(app, vm, 'live', false),
   'diff-snapshots': (app, vm) => diff(app, `${vm}@1`, '@2', false),
@@ -47,6 +53,18 @@ const COMMANDS: Readonly<Record<CommandName, (app: App, vm: string, home: string
   check: (app) => check(app, 100),
   list: (app) => list(app, undefined),
 };
+
+/** Asks what is hit if the first blob of `vm`, which is content, is lost. */
+async function needsFirstBlob(app: App, vm: string): Promise<void> {
+  app.defer(() => app.storage.abort());
+  const repository = await app.open();
+  const history = await historyNamed(repository, app.domains, parseVmName(vm));
+  const { id } = await history.rowOf(0);
+  const faulty = new FaultyObjects();
+  faulty.add({ found: new Map([[id, 'faulty']]), hitVms: new Set([history.record.id]) });
+  await reportDamage(app, repository, faulty);
+  await app.closeStorage();
+}
 
 let domains: AttackedDomains | undefined;
 let place: Place | undefined;
@@ -82,9 +100,9 @@ async function run(job: Job, { home, sandbox }: Place, attacked: AttackedDomains
 }
 
 function describe(error: unknown): { code: string; message: string } {
-  // A backup reports each VM's failure and ends with a summary of which the first is the cause.
+  // A backup, or a drill, reports each VM's failure and ends with a summary of which the first is the cause.
   const first =
-    isBackupError(error) && isBackupError(error.cause) && error.message.endsWith('not backed up')
+    isBackupError(error) && isBackupError(error.cause) && /(not backed up|drills failed)$/.test(error.message)
       ? error.cause
       : error;
   if (isBackupError(first)) return { code: first.code, message: first.message };

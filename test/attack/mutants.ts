@@ -286,13 +286,13 @@ const DISPOSABLE: readonly Mutant[] = [
     ['answers', 'this.#left < 0', 'false', ['browse-more', 'compare-snapshots-more']],
     ['versions-order', 'newest !== next || oldest < newest || oldest >= tops.length', 'false', ['history']],
     ['versions-all', 'next < tops.length', 'false', ['history-none']],
-    ['versions-asked', "message.name === 'versions'", 'false', ['browse-versions']],
     [
-      'entries-asked',
-      "(message.name === 'entries') throw",
-      "(!@ && message.name === 'entries') throw",
-      ['history-entries'],
+      'needs-order',
+      'top < last || top >= question.tops.length',
+      'false',
+      ['needing-beyond', 'needing-order'],
     ],
+    ['answers-asked', 'message.name === name', 'true', ['browse-versions', 'history-entries']],
   ]),
   ...of('shared/schema.ts', [
     [

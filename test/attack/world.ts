@@ -49,6 +49,7 @@ export interface World {
 /** Builds it in `folder`. */
 export async function makeWorld(folder: string): Promise<World> {
   const home = await newHome(join(folder, 'home'));
+  home.configure('[vm.work]', 'drill_command = ["true"]');
   for (let i = 0; i < 12; i++) home.write('work', `file-${i}`, contentOf(`work ${i}`, 40));
   mkdirSync(join(home.volume('work'), 'folder'));
   home.write('work', 'folder/inside', 'inside');

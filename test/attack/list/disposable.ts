@@ -2,8 +2,9 @@
 
 import type { Bench } from '../bench.ts';
 import type { Case } from '../case.ts';
-import { browseCases } from './disposable/browse.ts';
+import { browseCases, needingCases } from './disposable/browse.ts';
 import { compareCases } from './disposable/compare.ts';
+import { drillCases } from './disposable/drill.ts';
 import { exportCases } from './disposable/export.ts';
 import { proveCases, restoreCases, verifyCases } from './disposable/restore.ts';
 import { scanCases } from './disposable/scan.ts';
@@ -15,7 +16,9 @@ export function disposableCases(bench: Bench): Case[] {
     ...verifyCases(bench),
     ...proveCases(bench),
     ...exportCases(bench),
+    ...drillCases(bench),
     ...browseCases(bench),
+    ...needingCases(),
     ...compareCases(),
   ];
 }

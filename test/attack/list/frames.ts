@@ -225,6 +225,7 @@ const ATTACKS: readonly General[] = [
       get: 'timeout',
       list: 'store-damaged',
       browse: 'claimed',
+      needing: 'claimed',
       compare: 'claimed',
       else: 'protocol',
     },

@@ -33,8 +33,10 @@ export const SCAN = target('scan', 'backup', 'qubes.BackupScan', 'done', 'contro
 export const RESTORE = target('restore', 'restore', 'qubes.BackupRestore', 'done', 'control');
 export const VERIFY = target('verify', 'restore', 'qubes.BackupVerify', 'done', 'control');
 export const PROVE = target('prove', 'audit', 'qubes.BackupProve', 'done', 'control', ['objects']);
+export const DRILL = target('drill', 'drill', 'qubes.BackupDrill', 'done', 'control');
 export const EXPORT = target('export', 'extract', 'qubes.BackupExport', 'done', 'control');
 export const BROWSE = target('browse', 'ls', 'qubes.BackupBrowse', 'entries', 'page');
+export const NEEDING = target('needing', 'needing', 'qubes.BackupBrowse', 'needs', 'page');
 export const COMPARE = target('compare', 'diff', 'qubes.BackupCompare', 'differences', 'page');
 export const PUT = target('put', 'backup', 'qubes.BackupPut', 'ack', 'control', ['objects']);
 export const GET = target('get', 'ls', 'qubes.BackupGet', 'object', 'bulk');
@@ -51,8 +53,10 @@ export const TARGETS = [
   RESTORE,
   VERIFY,
   PROVE,
+  DRILL,
   EXPORT,
   BROWSE,
+  NEEDING,
   COMPARE,
   PUT,
   GET,

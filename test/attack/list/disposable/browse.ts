@@ -8,7 +8,7 @@ import { at, base64 } from '../../case.ts';
 import type { Case } from '../../case.ts';
 import { typeOf } from '../../program.ts';
 import { MiB, of, ofBytes, rows } from '../rows.ts';
-import { BROWSE } from '../sessions.ts';
+import { BROWSE, NEEDING } from '../sessions.ts';
 import { payloadOf, requests } from './kit.ts';
 
 export function browseCases(bench: Bench): Case[] {
@@ -144,4 +144,45 @@ export function browseCases(bench: Bench): Case[] {
       ['get-content', 'asks for content', [at(GET, of({ numbers: [0] }))], 'refused', inHistory],
     ]),
   ];
+}
+
+/** What is said to need lost blobs. */
+export function needingCases(): Case[] {
+  const [NEEDS, GET] = [NEEDING.frame, typeOf(NEEDING.service, 'get')];
+  const file = { kind: 'file', top: 0, path: 'file-0', bytes: 5 };
+  const list = { kind: 'list', top: 0, path: 'a', until: 'b', within: null, entries: 1 };
+  const needs = (...all: object[]) => [at(NEEDS, of({ needs: all }))];
+  return rows(NEEDING, [
+    ...requests(NEEDING),
+    ['get-content', 'asks for content', [at(GET, of({ numbers: [0] }))], 'refused'],
+    ['other', 'names another file', needs({ ...file, path: 'innocent' }), 'claimed'],
+    ['none', 'says that nothing is hit', [at(NEEDS, { do: 'drop' })], 'claimed'],
+    ['list', 'names a part of a list that is whole', needs(list), 'claimed'],
+    [
+      'beyond',
+      'names a file of a snapshot that was not asked about',
+      needs({ ...file, top: 99 }),
+      'protocol',
+    ],
+    ['order', 'goes back to a snapshot', needs({ ...file, top: 1 }, file), 'protocol'],
+    ['more', 'names more than there is', needs(...Array.from({ length: 200 }, () => file)), 'protocol'],
+    ['empty', 'sends an empty page', needs(), 'protocol'],
+    ['path-escapes', 'hides terminal escapes in a path', needs({ ...file, path: '\u001b[2J' }), 'protocol'],
+    ['until-escapes', 'hides them where a part ends', needs({ ...list, until: '\u009b2J' }), 'protocol'],
+    ['within-escapes', 'hides them in a folder', needs({ ...list, within: 'a\nb' }), 'protocol'],
+    ['entries', 'names a part without names', needs({ ...list, entries: 0 }), 'protocol'],
+    ['kind', 'names something else', needs({ ...file, kind: 'soul' }), 'protocol'],
+    [
+      'listing',
+      'lists instead',
+      [
+        at(NEEDS, {
+          do: 'frame',
+          type: typeOf(NEEDING.service, 'entries'),
+          payload: base64(encodeCbor({ entries: [ENTRY] })),
+        }),
+      ],
+      'protocol',
+    ],
+  ]);
 }
