@@ -1,7 +1,8 @@
-/** The commands of the command line that show how VMs stand: `status`, and `adopt` for one that it shows as orphaned. */
+/** The commands of the command line that show how VMs stand: `status`, `report`, and `adopt` for one that it shows as orphaned. */
 
 import type { Command } from 'commander';
 import { adopt } from './commands/adopt.ts';
+import { report } from './commands/report.ts';
 import { status } from './commands/status.ts';
 import type { Work } from './run.ts';
 
@@ -11,6 +12,12 @@ const STATUS_HELP = `
 
   qubes-backup status --json                                      for a script
   qubes-backup status --prometheus /var/lib/node_exporter/textfile/qubes-backup.prom`;
+
+const REPORT_HELP = `
+  One page with charts of each VM: its size, what each run added to the store, and how long it took. It needs no network and
+  has no script. dom0 has no browser, so look at it in a VM; names of VMs are in it.
+
+  qubes-backup report --html backups.html`;
 
 const ADOPT_HELP = `
   A VM that is renamed gets another UUID, and is another VM for backups. This says that it is the same one:
@@ -28,6 +35,12 @@ export function addStatusCommands(program: Command, run: (work: Work) => Promise
     )
     .addHelpText('after', STATUS_HELP)
     .action(({ prometheus }: { prometheus?: string }) => run((app) => status(app, prometheus)));
+  program
+    .command('report')
+    .description('write the history of all VMs as a page for a browser')
+    .requiredOption('--html <file>', 'the file, which is replaced')
+    .addHelpText('after', REPORT_HELP)
+    .action(({ html }: { html: string }) => run((app) => report(app, html)));
   program
     .command('adopt <old> <new>')
     .description('have a VM continue the snapshots of one that is gone')

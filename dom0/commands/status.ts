@@ -48,7 +48,8 @@ export async function status(app: App, prometheus?: string): Promise<void> {
   for (const problem of overview.problems) app.warn(problem);
 }
 
-async function look(app: App, repository: Repository, now: number): Promise<Overview> {
+/** Asks all stores what they hold. */
+export async function look(app: App, repository: Repository, now: number): Promise<Overview> {
   const vms = await survey(app, repository, now);
   const stores: StoreState[] = [];
   for (const store of app.storage.all) {
@@ -136,7 +137,7 @@ function remarksOf({ orphaned, included, newest, alarms }: VmState): string[] {
 }
 
 /** In its largest unit: `3 d`. */
-function formatAge(milliseconds: number): string {
+export function formatAge(milliseconds: number): string {
   const minutes = Math.max(Math.floor(milliseconds / 60_000), 0);
   if (minutes < 60) return `${minutes} min`;
   return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h` : `${formatCount(Math.floor(minutes / 1440))} d`;

@@ -13,7 +13,7 @@ import { MAX_RUN_LOG, MAX_TEXT } from '../../shared/limits.ts';
 import { printable } from '../../shared/schema.ts';
 import { makePrivateFolder } from './files.ts';
 
-const LEVELS = ['run', 'note', 'warning', 'error', 'result', 'service'] as const;
+export const LEVELS = ['run', 'note', 'warning', 'error', 'result', 'service'] as const;
 export type Level = (typeof LEVELS)[number];
 
 const entrySchema = z.strictObject({
@@ -81,10 +81,15 @@ export class RunLog {
   }
 }
 
-/** The entries of the last run that has any. What is damaged is left out. */
-export function lastRun(stateFolder: string): readonly LogEntry[] {
+/** All entries that are still there, the oldest first. What is damaged is left out. */
+export function allEntries(stateFolder: string): readonly LogEntry[] {
   const file = fileIn(join(stateFolder, 'log'));
-  const entries = [`${file}.1`, file].flatMap(entriesOf);
+  return [`${file}.1`, file].flatMap(entriesOf);
+}
+
+/** The entries of the last run that has any. */
+export function lastRun(stateFolder: string): readonly LogEntry[] {
+  const entries = allEntries(stateFolder);
   const last = entries.at(-1)?.run;
   return entries.filter(({ run }) => run === last);
 }
