@@ -7,6 +7,7 @@ import { bashScript } from './completion/bash.ts';
 import { fishScript } from './completion/fish.ts';
 import { zshScript } from './completion/zsh.ts';
 import { vmNames } from './completion/vm-names.ts';
+import type { Row } from './output.ts';
 import type { RunPlain } from './run.ts';
 
 const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
@@ -26,9 +27,7 @@ export function addCompletionCommands(program: Command, run: RunPlain): void {
     .addArgument(new Argument('<shell>', 'which one').choices(Object.keys(SCRIPTS)))
     .addHelpText('after', HELP)
     .action((shell: keyof typeof SCRIPTS) =>
-      run(({ output }) =>
-        output.rows([{ line: SCRIPTS[shell](commandTree(program)).trimEnd(), event: 'script', fields: {} }]),
-      ),
+      run(({ output }) => output.rows([scriptRow(shell, SCRIPTS[shell](commandTree(program)).trimEnd())])),
     );
   program
     .command('vm-names', { hidden: true })
@@ -38,4 +37,8 @@ export function addCompletionCommands(program: Command, run: RunPlain): void {
         for (const name of await vmNames(options, list)) output.line(name);
       }),
     );
+}
+
+function scriptRow(shell: string, text: string): Row {
+  return { line: text, event: 'script', fields: { shell, text } };
 }

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expectDocumented } from './documented.ts';
 import { namespaces } from './needs.ts';
 import { PROJECT, run } from './processes.ts';
 import { tempFolder } from './temp.ts';
@@ -105,6 +106,7 @@ export class Home {
     const text = stdout.toString('utf8');
     const lines = options.includes('--json') ? text.split('\n').filter((line) => line !== '') : [];
     const events = lines.map((line) => JSON.parse(line) as Event);
+    expectDocumented(events);
     const event = (name: string): Event => {
       const found = events.findLast((candidate) => candidate.event === name);
       if (found === undefined)

@@ -6,6 +6,7 @@ import type { Domains } from '../../dom0/domains/domains.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { readKeyFile } from '../../dom0/keys/secret.ts';
 import type { Secret } from '../../dom0/keys/secret.ts';
+import { expectDocumented } from './documented.ts';
 import type { Home } from './home.ts';
 import { SANDBOX } from './home.ts';
 import { QuietOutput } from './quiet-output.ts';
@@ -37,5 +38,6 @@ export async function runOver(
   } finally {
     await app.close();
   }
+  expectDocumented(output.events);
   return { app, output };
 }
