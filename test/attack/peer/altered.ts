@@ -41,6 +41,8 @@ export class Altered {
   readonly #seen = new Map<number | undefined, number>();
   /** Frames that wait for the one after them. */
   #held: Frame[] = [];
+  /** An acknowledgement that waits for another one; credit may well come between them. */
+  #heldAck: Frame | undefined;
   #said = { frames: 0, bytes: 0 };
   /** Bytes of the magic, or of what is said for it, that are to come. */
   #unsaidMagic = MAGIC.length;
@@ -64,6 +66,10 @@ export class Altered {
     });
     const held = this.#held;
     this.#held = [];
+    if (this.#heldAck !== undefined && [this.#heldAck.type, END].includes(frame.type)) {
+      held.push(this.#heldAck);
+      this.#heldAck = undefined;
+    }
     if (turn !== undefined) this.astray = true;
     const now = turn === undefined ? this.#honest(frame) : this.#act(turn.act, frame);
     if (turn?.then !== undefined) now.push(...this.#act(turn.then, frame));
@@ -138,7 +144,7 @@ export class Altered {
         // Of two objects in one acknowledgement the second is item 8.
         if (countItems(payload) > 8)
           return this.#say(frameBytes(type, edited(payload, 8, { how: 'unsort' })));
-        this.#held.push(frame);
+        this.#heldAck = frame;
         return [];
       case 'sizes': {
         const changed = Buffer.from(payload);

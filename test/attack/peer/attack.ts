@@ -79,7 +79,7 @@ export type Act =
       readonly granted?: true;
       readonly instead?: true;
     }
-  /** Of an acknowledgement: the objects in the other order, this and the next ones together. */
+  /** Of an acknowledgement: its objects in the other order, or it comes after the next one. */
   | { readonly do: 'swap-acks' }
   /** Of a listing: every object of this size; or so many rows in their order, as fast as they are granted. */
   | { readonly do: 'sizes'; readonly size: number }
