@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NODE_FLAGS } from '../support/home.ts';
+import { COMPILED } from '../support/processes.ts';
 import type { Job, Message, Place, Report } from './job.ts';
 
 /** Milliseconds after which a case counts as hung. */
@@ -65,7 +66,7 @@ export class Victim {
       execArgv: [...NODE_FLAGS],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      env: { PATH: process.env['PATH'] ?? '' },
+      env: { PATH: process.env['PATH'] ?? '', ...COMPILED },
     });
     this.#stderr = '';
     child.stderr?.on('data', (piece: Buffer) => {

@@ -11,7 +11,7 @@ import { entriesAt } from '../../dvm/browse.ts';
 import { TYPE } from '../../dvm/entry.ts';
 import { decodeTop } from '../../dvm/tree.ts';
 import type { Top, TreeEntry } from '../../dvm/tree.ts';
-import { PROJECT, start } from '../support/processes.ts';
+import { COMPILED, PROJECT, start } from '../support/processes.ts';
 import { MemoryStore, bytes, callService, directory, entryOf, sha256, symlink } from './tree-kit.ts';
 
 let store = new MemoryStore();
@@ -140,7 +140,7 @@ describe('in a tree of many leaves', () => {
 
   test('a listing goes as far as dom0 granted, and on when it grants more', async () => {
     const service = join(PROJECT, 'services/dvm/qubes.BackupBrowse.ts');
-    const child = start(process.execPath, [service], { env: { PATH: process.env['PATH'] } });
+    const child = start(process.execPath, [service], { env: { PATH: process.env['PATH'], ...COMPILED } });
     const tables = { incoming: browse.toCaller, outgoing: browse.toService };
     const window = 2 ** 20;
     const session = new Session(streamIo(child.stdout, child.stdin), tables, {

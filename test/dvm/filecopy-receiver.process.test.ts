@@ -14,7 +14,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { END, checksum, entry } from '../support/file-copy.ts';
-import { PROJECT, run } from '../support/processes.ts';
+import { COMPILED, PROJECT, run } from '../support/processes.ts';
 import { tempFolder } from '../support/temp.ts';
 
 const DIRECTORY = 0o040000;
@@ -36,7 +36,12 @@ beforeEach(() => {
 /** Sends `pieces` to a receiver; answers what it answered. */
 async function send(pieces: readonly Buffer[], argument = '') {
   const input = Buffer.concat(pieces);
-  const environment = { HOME: home, QREXEC_REMOTE_DOMAIN: 'dom0', QREXEC_SERVICE_ARGUMENT: argument };
+  const environment = {
+    HOME: home,
+    QREXEC_REMOTE_DOMAIN: 'dom0',
+    QREXEC_SERVICE_ARGUMENT: argument,
+    ...COMPILED,
+  };
   const service = join(PROJECT, 'services/vm/qubes.Filecopy.ts');
   const { code, stdout, stderr } = await run(process.execPath, [service], { input, env: environment });
   expect(stderr).toBe('');

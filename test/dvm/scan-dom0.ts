@@ -17,6 +17,7 @@ import type { FrameTable, Protocol, ValueOf } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
 import { u64 } from '../../shared/bytes.ts';
+import { COMPILED } from '../support/processes.ts';
 
 const SERVICES = join(import.meta.dirname, '..', '..', 'services', 'dvm');
 
@@ -51,7 +52,7 @@ async function withService<A extends FrameTable, B extends FrameTable, T>(
   command: readonly string[] = [],
 ): Promise<T> {
   const line = [...command, process.execPath, join(SERVICES, `${protocol.service}.ts`)];
-  const child = spawn(line[0] ?? '', line.slice(1), { stdio: ['pipe', 'pipe', 'pipe'], env: {} });
+  const child = spawn(line[0] ?? '', line.slice(1), { stdio: ['pipe', 'pipe', 'pipe'], env: COMPILED });
   let stderr = '';
   child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
   const exited = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));

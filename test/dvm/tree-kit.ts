@@ -18,7 +18,7 @@ import { LeafEncoder } from '../../dvm/leaf-encoder.ts';
 import { wrapTreeBlob } from '../../dvm/tree-blob.ts';
 import { TreeWriter, encodeTop } from '../../dvm/tree.ts';
 import type { Leaf, Top, TreeEntry } from '../../dvm/tree.ts';
-import { PROJECT, start } from '../support/processes.ts';
+import { COMPILED, PROJECT, start } from '../support/processes.ts';
 
 export const bytes = (text: string): ByteString => byteString(utf8(text));
 export const sha256 = (data: Uint8Array): Uint8Array =>
@@ -217,7 +217,7 @@ export async function callService<P extends ReadingProtocol>(
 ): Promise<Answer<P>> {
   const command = [process.execPath, join(PROJECT, 'services', 'dvm', `${protocol.service}.ts`)];
   const [program, ...args] = options.wrapper === undefined ? command : [...options.wrapper, ...command];
-  const child = start(program ?? process.execPath, args, { env: { PATH: process.env['PATH'] } });
+  const child = start(program ?? process.execPath, args, { env: { PATH: process.env['PATH'], ...COMPILED } });
   const over = new Promise<{ code: number | null; stderr: string }>((resolve) => {
     let stderr = '';
     child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));

@@ -18,7 +18,7 @@ import { isBackupError } from '../../shared/errors.ts';
 import { compareTrees } from '../support/checker.ts';
 import { Home } from '../support/home.ts';
 import { runInProcess } from '../support/in-process.ts';
-import { PROJECT, run } from '../support/processes.ts';
+import { COMPILED, PROJECT, run } from '../support/processes.ts';
 import { makeTemp, removeTree } from '../support/temp.ts';
 import { WrappedDomains, withSteps } from '../support/wrapped-domains.ts';
 
@@ -119,12 +119,11 @@ describe('killed at any step', () => {
 
   it.each(['backup', 'restore'])('dom0 dies during a %s', async (command) => {
     const die = (home: Home, at: number) =>
-      run(join(PROJECT, 'bin/node'), [
-        join(PROJECT, 'test/support/dying-dom0.ts'),
-        home.folder,
-        command,
-        String(at),
-      ]);
+      run(
+        join(PROJECT, 'bin/node'),
+        [join(PROJECT, 'test/support/dying-dom0.ts'), home.folder, command, String(at)],
+        { env: { ...process.env, ...COMPILED } },
+      );
     const whole = await die(new Home({ template }), 1e9);
     expect(whole.code, whole.stderr).toBe(0);
     const steps = Number(whole.stdout.toString());

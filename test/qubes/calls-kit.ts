@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 import { InstalledPolicy } from '../../dom0/domains/qubes/policy.ts';
 import { QubesCalls } from '../../dom0/domains/qubes/service-call.ts';
 import { Tools } from '../../dom0/domains/qubes/tools/tools.ts';
-import { PROJECT } from '../support/processes.ts';
+import { PROJECT, compiledCommand } from '../support/processes.ts';
 import { tempFolder } from '../support/temp.ts';
 
 const STAND_IN = join(PROJECT, 'test/qubes/tools/qrexec-client.ts');
@@ -34,7 +34,7 @@ export class Callable {
 
   /** `machine`: the folder of the other stand-ins, by which VMs have devices. */
   constructor(machine = '') {
-    const words = [process.execPath, STAND_IN, this.folder, machine].map((word) => `'${word}'`).join(' ');
+    const words = compiledCommand([process.execPath, STAND_IN, this.folder, machine]);
     const client = this.#program('client', `exec ${words} "$@"`);
     this.#evaluator = join(this.#policy, 'evaluator');
     this.programs = { client, evaluator: this.#evaluator, policy: this.#policy };

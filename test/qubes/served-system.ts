@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NODE_OPTIONS } from '../../shared/node-options.ts';
 import type { ServiceRole } from '../../shared/node-options.ts';
-import { PROJECT } from '../support/processes.ts';
+import { PROJECT, compiledCommand } from '../support/processes.ts';
 import { Callable } from './calls-kit.ts';
 import { setting } from './volumes-kit.ts';
 import type { Setting } from './volumes-kit.ts';
@@ -27,6 +27,6 @@ function launchers(role: ServiceRole): Record<string, string> {
   const folder = join(PROJECT, 'services', role);
   const services = readdirSync(folder).filter((file) => file.endsWith('.ts'));
   const launch = (file: string) =>
-    `exec ${[process.execPath, ...NODE_OPTIONS[role], join(folder, file)].map((word) => `'${word}'`).join(' ')}`;
+    `exec ${compiledCommand([process.execPath, ...NODE_OPTIONS[role], join(folder, file)])}`;
   return Object.fromEntries(services.map((file) => [file.replace(/\.ts$/, ''), launch(file)]));
 }

@@ -7,7 +7,7 @@ import { Session } from '../../shared/wire/session.ts';
 import { rejection } from '../support/failure.ts';
 import { program, testNeeding } from '../support/needs.ts';
 import { controlFrame, end, frame, framesOf } from '../support/peers.ts';
-import { PROJECT, exited, isAlive, outcome, run, start, waitFor } from '../support/processes.ts';
+import { COMPILED, PROJECT, exited, isAlive, outcome, run, start, waitFor } from '../support/processes.ts';
 import type { Child } from '../support/processes.ts';
 import { FLOOD_PIECES, testProtocol } from '../support/test-service.ts';
 
@@ -19,6 +19,7 @@ const environment = (argument: string) => ({
   QREXEC_REMOTE_DOMAIN: 'dom0',
   QREXEC_SERVICE_FULL_NAME: `qubes.BackupTest+${argument}`,
   QREXEC_SERVICE_ARGUMENT: argument,
+  ...COMPILED,
 });
 
 function call(argument: string): Child {

@@ -11,11 +11,11 @@ import type { Root } from '../../shared/root.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import { streamIo } from '../../shared/wire/io.ts';
 import { Session } from '../../shared/wire/session.ts';
-import { PROJECT, exited, start } from '../support/processes.ts';
+import { COMPILED, PROJECT, exited, start } from '../support/processes.ts';
 import type { Child } from '../support/processes.ts';
 import type { TestObject } from './fixtures.ts';
 
-/** What qrexec gives a service, and nothing else of this machine's environment. */
+/** What qrexec gives a service, and nothing else of this machine's environment but where compiled code is. */
 export function environment(home: string, service: string): Record<string, string> {
   return {
     HOME: home,
@@ -26,6 +26,7 @@ export function environment(home: string, service: string): Record<string, strin
     QREXEC_SERVICE_ARGUMENT: '',
     QREXEC_AGENT_PID: '1',
     QREXEC_REQUESTED_TARGET_TYPE: '',
+    ...COMPILED,
   };
 }
 

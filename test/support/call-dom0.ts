@@ -10,7 +10,7 @@ import type { PolicyVm } from '../../dom0/domains/policy.ts';
 import { loadPolicyOf } from '../../dom0/domains/policy-loader.ts';
 import { isBackupError } from '../../shared/errors.ts';
 import { NODE_FLAGS } from './home.ts';
-import { PROJECT, outcome, start } from './processes.ts';
+import { COMPILED, PROJECT, outcome, start } from './processes.ts';
 import type { Child } from './processes.ts';
 import { tempFolder } from './temp.ts';
 
@@ -51,7 +51,7 @@ export class Dom0 {
       cwd: '/',
       env: {
         PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
-        NODE_COMPILE_CACHE: join(PROJECT, 'node_modules/.cache/qubes-backup'),
+        ...COMPILED,
         QREXEC_REMOTE_DOMAIN: vm,
         QREXEC_SERVICE_FULL_NAME: `${service}+${argument}`,
         QREXEC_SERVICE_ARGUMENT: argument,

@@ -7,9 +7,19 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
+import { COMPILE_CACHE, compileCache } from '../../dom0/domains/local/compile-cache.ts';
 
 /** The project's folder. */
 export const PROJECT = join(import.meta.dirname, '..', '..');
+
+/** Variables by which Node.js finds the compiled code of what a test starts itself: it then takes half the processor time to begin. */
+export const COMPILED = compileCache(PROJECT, PROJECT, COMPILE_CACHE);
+
+/** `command` with them, for a shell. */
+export function compiledCommand(command: readonly string[]): string {
+  const variables = Object.entries(COMPILED).map(([name, value]) => `${name}=${value}`);
+  return ['env', ...variables, ...command].map((word) => `'${word}'`).join(' ');
+}
 
 /** How a process ended and what it wrote. */
 export interface Outcome {

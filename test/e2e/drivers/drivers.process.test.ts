@@ -18,7 +18,7 @@ import { historyOf } from '../../../dom0/repository/find-vm.ts';
 import { rejection } from '../../support/failure.ts';
 import { mountable, shell, withMounted } from '../../support/images.ts';
 import { testNeeding } from '../../support/needs.ts';
-import { PROJECT, run, waitFor } from '../../support/processes.ts';
+import { COMPILED, PROJECT, run, waitFor } from '../../support/processes.ts';
 import { Random } from '../../support/random.ts';
 import { tempFolder } from '../../support/temp.ts';
 import { localSystem } from './local-system.ts';
@@ -245,7 +245,7 @@ function chosen(steps: number): readonly number[] {
 function runUntil(system: System, command: string, step: number) {
   const program = join(PROJECT, 'test/e2e/drivers/dying-run.ts');
   const words = ['--no-warnings', program, JSON.stringify(system.machine), command, String(step)];
-  return run(process.execPath, words);
+  return run(process.execPath, words, { env: { ...process.env, ...COMPILED } });
 }
 
 /** What died holds its devices for a moment. */

@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 import { TOOLS, TOOL_NAMES, Tools } from '../../../dom0/domains/qubes/tools/tools.ts';
 import type { ToolName, ToolRunner } from '../../../dom0/domains/qubes/tools/tools.ts';
 import { BackupError } from '../../../shared/errors.ts';
-import { PROJECT } from '../../support/processes.ts';
+import { PROJECT, compiledCommand } from '../../support/processes.ts';
 import { play } from './stand-in.ts';
 import { withWorld } from './state.ts';
 import type { ToolState } from './state.ts';
@@ -35,7 +35,7 @@ export function programs(root: string): Partial<Record<ToolName, string>> {
     const script = join(PROJECT, 'test/qubes/tools/stand-in.ts');
     writeFileSync(
       path,
-      `#!/bin/sh\nexec '${process.execPath}' --no-warnings '${script}' '${root}' ${name} "$@"\n`,
+      `#!/bin/sh\nexec ${compiledCommand([process.execPath, '--no-warnings', script, root, name])} "$@"\n`,
     );
     chmodSync(path, 0o755);
     return [name, path] as const;
