@@ -141,6 +141,7 @@ export class Bench {
         receiver,
       },
     };
+    if (one.fresh) await lane.stop();
     const { result, left } = await lane.attack(job, clean);
     const seen = seenOf(result, report, left);
     return { seen, fault: faultOf(one, seen, usual) ?? (await this.#next(one, lane)) };

@@ -37,6 +37,8 @@ export interface Case {
   readonly patience: Patience;
   /** The other services of the storage VM are processes of their own: where so much is stored that it would count as dom0's. */
   readonly apart: boolean;
+  /** By a dom0 that has done nothing before, as every run of the product: where it comes close to the memory that it may take. */
+  readonly fresh: boolean;
   /** On a machine that has seen no root yet. */
   readonly clean: boolean;
   /** Opened with a passphrase, not with the key file: as `clean` says, unless given. */
@@ -69,6 +71,7 @@ const USUAL = {
   discards: false,
   leaves: [],
   patience: {},
+  fresh: false,
   clean: false,
   apart: false,
   unrun: false,

@@ -54,6 +54,7 @@ export class Lane {
     return this.victim.do(job);
   }
 
+  /** Ends dom0, or gives the next job a fresh one. */
   stop(): Promise<void> {
     return this.victim.stop();
   }

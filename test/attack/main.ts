@@ -32,6 +32,7 @@ async function run(): Promise<boolean> {
     generated: Number(values.generated ?? (values.short ? 2_000 : 10_000)),
     seed: Number(values.seed ?? 1),
     only: values.case,
+    written: 'all',
     print,
   });
   return faults === 0;

@@ -8,6 +8,7 @@ import { ClientBench } from './client-bench.ts';
 import { CLIENT_PREFIX } from './generate-client.ts';
 import { generate } from './generate.ts';
 import { writtenList } from './list/list.ts';
+import { Random } from '../support/random.ts';
 
 export interface Options {
   /** An empty folder, which is filled. */
@@ -17,6 +18,8 @@ export interface Options {
   readonly seed: number;
   /** Ids of the cases to run, or what the ids of several begin with; undefined for all. */
   readonly only: readonly string[] | undefined;
+  /** Of the written cases, all, or of those on one service that must end alike one each, which the seed chooses. */
+  readonly written: 'all' | 'one of each class';
   readonly print: (line: string) => void;
 }
 
@@ -86,17 +89,14 @@ class Run {
 
   /** Hostile storage VMs, disposables and receivers of files. */
   async #attackDom0(): Promise<void> {
-    const { folder, only, generated } = this.#options;
+    const { folder, generated } = this.#options;
     const bench = await Bench.open(folder, 2 * Math.min(2, availableParallelism()));
     try {
-      await bench.each(
-        writtenList(bench).filter(({ id }) => isChosen(id, only)),
-        async (one, lane) => {
-          const { seen, fault } = await bench.try(one, lane);
-          this.#weigh(one.id, seen.peak);
-          this.#tell(one, seen, fault);
-        },
-      );
+      await bench.each(this.#chosen(writtenList(bench)), async (one, lane) => {
+        const { seen, fault } = await bench.try(one, lane);
+        this.#weigh(one.id, seen.peak);
+        this.#tell(one, seen, fault);
+      });
       const numbers = this.#numbers('generated-', generated);
       if (numbers.length > 0) await this.#generate(bench, await bench.listen(), numbers);
     } finally {
@@ -107,10 +107,10 @@ class Run {
 
   /** The reverse: hostile clients against a storage VM's services. */
   async #attackStorage(): Promise<void> {
-    const { folder, only } = this.#options;
+    const { folder } = this.#options;
     const bench = await ClientBench.open(join(folder, 'clients'));
     try {
-      for (const one of bench.cases.filter(({ id }) => isChosen(id, only))) {
+      for (const one of this.#chosen(bench.cases)) {
         const { taken, fault } = await bench.try(one);
         this.#tell(one, taken, fault);
       }
@@ -119,6 +119,13 @@ class Run {
       this.#servicePeak = bench.peak;
       await bench.close();
     }
+  }
+
+  /** Which of the written cases are to be tried. */
+  #chosen<C extends Classified>(cases: readonly C[]): readonly C[] {
+    const { only, written, seed } = this.#options;
+    const named = cases.filter(({ id }) => isChosen(id, only));
+    return written === 'all' ? named : oneOfEachClass(named, new Random(seed));
   }
 
   /** One for every {@link CLIENT_SHARE} attacks on dom0. */
@@ -202,6 +209,17 @@ class Run {
     this.#faults += 1;
     print(`  NOT AS EXPECTED: ${fault}`);
   }
+}
+
+interface Classified {
+  readonly id: string;
+  readonly service: string;
+  readonly expected: string;
+}
+
+function oneOfEachClass<C extends Classified>(cases: readonly C[], random: Random): readonly C[] {
+  const classes = Map.groupBy(cases, ({ service, expected }) => `${service} ${expected}`);
+  return [...classes.values()].map((alike) => random.pick(alike));
 }
 
 /** With `only`: the case of that id, or those whose ids begin so. */

@@ -50,6 +50,7 @@ export function listCases(bench: Bench): Case[] {
       'lists 4,300,000: more than dom0 can hold',
       [at(PAGE, { do: 'list-many', rows: 4_300_000 })],
       'limit',
+      { fresh: true },
     ],
   ]);
 }
