@@ -229,6 +229,7 @@ interface Taken {
 async function scanVm(run: Run, vm: Vm): Promise<Taken> {
   const { app, repository } = run;
   const plan = planOf(app, vm);
+  repository.store.storage.warmUpWriting(); // While the disposable starts, and reads.
   const frozen: VolumeSnapshot[] = [];
   try {
     for (const { name, mode } of plan) frozen.push(await app.domains.snapshotVolume(vm.name, name, mode));

@@ -181,6 +181,7 @@ export class VmWriter {
   async commit(): Promise<Snapshot> {
     if (this.#finished.length !== this.#plan.volumes.length)
       throw new BackupError('internal', 'a snapshot without all of its volumes');
+    this.#repository.store.storage.warmUpPublishing();
     return this.#publish(this.#finished, this.#used, this.#history.table.next, false);
   }
 

@@ -16,12 +16,16 @@ import type { SealedObject } from '../seal/object.ts';
 import { ObjectReader } from './object-reader.ts';
 import { ObjectWriter } from './object-writer.ts';
 
+type Publisher = Call<typeof setRoot.toService, typeof setRoot.toCaller>;
+
 export class Storage {
   readonly name: string;
   readonly #domains: Pick<Domains, 'callStorage'>;
   readonly #share: number;
   #reader: Promise<ObjectReader> | undefined;
   #writer: Promise<ObjectWriter> | undefined;
+  /** Started, and not asked anything yet. */
+  #publisher: Promise<Publisher> | undefined;
 
   /** `share`: bytes that it may send ahead, in each session. */
   constructor(domains: Pick<Domains, 'callStorage'>, name: string, share = DOM0_DOWNLOAD_SHARE) {
@@ -35,6 +39,17 @@ export class Storage {
     this.#openReader().catch(() => undefined); // The first real use reports it.
   }
 
+  /** The same of the one that stores objects. */
+  warmUpWriting(): void {
+    this.#openWriter().catch(() => undefined);
+  }
+
+  /** The same of the one that publishes a root: for the next root, which should be soon. */
+  warmUpPublishing(): void {
+    this.#publisher ??= this.#callPublisher();
+    this.#publisher.catch(() => undefined);
+  }
+
   async get(id: ObjectId): Promise<Uint8Array | undefined> {
     return (await this.#openReader()).get(id);
   }
@@ -45,8 +60,7 @@ export class Storage {
 
   /** Resolves when `object` is durable in the storage VM. */
   async put(object: SealedObject): Promise<void> {
-    this.#writer ??= this.#domains.callStorage(this.name, put.service).then((call) => new ObjectWriter(call));
-    await (await this.#writer).put(object);
+    await (await this.#openWriter()).put(object);
   }
 
   /**
@@ -54,10 +68,9 @@ export class Storage {
    * `store-conflict` if it is not.
    */
   async setRoot(root: Root, current: RootHash): Promise<WaitingList | null> {
-    const call = new Call(await this.#domains.callStorage(this.name, setRoot.service), setRoot, {
-      window: 0,
-      answerTimeout: ANSWER_TIMEOUT,
-    });
+    const publisher = this.#publisher ?? this.#callPublisher();
+    this.#publisher = undefined; // It takes one root.
+    const call = await publisher;
     try {
       await call.session.send('expect', { current });
       await call.session.send('root', root.bytes);
@@ -108,6 +121,7 @@ export class Storage {
     const open = (await Promise.all([this.#reader, this.#writer])).filter((session) => session !== undefined);
     this.#reader = undefined;
     this.#writer = undefined;
+    await this.#dropPublisher();
     const ended = await Promise.allSettled(open.map((session) => session.finish()));
     for (const session of open) session.abort();
     for (const end of ended) if (end.status === 'rejected') throw end.reason;
@@ -116,10 +130,7 @@ export class Storage {
   /** Opens what stores objects, stores none, and ends all sessions in order: throws if that does not work. */
   async tryWriting(): Promise<void> {
     try {
-      this.#writer ??= this.#domains
-        .callStorage(this.name, put.service)
-        .then((call) => new ObjectWriter(call));
-      await this.#writer;
+      await this.#openWriter();
       await this.close();
     } catch (error) {
       await this.abort();
@@ -130,6 +141,7 @@ export class Storage {
   /** Forgets the sessions that failed, so that the next use opens new ones. Those that work go on. */
   async forgetFailed(): Promise<void> {
     const [reader, writer] = [this.#reader, this.#writer];
+    await this.#dropPublisher();
     if (await hasFailed(reader)) if (this.#reader === reader) this.#reader = undefined;
     if (await hasFailed(writer)) if (this.#writer === writer) this.#writer = undefined;
   }
@@ -141,6 +153,23 @@ export class Storage {
     this.#writer = undefined;
     if (reader.status === 'fulfilled') reader.value?.abort();
     if (writer.status === 'fulfilled') writer.value?.abort();
+    await this.#dropPublisher();
+  }
+
+  async #dropPublisher(): Promise<void> {
+    const [publisher] = await Promise.allSettled([this.#publisher]);
+    this.#publisher = undefined;
+    if (publisher.status === 'fulfilled') publisher.value?.abort();
+  }
+
+  async #callPublisher(): Promise<Publisher> {
+    const call = await this.#domains.callStorage(this.name, setRoot.service);
+    return new Call(call, setRoot, { window: 0, answerTimeout: ANSWER_TIMEOUT });
+  }
+
+  #openWriter(): Promise<ObjectWriter> {
+    this.#writer ??= this.#domains.callStorage(this.name, put.service).then((call) => new ObjectWriter(call));
+    return this.#writer;
   }
 
   #openReader(): Promise<ObjectReader> {

@@ -78,6 +78,16 @@ export class Stores {
     for (const { client } of this.all) client.warmUp();
   }
 
+  /** The same of those that store objects. */
+  warmUpWriting(): void {
+    for (const { client } of this.inStep) client.warmUpWriting();
+  }
+
+  /** The same of those that publish the next root. */
+  warmUpPublishing(): void {
+    for (const { client } of this.inStep) client.warmUpPublishing();
+  }
+
   /** Asks every store for its root. */
   async survey(): Promise<void> {
     await Promise.all(this.all.map((store) => store.survey()));

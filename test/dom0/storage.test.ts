@@ -106,10 +106,63 @@ describe('a storage VM that cannot be called', () => {
     const callStorage = () => Promise.reject(new BackupError('policy-denied', 'the policy says no'));
     const storage = new Storage({ callStorage }, 'vault');
     storage.warmUp();
+    storage.warmUpWriting();
+    storage.warmUpPublishing();
+    expect(await codeOf(storage.setRoot(new TestRepository().root(), NO_ROOT))).toBe('policy-denied');
     expect(await codeOf(storage.get(object().id))).toBe('policy-denied');
     expect(await codeOf(storage.put(object()))).toBe('policy-denied');
     await storage.abort();
     await storage.close();
+  });
+});
+
+describe('services that are started ahead', () => {
+  /** Storage whose services say when they are called, and when they end. */
+  function watched() {
+    const events: string[] = [];
+    const callStorage = (_name: string, called: string) => {
+      events.push(`call ${called}`);
+      const serve = async (): Promise<boolean> => {
+        await new Promise((resolve) => setImmediate(resolve));
+        return true;
+      };
+      const call = callDisposableHere(called, serve);
+      const kill = () => {
+        events.push(`kill ${called}`);
+        call.kill();
+      };
+      return Promise.resolve({ ...call, kill });
+    };
+    return { storage: new Storage({ callStorage }, 'vault'), events };
+  }
+
+  it('are called once, and the next root goes to the one that waits', async () => {
+    const calls: string[] = [];
+    const root = new TestRepository().root();
+    const [name, serve] = service(setRoot, async (session) => {
+      await session.receive();
+      await session.receive();
+      await session.send('done', { waits: null });
+    });
+    const callStorage = (_vm: string, called: string) => {
+      calls.push(called);
+      return Promise.resolve(callDisposableHere(name, serve));
+    };
+    const storage = new Storage({ callStorage }, 'vault');
+    storage.warmUpPublishing();
+    storage.warmUpPublishing();
+    await storage.setRoot(root, NO_ROOT);
+    expect(calls).toEqual([setRoot.service]);
+    await storage.setRoot(root, NO_ROOT);
+    expect(calls).toEqual([setRoot.service, setRoot.service]);
+    await storage.close();
+  });
+
+  it.each(['close', 'abort', 'forgetFailed'] as const)('are not left behind by %s', async (end) => {
+    const { storage, events } = watched();
+    storage.warmUpPublishing();
+    await storage[end]();
+    expect(events).toEqual([`call ${setRoot.service}`, `kill ${setRoot.service}`]);
   });
 });
 
