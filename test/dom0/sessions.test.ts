@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import type { Repository } from '../../dom0/repository/repository.ts';
-import { runCompare, runEntries, runHistory } from '../../dom0/session/query-sessions.ts';
+import { runCompare, runEntries, runHistory, runNeeding } from '../../dom0/session/query-sessions.ts';
 import { runExport, runProve, runRestore, runVerify } from '../../dom0/session/read-sessions.ts';
 import type { BlobAccess, ExportSink } from '../../dom0/session/read-sessions.ts';
 import type { Note } from '../../dom0/session/report.ts';
@@ -15,7 +15,7 @@ import type { ContentDigest } from '../../shared/ids.ts';
 import { MAX_BLOB, QUOTA_SLACK } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';
 import { browse, compare } from '../../shared/protocol/browse.ts';
-import type { Difference, ListEntry, Version } from '../../shared/protocol/browse.ts';
+import type { Difference, ListEntry, Need, Version } from '../../shared/protocol/browse.ts';
 import { exportPaths, prove, restore, scan, verify } from '../../shared/protocol/disposable.ts';
 import type { FrameTable, Protocol } from '../../shared/wire/frame.ts';
 import type { Session } from '../../shared/wire/session.ts';
@@ -104,6 +104,33 @@ describe('a listing', () => {
     const call = played(browse, (session) => session.send('entries', { entries: [ENTRY] }));
     const show = () => Promise.reject(new BackupError('io', 'the terminal is gone'));
     expect(await codeOf(runEntries(call, access, question, 1, show))).toBe('io');
+  });
+});
+
+describe('what needs lost blobs', () => {
+  const question = { kind: 'needing', tops: [1, 3], blobs: NumberSet.of([0]).encode() } as const;
+  const file = (top: number): Need => ({ kind: 'file', top, path: 'a', bytes: 1 });
+  const run = async (limit: number, ...pages: (Need[] | 'entries')[]) => {
+    const { access } = await accessOf(true);
+    const call = played(browse, async (session) => {
+      for (const page of pages)
+        if (page === 'entries') await session.send('entries', { entries: [ENTRY] });
+        else await session.send('needs', { needs: page });
+      await session.send('done', { found: true });
+    });
+    const shown: Need[] = [];
+    const show = (needs: readonly Need[]) => Promise.resolve(void shown.push(...needs));
+    await runNeeding(call, access, { ...question, tops: [...question.tops] }, limit, show);
+    return shown;
+  };
+
+  it('is told tree by tree, in their order, and no more of it than there can be', async () => {
+    expect(await run(3, [file(0), file(0)], [file(1)])).toEqual([file(0), file(0), file(1)]);
+    expect(await run(3)).toEqual([]);
+    expect(await codeOf(run(3, [file(1)], [file(0)]))).toBe('protocol');
+    expect(await codeOf(run(3, [file(2)]))).toBe('protocol');
+    expect(await codeOf(run(1, [file(0), file(1)]))).toBe('protocol');
+    expect(await codeOf(run(3, 'entries'))).toBe('protocol');
   });
 });
 

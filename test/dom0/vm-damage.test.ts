@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { damageOf } from '../../dom0/repository/vm-damage.ts';
+import { damageOf, undamaged } from '../../dom0/repository/vm-damage.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { SNAPSHOT_SEGMENT } from '../../shared/limits.ts';
 import {
@@ -45,7 +45,9 @@ const numbersOf = (from: number, to: number) => Array.from({ length: from - to +
 it('a list of snapshots that is lost is all of them, and nobody can say which', async () => {
   const { of, remove, history, machine } = await filled(SNAPSHOT_SEGMENT + 2);
   const segment = history.record.segments[0]?.object ?? ('' as ObjectId);
-  for (const found of [await of([segment]), await (await remove([segment]))(true)])
+  const removed = await remove([segment]);
+  expect((await removed(false)).parts).toEqual([]);
+  for (const found of [await of([segment]), await removed(true)])
     expect(found.parts).toMatchObject([{ snapshots: undefined, volume: undefined, what: 'all' }]);
   await machine.stores.close();
 }, 30_000);
@@ -75,6 +77,28 @@ it('without the live set, a table, or the settings', async () => {
   const [newest] = (await history.entries()).slice(-1);
   const { config } = await history.snapshot(newest!);
   expect((await of([config.object])).parts).toContainEqual(expect.objectContaining({ what: 'settings' }));
+  await machine.stores.close();
+});
+
+it('a live set, and settings, that cannot be read', async () => {
+  for (const which of ['live', 'config'] as const) {
+    const { history, remove, machine } = await filled(2);
+    const [newest] = (await history.entries()).slice(-1);
+    const object = {
+      live: history.record.live?.object,
+      config: (await history.snapshot(newest!)).config.object,
+    }[which];
+    const removed = await remove([object!]);
+    const [what, snapshots] = which === 'live' ? (['all', [2, 1]] as const) : (['settings', [2]] as const);
+    expect((await removed(true)).parts).toContainEqual(expect.objectContaining({ what, snapshots }));
+    expect((await removed(false)).parts).toEqual([]);
+    await machine.stores.close();
+  }
+});
+
+it('of a VM that has no fault only the snapshots are told', async () => {
+  const { repository, entry, machine } = await filled(3);
+  expect(await undamaged(repository, entry)).toMatchObject({ parts: [], trees: [], snapshots: [3, 2, 1] });
   await machine.stores.close();
 });
 
