@@ -320,6 +320,11 @@ export class App {
     return this.#interruption.signal;
   }
 
+  /** True while a checkpoint is being committed. */
+  get committing(): boolean {
+    return this.#committing.size > 0;
+  }
+
   /** Has checkpoints that have begun committed, then ends all that runs in other VMs; the command fails on it and tidies up. */
   async interrupt(): Promise<void> {
     this.#interruption.abort();

@@ -163,7 +163,8 @@ export function openDomains(
 /** Lets a first signal end the run in order; a second one ends it at once. */
 export function stopOnSignal(app: App): () => void {
   const stop = (signal: NodeJS.Signals) => {
-    app.output.error(`stopped by ${signal}; tidying up`);
+    const next = app.committing ? 'a checkpoint that has begun is finished first' : 'tidying up';
+    app.output.error(`stopped by ${signal}: ${next}; a second time ends it at once`);
     process.removeListener(signal, stop);
     void app.interrupt();
   };
@@ -173,6 +174,25 @@ export function stopOnSignal(app: App): () => void {
     process.removeListener('SIGINT', stop);
     process.removeListener('SIGTERM', stop);
   };
+}
+
+/** Runs `work`, which a signal ends by its own; this process outlives that, to tell and to tidy up. */
+export async function whileStoppable<T>(
+  output: Output,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const stop = (signal: NodeJS.Signals) => {
+    if (!controller.signal.aborted) output.error(`stopped by ${signal}: ending the hook that runs`);
+    controller.abort();
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.on(signal, stop);
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const signal of signals) process.removeListener(signal, stop);
+  }
 }
 
 /** True if options say which secret opens the repository. */

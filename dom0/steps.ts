@@ -5,7 +5,7 @@ import type { Config } from './config.ts';
 import { STATUS } from './exit-status.ts';
 import type { Status } from './exit-status.ts';
 import { Output } from './output.ts';
-import { configOptions, report, runWork } from './run.ts';
+import { configOptions, report, runWork, whileStoppable } from './run.ts';
 import type { GlobalOptions, Work } from './run.ts';
 import { runAfter, runBefore } from './schedule/hooks.ts';
 import type { RunKind } from './schedule/hooks.ts';
@@ -30,10 +30,10 @@ export async function runSteps(
     )();
     let status: Status = STATUS.failed;
     try {
-      await runBefore(hooks, kind);
+      await whileStoppable(output, (signal) => runBefore(hooks, kind, signal));
       status = await runEach(options, output, all);
     } finally {
-      const failure = await runAfter(hooks, kind, status);
+      const failure = await whileStoppable(output, (signal) => runAfter(hooks, kind, status, signal));
       if (failure !== undefined) {
         output.warn(failure);
         output.event('warning', { text: failure });

@@ -106,9 +106,13 @@ export function keepStderr(stderr: Readable): {
 
 /** Ends the whole process group; a sandbox ends with its first process. */
 export function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  if (child.exitCode === null && child.signalCode === null) signalGroup(child, 'SIGKILL');
+}
+
+/** Sends a signal to all of the process group: to be called while its first process is there, or has just ended. */
+export function signalGroup({ pid }: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
-    process.kill(-child.pid, 'SIGKILL');
+    if (pid !== undefined) process.kill(-pid, signal);
   } catch (error) {
     if (systemCode(error) !== 'ESRCH') throw error; // Already gone.
   }

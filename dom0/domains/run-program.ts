@@ -1,7 +1,7 @@
 /** A program of the machine, run to its end: no shell, a clean environment, a bound on its time and on what it may say. */
 
 import { BackupError } from '../../shared/errors.ts';
-import { TOOL_ENVIRONMENT, keepStderr, killGroup, spawnDetached } from './child.ts';
+import { TOOL_ENVIRONMENT, keepStderr, killGroup, signalGroup, spawnDetached } from './child.ts';
 
 /** How it ended. What was cut short was killed, with all it had started. */
 export type ProgramEnd =
@@ -22,9 +22,14 @@ export interface ProgramLimits {
   readonly maxOutput: number;
   /** Its stdin; empty if undefined. */
   readonly input?: Uint8Array;
+  /** Once aborted, it and all it started are asked to end (SIGTERM), and after GRACE made to. */
+  readonly signal?: AbortSignal;
   /** What it is told beside TOOL_ENVIRONMENT. */
   readonly environment?: Readonly<Record<string, string>>;
 }
+
+/** Milliseconds that a program has to end in order once it is asked to. */
+const GRACE = 5_000;
 
 /** Runs `command`; its program is looked for in the folders of TOOL_ENVIRONMENT. Never rejects. */
 export async function runProgram(
@@ -57,8 +62,22 @@ export async function runProgram(
     child.once('close', (code, signal) =>
       resolve({ kind: 'exited', code, signal, stdout: Buffer.concat(pieces) }),
     );
-    child.once('close', () => clearTimeout(timer));
-    child.once('error', () => clearTimeout(timer));
+    const { signal } = limits;
+    let grace: NodeJS.Timeout | undefined;
+    const stop = () => {
+      child.once('exit', () => signalGroup(child, 'SIGKILL')); // With what it started and left behind.
+      signalGroup(child, 'SIGTERM');
+      grace = setTimeout(() => killGroup(child), GRACE);
+    };
+    const settled = () => {
+      clearTimeout(timer);
+      clearTimeout(grace);
+      signal?.removeEventListener('abort', stop);
+    };
+    child.once('close', settled);
+    child.once('error', settled);
+    if (signal?.aborted === true) stop();
+    else signal?.addEventListener('abort', stop);
   });
   return { end, stderr: kept.text() };
 }

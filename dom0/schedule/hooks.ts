@@ -43,27 +43,34 @@ export type RunKind = 'backup' | 'scheduled';
 
 const MINUTE = 60_000;
 
-/** Throws `refused` if it does not end with status 0: the run is not to begin. */
-export async function runBefore({ before, timeout_minutes: minutes }: Hooks, run: RunKind): Promise<void> {
+/** Throws `refused` if it does not end with status 0: the run is not to begin. `signal` ends it, with all it started. */
+export async function runBefore(
+  { before, timeout_minutes: minutes }: Hooks,
+  run: RunKind,
+  signal: AbortSignal,
+): Promise<void> {
   if (before === undefined) return;
-  const failure = await runHook(before, minutes, { QUBES_BACKUP_HOOK: 'before', QUBES_BACKUP_RUN: run });
+  const environment = { QUBES_BACKUP_HOOK: 'before', QUBES_BACKUP_RUN: run };
+  const failure = await runHook(before, minutes, environment, signal);
   if (failure !== undefined)
     throw new BackupError('refused', `nothing was backed up: the hook "before", ${before[0]}, ${failure}`);
 }
 
-/** Tells it how the run ended; answers how it failed itself. */
+/** Tells it how the run ended; answers how it failed itself. `signal` ends it, with all it started. */
 export async function runAfter(
   { after, timeout_minutes: minutes }: Hooks,
   run: RunKind,
   status: Status,
+  signal: AbortSignal,
 ): Promise<string | undefined> {
   if (after === undefined) return undefined;
-  const failure = await runHook(after, minutes, {
+  const environment = {
     QUBES_BACKUP_HOOK: 'after',
     QUBES_BACKUP_RUN: run,
     QUBES_BACKUP_STATUS: String(status),
     QUBES_BACKUP_OUTCOME: outcomeOf(status),
-  });
+  };
+  const failure = await runHook(after, minutes, environment, signal);
   return failure === undefined ? undefined : `the hook "after", ${after[0]}, ${failure}`;
 }
 
@@ -72,14 +79,17 @@ async function runHook(
   [program, ...args]: readonly [string, ...string[]],
   minutes: number,
   environment: Readonly<Record<string, string>>,
+  signal: AbortSignal,
 ): Promise<string | undefined> {
   const { end, stderr } = await runProgram(['sh', '-c', 'exec "$@" >&2', 'sh', program, ...args], {
     timeout: minutes * MINUTE,
     maxOutput: 0,
+    signal,
     environment: { ...passedOn(), ...environment },
   });
   if (end.kind === 'exited' && end.code === 0) return undefined;
   const said = stderr === '' ? '' : `: ${stderr}`;
+  if (signal.aborted) return `was ended with this run${said}`;
   if (end.kind === 'timeout') return `took longer than ${minutes} min${said}`;
   if (end.kind === 'exited') return `ended with ${end.signal ?? `status ${String(end.code)}`}${said}`;
   return 'cannot be started';

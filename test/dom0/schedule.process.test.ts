@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holdOffSleep } from '../../dom0/schedule/inhibit.ts';
 import { lockFolder } from '../../dom0/state/lock.ts';
 import { runCommand } from '../fidelity/command-line.ts';
-import { COMMAND, Home } from '../support/home.ts';
-import { waitFor } from '../support/processes.ts';
+import { COMMAND, Home, SANDBOX } from '../support/home.ts';
+import { childrenOf, isAlive, outcome, start, waitFor } from '../support/processes.ts';
 import { makeTemp, removeTree, tempFolder } from '../support/temp.ts';
 
 let template: Home;
@@ -156,6 +156,32 @@ describe('hooks', () => {
     expect(refused.stderr).toContain('status 7: the disk is not there');
     expect(refused.events.some(({ event }) => event === 'backup')).toBe(false);
     expect(recorded(home, 'after')).toContain('QUBES_BACKUP_OUTCOME=failed');
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('are ended by %s with all they started', async (signal) => {
+    const home = unattended();
+    const pids = join(home.folder, 'pids');
+    // It goes on by itself, and what it starts does not care about signals.
+    const script = `trap '' INT; (trap '' TERM; echo $$ >"$0"; while :; do sleep 1; done) & wait`;
+    const command = ['sh', '-c', script, pids];
+    const lines = [
+      `before = ${JSON.stringify(command)}`,
+      `after = ${JSON.stringify(recorder(home, 'after'))}`,
+    ];
+    home.configure(`key_file = "${home.keyFile}"`, '[hooks]', ...lines);
+    const args = ['--local', home.folder, '--sandbox', SANDBOX, 'backup', 'work'];
+    const child = start(COMMAND, args, { cwd: home.folder });
+    const ended = outcome(child);
+    await waitFor(() => existsSync(pids) && readFileSync(pids, 'utf8').endsWith('\n'), 'the hook runs');
+    const hook = childrenOf(child.pid!);
+    expect(hook.length).toBeGreaterThan(1);
+    child.kill(signal);
+    const { code, stderr } = await ended;
+    expect(code).toBe(1);
+    expect(stderr).toContain(`stopped by ${signal}: ending the hook that runs`);
+    expect(stderr).toContain('the hook "before", sh, was ended with this run');
+    expect(recorded(home, 'after')).toContain('QUBES_BACKUP_OUTCOME=failed');
+    await waitFor(() => !hook.some(isAlive), 'all of the hook is gone');
   });
 
   it('after a run that fail are a warning; a backup that was taken stays taken', async () => {

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess, ChildProcessByStdio, SpawnOptions } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -103,5 +103,34 @@ export function isAlive(pid: number): boolean {
     return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
   } catch {
     return false; // No such process.
+  }
+}
+
+/** The ids of all processes that `pid` started, and of those that they did. */
+export function childrenOf(pid: number): number[] {
+  const parents = new Map(
+    readdirSync('/proc')
+      .filter((name) => /^[0-9]+$/.test(name))
+      .map((name) => [Number(name), parentOf(name)]),
+  );
+  const found = new Set([pid]);
+  for (let size = 0; size < found.size;) {
+    size = found.size;
+    for (const [child, parent] of parents) if (parent !== undefined && found.has(parent)) found.add(child);
+  }
+  found.delete(pid);
+  return [...found];
+}
+
+function parentOf(name: string): number | undefined {
+  try {
+    // The name of its program, in brackets, may hold anything.
+    return Number(
+      readFileSync(`/proc/${name}/stat`, 'latin1')
+        .replace(/^.*\) /s, '')
+        .split(' ')[1],
+    );
+  } catch {
+    return undefined; // It is gone.
   }
 }
