@@ -14,6 +14,7 @@ import { makePrivateFolder } from '../state/files.ts';
 import type { Attachment, Disposable, Vm, VolumeMode, VolumeName, VolumeSnapshot } from './domains.ts';
 import { canonicalJson } from './json.ts';
 import { LocalDisposable } from './local/disposable.ts';
+import { maskMounts } from './mounts.ts';
 import type { CallTarget, Qrexec } from './local/qrexec.ts';
 import type { Bind } from './local/sandbox-spec.ts';
 import type { Sandboxes } from './local/sandbox.ts';
@@ -132,8 +133,13 @@ export class Dom0Files {
     const empty = join(this.#parts.folder, 'empty');
     makePrivateFolder(empty);
     const masks = hidden.filter((one) => shown.some((path) => isWithin(one, path)));
+    const mounts = await maskMounts(
+      shown.map((path) => bind(path, path)),
+      empty,
+    );
+    const inHidden = ({ target }: Bind) => hidden.some((path) => isWithin(target, join(VOLUME, path)));
     return [
-      ...shown.map((path) => bind(path, path)),
+      ...mounts.filter((one) => !inHidden(one)), // That is masked as a whole.
       ...(await Promise.all(
         masks.map(async (path) => bind((await stat(path)).isDirectory() ? empty : '/dev/null', path)),
       )),

@@ -36,6 +36,7 @@ import { DOM0, Dom0Files, NO_PATHS } from '../dom0-files.ts';
 import type { Dom0Paths } from '../dom0-files.ts';
 import { fail, ok, warn } from '../finding.ts';
 import type { Finding } from '../finding.ts';
+import { maskMounts } from '../mounts.ts';
 import type { NotApplied } from '../not-applied.ts';
 import { Promotions } from '../promotions.ts';
 import type { Promoted } from '../promotions.ts';
@@ -144,11 +145,15 @@ export class LocalDomains implements Domains {
     const source = await this.#sourceFor(vm, attachment, join(this.#volatile, id, 'mount'));
     const attached = source && { kind: source.kind, path: await this.#inside(vm, source) };
     const sandboxed = (await this.#sandboxes.mode()) !== 'none';
+    const binds = source === undefined ? [] : [bindOf(source, attachment)];
+    const isFolder =
+      attachment.kind === 'snapshot' && source?.kind === 'folder' && source.image === undefined;
     const target: CallTarget = {
       name,
       role: 'dvm',
       policy: { klass: 'DispVM', tags: ['qubes-backup-disposable'] },
-      binds: source === undefined ? [] : [bindOf(source, attachment)],
+      binds:
+        sandboxed && isFolder ? await maskMounts(binds, await this.#makeVolatile(join(id, 'empty'))) : binds,
       home: sandboxed ? undefined : await this.#makeVolatile(join(id, 'home')),
       image: source?.image,
       capabilities: isWritable(attachment) ? writerCapabilities() : READER,
