@@ -60,6 +60,18 @@ testNeeding(namespaces())(
     const restored = await rejection(on((app) => restore(app, 'dom0')));
     expect(restored.message).toContain('not restored as a VM');
     await on((app) => restoreAll(app, { yes: true }));
+    // Into a VM, which gets the stream of a child of dom0, and is started for it.
+    await set.admin.create({ klass: 'AppVM', name: 'data', label: 'red' });
+    await on((app) => extract(app, 'dom0@1', [join(user, 'notes'), policies], { ...TO, intoVm: 'data' }));
+    const incoming = join(callable.folder, 'data/home/user/QubesIncoming/dom0/dom0-1');
+    expect(readFileSync(join(incoming, user, 'notes'), 'utf8')).toBe('notes of dom0');
+    expect(readFileSync(join(incoming, policies, '30-user.policy'), 'utf8')).toBe('a policy');
+    expect(readdirSync(join(incoming, user))).toEqual(['notes']);
+    expect(await set.admin.state('data')).toBe('Running');
+    expect(calls().slice(before.length)).toEqual([
+      expect.stringMatching(/^-d data .*QUBESRPC qubes\.Filecopy\+ dom0$/),
+    ]);
+    expect(set.qubesd.store.vms().filter(({ name }) => name.startsWith('qib-'))).toEqual([]);
     expect(existsSync(join(folder, 'copy'))).toBe(false);
     expect(readdirSync(join(folder, 'journal'))).toEqual([]);
     expect(readFileSync(join(user, 'notes'), 'utf8')).toBe('notes of dom0');
