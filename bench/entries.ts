@@ -107,10 +107,12 @@ async function runStep(step: string, folder: string, top: string | undefined): P
   const changed = CHANGES[step] ?? (() => false);
   for (const { index, path } of entries(total)) {
     const here = found(index, path, changed(index, total));
-    const known = await cursor?.find(path);
+    const looked = cursor?.find(path);
+    const known = looked instanceof Promise ? await looked : looked;
     const unchanged = known !== undefined && base?.isUnchanged(here, known.entry) === true;
     const entry = describer.describe(here, unchanged ? known.entry : undefined) as Entry;
-    await output.add({ entry, chunks: unchanged ? known.chunks : chunksOf(index, entry) });
+    const added = output.add({ entry, chunks: unchanged ? known.chunks : chunksOf(index, entry) });
+    if (added !== undefined) await added;
     // As a scan does, so that the garbage collector meets the same pauses.
     if (index % 5000 === 0) await new Promise((resolve) => setImmediate(resolve));
   }

@@ -20,8 +20,7 @@ const SYMLINK_MODE = 0o777;
 
 /** Takes entries in path order, the root first. */
 export class DigestWriter {
-  readonly #owned = new FieldHash();
-  readonly #ownerless = new FieldHash();
+  readonly #fields = new FieldHashes();
   /** Path of the first entry of each hard-link group. */
   readonly #leaders = new Map<number, ByteString>();
 
@@ -36,12 +35,11 @@ export class DigestWriter {
     if (entry.type === TYPE.file && entry.unreadable) return;
     const leader = entry.linked ? this.#leaders.get(entry.inode) : undefined;
     if (entry.linked && leader === undefined) this.#leaders.set(entry.inode, entry.path);
-    addTo(this.#owned, entry, chunks, leader, true);
-    addTo(this.#ownerless, entry, chunks, leader, false);
+    addTo(this.#fields, entry, chunks, leader);
   }
 
   finish(): { readonly digest: ContentDigest; readonly ownerlessDigest: ContentDigest } {
-    return { digest: this.#owned.finish(), ownerlessDigest: this.#ownerless.finish() };
+    return this.#fields.finish();
   }
 
   /** The one that a verifier is asked for: without owners where the snapshot does not know them. */
@@ -52,19 +50,15 @@ export class DigestWriter {
 }
 
 function addTo(
-  out: FieldHash,
+  out: FieldHashes,
   entry: Entry,
   chunks: readonly ChunkContent[],
   leader: ByteString | undefined,
-  owners: boolean,
 ): void {
   out.text(entry.path);
   out.u8(entry.type);
   out.u16(entry.type === TYPE.symlink ? SYMLINK_MODE : entry.mode);
-  if (owners) {
-    out.u32(entry.uid ?? 0);
-    out.u32(entry.gid ?? 0);
-  }
+  out.owners(entry.uid ?? 0, entry.gid ?? 0);
   out.i64(entry.mtime.seconds);
   out.u32(entry.mtime.nanoseconds);
   out.u8(entry.flags);
@@ -78,7 +72,7 @@ function addTo(
   if (leader === undefined) addContent(out, entry, chunks);
 }
 
-function addContent(out: FieldHash, entry: Entry, chunks: readonly ChunkContent[]): void {
+function addContent(out: FieldHashes, entry: Entry, chunks: readonly ChunkContent[]): void {
   switch (entry.type) {
     case TYPE.file:
       out.i64(entry.size);
@@ -101,11 +95,27 @@ function addContent(out: FieldHash, entry: Entry, chunks: readonly ChunkContent[
   }
 }
 
-/** SHA-256 over big-endian fields, gathered first: a call of the hash for each field would cost more than hashing. */
-class FieldHash {
-  readonly #hash = createHash('sha256').update(LABEL);
+/** Bytes of an owner and a group. */
+const OWNERS = 8;
+
+/**
+ * SHA-256 over big-endian fields, with the owners among them and without. Fields are gathered first: a call of a hash for each
+ * would cost more than hashing; and both forms are made of one text, from which the owners are taken out.
+ */
+class FieldHashes {
+  readonly #owned = createHash('sha256').update(LABEL);
+  readonly #ownerless = createHash('sha256').update(LABEL);
   readonly #buffer = Buffer.alloc(64 * 1024);
   #used = 0;
+  /** Where owners start in the buffer. */
+  readonly #owners: number[] = [];
+
+  /** Fields of which only one form consists. */
+  owners(uid: number, gid: number): void {
+    this.#owners.push(this.#room(OWNERS));
+    this.#used = this.#buffer.writeUInt32BE(uid, this.#used);
+    this.#used = this.#buffer.writeUInt32BE(gid, this.#used);
+  }
 
   u8(value: number): void {
     this.#used = this.#buffer.writeUInt8(value, this.#room(1));
@@ -134,16 +144,20 @@ class FieldHash {
   bytes(bytes: Uint8Array): void {
     if (bytes.length > this.#buffer.length) {
       this.#flush();
-      this.#hash.update(bytes);
+      this.#owned.update(bytes);
+      this.#ownerless.update(bytes);
     } else {
       this.#buffer.set(bytes, this.#room(bytes.length));
       this.#used += bytes.length;
     }
   }
 
-  finish(): ContentDigest {
+  finish(): { readonly digest: ContentDigest; readonly ownerlessDigest: ContentDigest } {
     this.#flush();
-    return contentDigestCodec.decode(new Uint8Array(this.#hash.digest()));
+    const [digest, ownerlessDigest] = [this.#owned, this.#ownerless].map((hash) =>
+      contentDigestCodec.decode(new Uint8Array(hash.digest())),
+    ) as [ContentDigest, ContentDigest];
+    return { digest, ownerlessDigest };
   }
 
   /** The position of `size` free bytes. */
@@ -153,7 +167,22 @@ class FieldHash {
   }
 
   #flush(): void {
-    this.#hash.update(this.#buffer.subarray(0, this.#used));
+    this.#owned.update(this.#buffer.subarray(0, this.#used));
+    this.#closeGaps();
+    this.#ownerless.update(this.#buffer.subarray(0, this.#used));
     this.#used = 0;
+  }
+
+  /** Takes the owners out of the buffer. */
+  #closeGaps(): void {
+    const ends = [...this.#owners, this.#used];
+    let end = ends[0] ?? this.#used;
+    this.#owners.forEach((at, i) => {
+      const next = ends[i + 1] ?? this.#used;
+      this.#buffer.copyWithin(end, at + OWNERS, next);
+      end += next - at - OWNERS;
+    });
+    this.#owners.length = 0;
+    this.#used = end;
   }
 }

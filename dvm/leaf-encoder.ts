@@ -40,6 +40,11 @@ export class ByteWriter {
       throw new BackupError('limit', `the number ${value} cannot be stored`);
     this.#reserve(8);
     let rest = value;
+    if (value < 2 ** 31) {
+      for (; rest >= 0x80; rest >>>= 7) this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
+      this.#bytes[this.#length++] = rest;
+      return;
+    }
     while (rest >= 0x80) {
       this.#bytes[this.#length++] = (rest % 0x80) | 0x80;
       rest = Math.floor(rest / 0x80);

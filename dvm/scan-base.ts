@@ -9,7 +9,7 @@ import { ChunkTable } from './chunk-table.ts';
 import { sameState } from './describe.ts';
 import { TYPE } from './entry.ts';
 import type { Chunk, Entry } from './entry.ts';
-import { comparePaths, decodeTop, isWithin, parentOf, readLeaves, readRecords, readTree } from './tree.ts';
+import { comparePaths, decodeTop, isWithin, parentOf, readEntries, readLeaves, readRecords } from './tree.ts';
 import type { Top, TreeEntry } from './tree.ts';
 import type { Found } from './walk.ts';
 
@@ -43,7 +43,7 @@ export class Base {
 
   /** A cursor for questions in path order. */
   cursor(): BaseCursor {
-    return new BaseCursor(readTree(this.top, this.#blobs));
+    return new BaseCursor(readEntries(this.top, this.#blobs));
   }
 
   /**
@@ -130,44 +130,51 @@ export class Base {
 export class BaseCursor {
   /** Regular files that were passed over: nobody asked for them. */
   deletedFiles = 0;
-  readonly #entries: AsyncIterator<TreeEntry, undefined>;
-  #next: TreeEntry | undefined;
+  readonly #leaves: AsyncIterator<readonly TreeEntry[], undefined>;
+  /** Those of one leaf, and which of them is next. */
+  #entries: readonly TreeEntry[] = [];
+  #at = 0;
   /** True if it was asked for the entry that is next. */
   #found = false;
-  #started = false;
+  #ended = false;
 
-  constructor(entries: AsyncIterator<TreeEntry, undefined>) {
-    this.#entries = entries;
+  constructor(leaves: AsyncIterator<readonly TreeEntry[], undefined>) {
+    this.#leaves = leaves;
   }
 
   /** The base's entry of this path. Paths must be asked in path order; what lies between was deleted. */
   find(path: ByteString): TreeEntry | undefined | Promise<TreeEntry | undefined> {
-    if (this.#started && (this.#next === undefined || comparePaths(this.#next.entry.path, path) > 0))
-      return undefined;
-    if (this.#next?.entry.path === path) {
-      this.#found = true;
-      return this.#next;
+    while (this.#at < this.#entries.length) {
+      const next = this.#entries[this.#at] as TreeEntry;
+      if (next.entry.path === path) {
+        this.#found = true;
+        return next;
+      }
+      if (comparePaths(next.entry.path, path) > 0) return undefined;
+      this.#pass();
     }
-    return this.#seek(path);
+    return this.#ended ? undefined : this.#nextLeaf().then(() => this.find(path));
   }
 
   /** Passes over all that is left. */
   async finish(): Promise<void> {
-    while (!this.#started || this.#next !== undefined) await this.#advance();
+    while (!this.#ended) {
+      while (this.#at < this.#entries.length) this.#pass();
+      await this.#nextLeaf();
+    }
   }
 
-  async #seek(path: ByteString): Promise<TreeEntry | undefined> {
-    do await this.#advance();
-    while (this.#next !== undefined && comparePaths(this.#next.entry.path, path) < 0);
-    this.#found = this.#next?.entry.path === path;
-    return this.#found ? this.#next : undefined;
-  }
-
-  async #advance(): Promise<void> {
-    if (!this.#found && this.#next?.entry.type === TYPE.file) this.deletedFiles += 1;
-    this.#started = true;
+  #pass(): void {
+    if (!this.#found && this.#entries[this.#at]?.entry.type === TYPE.file) this.deletedFiles += 1;
     this.#found = false;
-    this.#next = (await this.#entries.next()).value;
+    this.#at += 1;
+  }
+
+  async #nextLeaf(): Promise<void> {
+    const { value } = await this.#leaves.next();
+    this.#ended = value === undefined;
+    this.#entries = value ?? [];
+    this.#at = 0;
   }
 }
 

@@ -65,15 +65,28 @@ export class FileScanner {
     return { ...this.#counts, readBytes: this.#parts.reader.bytesRead - this.#counts.recheckedBytes };
   }
 
-  /** The entry of a regular file with its chunks; undefined if it is gone. */
-  async scan(found: Found, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
+  /** The entry of a regular file with its chunks; undefined if it is gone. At once if nothing of it need be read. */
+  scan(found: Found, known: TreeEntry | undefined): TreeEntry | undefined | Promise<TreeEntry | undefined> {
     const { base, describer, window, reread } = this.#parts;
     const start = window.advance(found.stat.size);
     const unchanged = known !== undefined && base?.isUnchanged(found, known.entry) === true;
     if (reread) return this.#readAnew(found, known, unchanged);
-    if (unchanged) {
+    if (unchanged && !this.#isVisited(found, known, start)) {
+      const entry = describer.describe(found, known.entry);
+      return entry && { entry, chunks: known.chunks };
+    }
+    return this.#scanContent(found, known, start, unchanged);
+  }
+
+  async #scanContent(
+    found: Found,
+    known: TreeEntry | undefined,
+    start: number,
+    unchanged: boolean,
+  ): Promise<TreeEntry | undefined> {
+    if (unchanged && known !== undefined) {
       const chunks = await this.#revisit(found, known, start);
-      const entry = chunks && describer.describe(found, known.entry);
+      const entry = chunks && this.#parts.describer.describe(found, known.entry);
       if (chunks !== undefined && entry !== undefined) return { entry, chunks };
     }
     const touched = known && (await this.#describedAnew(found, known, start));
@@ -175,13 +188,19 @@ export class FileScanner {
     return true;
   }
 
+  /** True if something of a file that seems unchanged is to be read again, or moved. */
+  #isVisited(found: Found, known: TreeEntry, start: number): boolean {
+    if (this.#parts.window.overlaps(start, found.stat.size)) return true;
+    const sparse = this.#chunks?.sparse;
+    return (
+      sparse !== undefined && sparse.size > 0 && known.chunks.some((chunk) => sparse.has(chunk.place.blob))
+    );
+  }
+
   /** Chunks of a file whose content seems unchanged, some of them moved; undefined if what was read again was not what is stored. */
   async #revisit(found: Found, known: TreeEntry, start: number): Promise<readonly Chunk[] | undefined> {
     const { window, reader } = this.#parts;
-    const sparse = this.#chunks?.sparse;
-    const isSparse = (chunk: Chunk) => sparse?.has(chunk.place.blob) === true;
-    const somethingMoves = sparse !== undefined && sparse.size > 0 && known.chunks.some(isSparse);
-    if (!somethingMoves && !window.overlaps(start, found.stat.size)) return known.chunks;
+    if (!this.#isVisited(found, known, start)) return known.chunks;
     const file = reader.reopen(found);
     if (file === undefined) return undefined;
     try {

@@ -60,14 +60,15 @@ export class ScanOutput {
     return this.#next > this.#options.firstNumber;
   }
 
-  /** Adds the next entry in path order. */
-  async add(item: TreeEntry): Promise<void> {
+  /** Adds the next entry in path order. After a call that returned a promise, wait for it before the next. */
+  add(item: TreeEntry): Promise<void> | void {
     this.digest.add(item.entry, item.chunks);
+    if (this.#waiting.length === 0 && this.#isHeadComplete(item)) return this.#write(item);
     this.#waiting.push(item);
     this.#waitingChunks += 1 + item.chunks.length;
-    if (this.#waitingChunks > MAX_WAITING) await this.packs.flush();
+    if (this.#waitingChunks > MAX_WAITING) return this.settle();
     const [head] = this.#waiting;
-    if (head !== undefined && this.#isHeadComplete(head)) await this.#drain();
+    if (head !== undefined && this.#isHeadComplete(head)) return this.#drain();
   }
 
   /** Completes all packs and brings every entry so far into the tree. */
@@ -104,15 +105,20 @@ export class ScanOutput {
     let done = 0;
     for (const item of this.#waiting) {
       if (!this.#isHeadComplete(item)) break;
-      this.#complete = 0;
       this.#waitingChunks -= 1 + item.chunks.length;
       done += 1;
-      for (const { place } of item.chunks) this.#livePacks.add(place.blob);
-      const added = this.#tree.add(item.entry, item.chunks);
-      if (added !== undefined) await added;
-      this.#last = { path: item.entry.path, isDirectory: item.entry.type === TYPE.directory };
+      const written = this.#write(item);
+      if (written !== undefined) await written;
     }
     this.#waiting.splice(0, done);
+  }
+
+  /** Brings an entry into the tree, all chunks of which are in complete packs. */
+  #write({ entry, chunks }: TreeEntry): Promise<void> | void {
+    this.#complete = 0;
+    for (const { place } of chunks) this.#livePacks.add(place.blob);
+    this.#last = { path: entry.path, isDirectory: entry.type === TYPE.directory };
+    return this.#tree.add(entry, chunks);
   }
 
   #isHeadComplete(item: TreeEntry): boolean {

@@ -144,11 +144,15 @@ class Scan {
     for (const found of await entriesOf(this.#job.volume, this.#note, excludes)) {
       const turn = this.#report.tick();
       if (turn !== undefined) await turn;
-      const known = await this.#cursor?.find(found.path);
-      const item = await this.#scanEntry(found, known);
+      // A promise costs as much as most entries: only what has to be waited for is one.
+      const looked = this.#cursor?.find(found.path);
+      const known = looked instanceof Promise ? await looked : looked;
+      const scanned = this.#scanEntry(found, known);
+      const item = scanned instanceof Promise ? await scanned : scanned;
       if (known?.entry.type === TYPE.file && item?.entry.type !== TYPE.file) this.#replacedFiles += 1;
       if (item === undefined) continue;
-      await this.#output.add(item);
+      const added = this.#output.add(item);
+      if (added !== undefined) await added;
       if (item.entry.type === TYPE.skipped) this.#skipped += 1;
       else this.#report.count(item.entry);
       if (performance.now() >= this.#nextCheckpoint) await this.#checkpoint();
@@ -156,7 +160,10 @@ class Scan {
     await this.#finish();
   }
 
-  async #scanEntry(found: Found | Skipped, known: TreeEntry | undefined): Promise<TreeEntry | undefined> {
+  #scanEntry(
+    found: Found | Skipped,
+    known: TreeEntry | undefined,
+  ): TreeEntry | undefined | Promise<TreeEntry | undefined> {
     if (found.type === TYPE.skipped) return { entry: skippedEntry(found), chunks: [] };
     if (found.type === TYPE.file) return this.#files.scan(found, known);
     const unchanged = known !== undefined && this.#base?.isUnchanged(found, known.entry) === true;

@@ -26,18 +26,25 @@ const PREFETCH = 3;
  * Throws `store-damaged` on a tree that breaks a rule of the format.
  */
 export async function* readTree(top: Top, blobs: BlobSource): AsyncGenerator<TreeEntry> {
+  for await (const entries of readEntries(top, blobs)) yield* entries;
+}
+
+/** As {@link readTree}, in one array for each leaf: who reads millions of entries does not wait for each. */
+export async function* readEntries(top: Top, blobs: BlobSource): AsyncGenerator<readonly TreeEntry[]> {
   let current: { entry: Entry; chunks: Chunk[] } | undefined;
   for await (const records of readRecords(top, blobs)) {
+    const complete: TreeEntry[] = [];
     for (const record of records) {
       if (record.kind === 'chunk') {
         current?.chunks.push(record.chunk);
         continue;
       }
-      if (current !== undefined) yield current;
+      if (current !== undefined) complete.push(current);
       current = { entry: record.entry, chunks: [] };
     }
+    yield complete;
   }
-  if (current !== undefined) yield current;
+  if (current !== undefined) yield [current];
 }
 
 /** All records, checked, one array a leaf. Throws as {@link readTree}. */

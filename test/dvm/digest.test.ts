@@ -115,3 +115,29 @@ test('fields larger than the staging buffer are hashed in order', () => {
     sha(expected, u32(value.length), Buffer.from(value).toString('hex'), raw(''), i64(0n), u32(0)),
   );
 });
+
+test('many entries, and fields longer than what is gathered, in both forms', () => {
+  const items: [Entry, ChunkContent[]?][] = [];
+  const expected = { owned: [] as string[], ownerless: [] as string[] };
+  for (let i = 0; i < 3000; i++) {
+    // Every length comes to lie across the end of what is gathered, and some fields are longer than that.
+    const path = `${String(i).padStart(6, '0')}${'x'.repeat((i * 37) % 400)}`;
+    const value = new Uint8Array(i % 500 === 250 ? 70_000 + i : i % 7).fill(i);
+    const item = entry(path, { uid: i, gid: 2 * i, attributes: [{ name: 'user.a' as ByteString, value }] });
+    const chunks = [{ gap: i, length: 1 + i, hash: new Uint8Array(32).fill(i) }];
+    items.push([item, i % 3 === 0 ? chunks : []]);
+    const of = (owners: string) =>
+      raw(path) + u8(1) + u16(0o644) + owners + i64(1_700_000_000n) + u32(5) + u8(0) + u32(1) + raw('user.a');
+    const rest =
+      u32(value.length) +
+      Buffer.from(value).toString('hex') +
+      (raw('') + i64(0n)) +
+      (i % 3 === 0 ? u32(1) + i64(BigInt(i)) + u32(1 + i) + u8(i % 256).repeat(32) : u32(0));
+    expected.owned.push(of(u32(i) + u32(2 * i)) + rest);
+    expected.ownerless.push(of('') + rest);
+  }
+  expect(digest(items)).toEqual({
+    digest: sha(...expected.owned),
+    ownerlessDigest: sha(...expected.ownerless),
+  });
+});
