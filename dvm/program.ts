@@ -38,7 +38,12 @@ export function runProgram(
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     // Not spawn's own: that one would keep this process alive after a program that is not there.
-    const deadline = setTimeout(() => child.kill('SIGKILL'), timeout);
+    const deadline = setTimeout(() => {
+      child.kill('SIGKILL');
+      // What it started may live on and hold them; it ends with the disposable.
+      child.stdout.destroy();
+      child.stderr.destroy();
+    }, timeout);
     let output = '';
     const keep = (bytes: Buffer) => {
       if (output.length < MAX_OUTPUT) output += bytes.toString('latin1');
