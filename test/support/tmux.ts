@@ -1,7 +1,7 @@
 /** A program on a terminal of its own, inside tmux: its screen as a person sees it, keys as a person presses them. */
 
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
@@ -19,6 +19,9 @@ export const NO_TMUX = program('tmux');
 /** The last screen stays when the program has ended; nothing of tmux's own is on it. */
 const SETTINGS = ['remain-on-exit on', 'status off', 'escape-time 0', 'default-terminal screen'];
 
+/** Runs a command in the foreground and keeps its status in the file $0. Ctrl-C is the command's alone. */
+const KEEP_STATUS = `trap : INT; "$@"; echo $? >"$0.new"; mv "$0.new" "$0"`;
+
 /** Milliseconds for what a machine that is busy with other tests may take. */
 const PATIENCE = 90_000;
 
@@ -30,9 +33,12 @@ export interface TerminalOptions {
 
 export class TmuxTerminal {
   readonly #socket: string;
+  /** Where the program's status is found when it has ended: tmux 3.3 does not always learn of it. */
+  readonly #status: string;
 
-  private constructor(socket: string) {
-    this.#socket = socket;
+  private constructor(folder: string) {
+    this.#socket = join(folder, 'socket');
+    this.#status = join(folder, 'status');
   }
 
   /** Starts `command` on a terminal of its own, which is gone when the running test finishes. */
@@ -43,7 +49,7 @@ export class TmuxTerminal {
     const folder = tempFolder();
     const settings = join(folder, 'tmux.conf');
     writeFileSync(settings, SETTINGS.map((line) => `set -g ${line}\n`).join(''));
-    const terminal = new TmuxTerminal(join(folder, 'socket'));
+    const terminal = new TmuxTerminal(folder);
     onTestFinished(async () => {
       await terminal.#tmux('kill-server').catch(() => undefined); // It never started.
     });
@@ -57,9 +63,7 @@ export class TmuxTerminal {
       '-d',
       ...size,
       ...variables,
-      '--',
-      'env',
-      ...command,
+      ...['--', 'sh', '-c', KEEP_STATUS, terminal.#status, ...command],
     );
     return terminal;
   }
@@ -113,28 +117,22 @@ export class TmuxTerminal {
     return screen;
   }
 
-  /** Waits until the program has ended; answers its status, or the number of the signal that killed it. */
-  async ended(): Promise<number | `signal ${string}`> {
-    let state: readonly string[] = [];
-    const over = async () => {
-      const text = await this.#tmux(
-        'display-message',
-        '-p',
-        '#{pane_dead} #{pane_dead_status} #{pane_dead_signal}',
-      );
-      state = text.trim().split(' ');
-      return state.length > 1;
-    };
-    await waitFor(over, 'the end of the program', PATIENCE).catch(async (error: unknown) => {
+  /** Waits until the program has ended; answers its status, as a shell has it: 128 and its number for a signal. */
+  async ended(): Promise<number> {
+    // Once the pane is dead, all that was written is on the screen.
+    const isOver = async () =>
+      existsSync(this.#status) && (await this.#tmux('display-message', '-p', '#{pane_dead}')).trim() === '1';
+    await waitFor(isOver, 'the end of the program', PATIENCE).catch(async (error: unknown) => {
       throw new Error(`${String(error)}; the screen shows:\n${await this.screen()}`);
     });
-    const [, status = '', signal = ''] = state;
-    return status === '' ? `signal ${signal}` : Number(status);
+    return Number(readFileSync(this.#status, 'utf8'));
   }
 
-  /** The id of the program. */
+  /** The id of the program, which runs. */
   async pid(): Promise<number> {
-    return Number(await this.#tmux('display-message', '-p', '#{pane_pid}'));
+    const shell = Number(await this.#tmux('display-message', '-p', '#{pane_pid}'));
+    const [pid] = readFileSync(`/proc/${shell}/task/${shell}/children`, 'latin1').split(' ');
+    return Number(pid);
   }
 
   async #tmux(...args: readonly string[]): Promise<string> {
