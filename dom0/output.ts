@@ -6,7 +6,7 @@
 import { fstatSync, write, writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
-import { promisify } from 'node:util';
+import { promisify, styleText } from 'node:util';
 import { systemCode } from '../shared/errors.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import type { Job, Overall } from './progress-display.ts';
@@ -24,6 +24,10 @@ const RETRY = 5;
 /** Events that are logged: results, of which none holds a secret. */
 const LOGGED = new Set(['backup', 'checked', 'drill', 'extracted', 'failed', 'fault', 'restored', 'synced']);
 
+/** How something stands, and its colour. */
+const TONES = { good: 'green', warning: 'yellow', bad: 'red' } as const;
+export type Tone = keyof typeof TONES;
+
 /** Texts that are kept for a terminal that something else has: all are in the log. */
 const MAX_HELD = 1_000;
 
@@ -34,12 +38,19 @@ export interface Row {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
+/** What goes to a descriptor: a text, after a label. */
+type Written = readonly [
+  descriptor: number,
+  text: string,
+  label?: readonly [tone: Tone, text: string] | undefined,
+];
+
 export class Output {
   readonly json: boolean;
   readonly #now: () => number;
   #progress: ProgressDisplay;
   /** Takes the place of the terminal while something else has that. */
-  #instead: ((descriptor: number, text: string) => void) | undefined;
+  #instead: ((...written: Written) => void) | undefined;
   #log: RunLog | undefined;
   #verbose = false;
 
@@ -58,6 +69,11 @@ export class Output {
   /** A line for people; with --json it is left out. */
   line(text: string): void {
     if (!this.json) this.#write(STDOUT, `${text}\n`);
+  }
+
+  /** `text` in the colour of `tone`, to be part of a line, where that goes to a terminal that is to have colours (NO_COLOR). */
+  paint(tone: Tone, text: string): string {
+    return this.json || this.#instead !== undefined ? text : painted(STDOUT, tone, text);
   }
 
   /** What is told from now on is logged as well, but for lines and listings. `verbose`: what services say is shown. */
@@ -99,12 +115,12 @@ export class Output {
 
   warn(text: string): void {
     this.#log?.add('warning', text);
-    this.#write(STDERR, `warning: ${text}\n`);
+    this.#write(STDERR, ` ${text}\n`, ['warning', 'warning:']);
   }
 
   error(text: string): void {
     this.#log?.add('error', text);
-    this.#write(STDERR, `error: ${text}\n`);
+    this.#write(STDERR, ` ${text}\n`, ['bad', 'error:']);
   }
 
   /** Raw bytes to stdout, for a tar stream. */
@@ -134,7 +150,7 @@ export class Output {
    */
   giveUpTerminal(show: (text: string) => void): () => void {
     this.endProgress();
-    const held: (readonly [descriptor: number, text: string])[] = [];
+    const held: Written[] = [];
     const progress = this.#progress;
     this.#progress = new ProgressDisplay({
       mode: 'screen',
@@ -142,14 +158,15 @@ export class Output {
       line: show,
       event: () => undefined,
     });
-    this.#instead = (descriptor, text) => {
-      if (held.length < MAX_HELD) held.push([descriptor, text]);
-      show(text.trimEnd());
+    this.#instead = (...written) => {
+      if (held.length < MAX_HELD) held.push(written);
+      const [, text, label] = written;
+      show(`${label?.[1] ?? ''}${text}`.trimEnd());
     };
     return () => {
       this.#instead = undefined;
       this.#progress = progress;
-      for (const [descriptor, text] of held) this.#write(descriptor, text);
+      for (const one of held) this.#write(...one);
     };
   }
 
@@ -158,11 +175,23 @@ export class Output {
     this.#progress.clear();
   }
 
-  #write(descriptor: number, text: string): void {
+  /** `label` goes before `text`. */
+  #write(...[descriptor, text, label]: Written): void {
     this.endProgress();
-    if (this.#instead !== undefined) this.#instead(descriptor, text);
-    else writeAll(descriptor, Buffer.from(text, 'utf8'));
+    if (this.#instead !== undefined) this.#instead(descriptor, text, label);
+    else {
+      const before = label === undefined ? '' : painted(descriptor, ...label);
+      writeAll(descriptor, Buffer.from(before + text, 'utf8'));
+    }
   }
+}
+
+/** Node.js knows what NO_COLOR and a terminal say of colours. */
+function painted(descriptor: number, tone: Tone, text: string): string {
+  if (!isatty(descriptor)) return text; // Whatever FORCE_COLOR says: what reads a pipe or a file takes no colours here.
+  // eslint-disable-next-line no-restricted-properties -- Nothing is written to it.
+  const stream = descriptor === STDOUT ? process.stdout : process.stderr;
+  return styleText(TONES[tone], text, { stream });
 }
 
 /** Writes all of `bytes`. A reader that went away ends the output, not the work. */

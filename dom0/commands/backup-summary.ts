@@ -1,6 +1,7 @@
 /** What a backup of several VMs came to, as a table, and what to do about what went wrong. */
 
 import { formatBytes, formatCount, formatDuration, formatTable } from '../../shared/format.ts';
+import type { Tone } from '../output.ts';
 import type { Counts } from '../repository/records.ts';
 
 /** One VM of the run. */
@@ -21,11 +22,19 @@ export interface Outcome {
 
 const HEADER = ['VM', 'SNAPSHOT', 'NEW', 'CHANGED', 'DELETED', 'READ', 'STORED', 'RATIO', 'TIME', ''];
 
-/** Lines for people, in the order of names; none for one VM, of which all was told. */
-export function summaryOf(outcomes: readonly Outcome[]): string[] {
+/** Lines for people, in the order of names; none for one VM, of which all was told. `paint` gives what is not well its colour. */
+export function summaryOf(
+  outcomes: readonly Outcome[],
+  paint: (tone: Tone, text: string) => string = (_tone, text) => text,
+): string[] {
   if (outcomes.length < 2) return [];
   const sorted = [...outcomes].sort((a, b) => a.vm.localeCompare(b.vm));
-  const lines = formatTable([HEADER, ...sorted.map(rowOf)], [1, 2, 3, 4, 5, 6, 7, 8]);
+  const table = formatTable([HEADER, ...sorted.map(rowOf)], [1, 2, 3, 4, 5, 6, 7, 8]);
+  const lines = table.map((line, index) => {
+    const outcome = sorted[index - 1]; // After the heading.
+    const tone = outcome === undefined ? undefined : toneOf(outcome);
+    return tone === undefined ? line : paint(tone, line);
+  });
   const failed = sorted.filter(({ taken }) => taken === undefined).map(({ vm }) => vm);
   const warned = sorted.filter(({ taken }) => taken !== undefined && taken.warnings > 0).map(({ vm }) => vm);
   if (failed.length > 0)
@@ -33,6 +42,11 @@ export function summaryOf(outcomes: readonly Outcome[]): string[] {
   if (warned.length > 0)
     lines.push(`With warnings: ${warned.join(', ')}; "qubes-backup logs" shows them again.`);
   return lines;
+}
+
+function toneOf({ taken }: Outcome): Tone | undefined {
+  if (taken === undefined) return 'bad';
+  return taken.warnings > 0 ? 'warning' : undefined;
 }
 
 function rowOf({ vm, taken }: Outcome): string[] {

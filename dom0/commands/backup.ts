@@ -20,6 +20,7 @@ import { SpotCheck } from '../repository/spot-check.ts';
 import type { SpotChecked } from '../repository/spot-check.ts';
 import type { Tally } from '../repository/tally.ts';
 import { VmWriter } from '../repository/vm-writer.ts';
+import type { Tone } from '../output.ts';
 import { recheckStart } from '../session/recheck-start.ts';
 import { ScanSession, UploadShare } from '../session/scan-session.ts';
 import type { Scanned } from '../session/scan-session.ts';
@@ -84,7 +85,8 @@ export async function backup(app: App, names: readonly string[], options: Backup
       }),
     ),
   );
-  for (const line of summaryOf(run.outcomes)) app.output.line(line);
+  const paint = (tone: Tone, text: string) => app.output.paint(tone, text);
+  for (const line of summaryOf(run.outcomes, paint)) app.output.line(line);
   if (!app.interrupted) await catchUp(app, repository);
   await app.closeStorage();
   const [first] = failures;

@@ -107,7 +107,11 @@ async function checkStore(
     root: repository.root.body.counter,
     ...{ objects, read, readBytes, faults, repaired, present: found.present },
   });
-  const all = `${name}: ${faults === 0 ? 'no fault found' : `${formatCount(faults)} faults`}: ${text}`;
+  const verdict =
+    faults === 0
+      ? app.output.paint('good', 'no fault found')
+      : app.output.paint('bad', `${formatCount(faults)} faults`);
+  const all = `${name}: ${verdict}: ${text}`;
   app.output.line(repaired === 0 ? `${all}.` : `${all}, ${formatCount(repaired)} repaired.`);
   if (repaired > 0)
     app.warn(`store ${name}: ${formatCount(repaired)} of ${formatCount(faults)} faults were repaired`);

@@ -6,6 +6,8 @@ import { examineClock, examineSchedule, examineState, examineStores } from '../d
 import { fail } from '../domains/finding.ts';
 import type { Finding } from '../domains/finding.ts';
 
+const TONES = { ok: 'good', warn: 'warning', fail: 'bad' } as const;
+
 /** What needs attention counts as a warning of the run. */
 export async function doctor(app: App): Promise<void> {
   await app.lock();
@@ -15,7 +17,7 @@ export async function doctor(app: App): Promise<void> {
   const tell = (findings: readonly Finding[]) => {
     for (const { level, about, text } of findings) {
       counts[level] += 1;
-      app.output.line(`${level.padEnd(4)}  ${about}: ${text}`);
+      app.output.line(`${app.output.paint(TONES[level], level.padEnd(4))}  ${about}: ${text}`);
       app.output.event('finding', { level, about, text });
     }
   };
@@ -34,6 +36,10 @@ export async function doctor(app: App): Promise<void> {
   });
   const wrong = counts.warn + counts.fail;
   app.warnings += wrong;
-  app.output.line(wrong === 0 ? 'All is well.' : `${wrong} of ${wrong + counts.ok} need attention.`);
+  app.output.line(
+    wrong === 0
+      ? app.output.paint('good', 'All is well.')
+      : app.output.paint('warning', `${wrong} of ${wrong + counts.ok} need attention.`),
+  );
   app.output.event('examined', counts);
 }

@@ -111,14 +111,21 @@ function tell(
       problems: problemsOf(vm),
     });
   }
-  for (const line of formatTable(rows, [2, 3, 4])) output.line(line);
-  for (const { name, state, bytes, objects } of stores)
+  for (const [index, line] of formatTable(rows, [2, 3, 4]).entries()) {
+    const vm = vms[index - 1]; // After the heading.
+    output.line(vm !== undefined && problemsOf(vm).length > 0 ? output.paint('warning', line) : line);
+  }
+  for (const { name, state, inStep, bytes, objects } of stores)
     output.line(
-      `Store ${name}: ${state}${bytes === null ? '' : `, ${formatBytes(bytes)} in ${formatCount(objects ?? 0)} objects`}.`,
+      `Store ${name}: ${output.paint(inStep ? 'good' : 'warning', state)}${bytes === null ? '' : `, ${formatBytes(bytes)} in ${formatCount(objects ?? 0)} objects`}.`,
     );
   output.line(`Root ${formatCount(counter)}: ${words}`);
   output.line(next === undefined ? 'Nothing is scheduled.' : `Next run: ${formatTime(next)}`);
-  output.line(problems.length === 0 ? 'All is well.' : `${formatCount(problems.length)} things need you.`);
+  output.line(
+    problems.length === 0
+      ? output.paint('good', 'All is well.')
+      : output.paint('warning', `${formatCount(problems.length)} things need you.`),
+  );
   output.event('status', {
     root: counter,
     fingerprint: words,
