@@ -50,7 +50,7 @@ it('a list of snapshots that is lost is all of them, and nobody can say which', 
   for (const found of [await of([segment]), await removed(true)])
     expect(found.parts).toMatchObject([{ snapshots: undefined, volume: undefined, what: 'all' }]);
   await machine.stores.close();
-}, 30_000);
+}, 120_000);
 
 it('without the record of a snapshot those before it are lost, and those after it are not', async () => {
   const { of, remove, history, machine } = await filled(4);
