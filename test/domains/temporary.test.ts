@@ -170,8 +170,8 @@ describe('R30: a temporary VM', () => {
       '',
       '{}',
       '[]',
-      '{"volume":{"kind":"disk","size":1}}',
-      '{"klass":7,"volume":{"kind":"folder","size":0}}',
+      '{"volumes":{"private":{"kind":"disk","size":1}}}',
+      '{"klass":7,"volumes":{"private":{"kind":"folder","size":0}}}',
     ]) {
       await expect(home.domains.createTemporary(restored, Buffer.from(text), PRIVATE)).rejects.toMatchObject({
         code: 'store-damaged',
@@ -182,7 +182,7 @@ describe('R30: a temporary VM', () => {
 
   testNeeding(notRoot)('with an image is refused to a user', async () => {
     const home = await makeHome();
-    const description = Buffer.from('{"volume":{"kind":"image","size":1048576}}');
+    const description = Buffer.from('{"volumes":{"private":{"kind":"image","size":1048576}}}');
     await expect(home.domains.createTemporary(restored, description, PRIVATE)).rejects.toThrow(/as root/);
     expect(readdirSync(home.vms)).toEqual(['work']);
   });

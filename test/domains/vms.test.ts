@@ -5,8 +5,6 @@ import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../shared/limits.ts';
 import { tempFolder } from '../support/temp.ts';
-import { notRoot } from '../support/needs.ts';
-import { testNeeding } from '../support/needs.ts';
 
 const work = parseVmName('work');
 
@@ -157,11 +155,13 @@ describe('VMs as folders', () => {
     await snapshot.release();
   });
 
-  testNeeding(notRoot)('an image is refused to a user, with the VM and what to do', async () => {
+  test('an image that is to be mounted is refused where that cannot be, with the VM and what to do', async () => {
     const { domains, vms } = makeHome();
     rmSync(join(vms, 'work', 'private'), { recursive: true });
-    writeFileSync(join(vms, 'work', 'private.img'), '');
-    await expect(domains.snapshotVolume(work, 'private', 'files')).rejects.toThrow(/VM work .*as root/);
+    writeFileSync(join(vms, 'work', 'private.img'), 'XFSB');
+    await expect(domains.snapshotVolume(work, 'private', 'files')).rejects.toThrow(
+      /^VM work: .* holds xfs, .*as root/,
+    );
   });
 
   test('a HOME that is not there is named', () => {
