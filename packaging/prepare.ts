@@ -34,8 +34,8 @@ async function bundleProgram(): Promise<void> {
   const { layOut } = await import('./tree.ts');
   const made = `${BUNDLED}.${process.pid}`;
   try {
-    // Older than any change of a source while it is made.
-    const seconds = Math.floor(Date.now() / 1000);
+    // Older than any change of a source while it is made: a file's time may lag behind the clock by some milliseconds.
+    const seconds = Date.now() / 1000 - 0.02;
     mkdirSync(made, { recursive: true });
     await layOut(await checkoutTree(), made, seconds);
     for (const role of Object.keys(NODE_OPTIONS) as ServiceRole[])
