@@ -5,18 +5,17 @@
  */
 
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Random } from '../test/support/random.ts';
+import { COMMAND_PART, runMeasured } from './support/process-tree.ts';
 import { median } from './support/statistics.ts';
 import { print } from './support/terminal.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
-/** Milliseconds between two looks at /proc. VmHWM is a peak, so only a process shorter than this is missed. */
-const LOOK = 50;
 
 const { values } = parseArgs({
   options: { files: { type: 'string', default: '10000,100000' }, runs: { type: 'string', default: '1' } },
@@ -95,58 +94,15 @@ function makeFiles(folder: string, files: number): void {
 
 /** Runs the command line, looking at its processes meanwhile. */
 async function measure(args: readonly string[]): Promise<Measured> {
-  const started = performance.now();
-  const child = spawn(join(PROJECT, 'bin/qubes-backup'), args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const output: Buffer[] = [];
-  const errors: Buffer[] = [];
-  child.stdout.on('data', (piece: Buffer) => output.push(piece));
-  child.stderr.on('data', (piece: Buffer) => errors.push(piece));
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const { seconds, code, stdout, stderr, parts } = await runMeasured(join(PROJECT, 'bin/qubes-backup'), args);
+  if (code !== 0) throw new Error(`${args.join(' ')} ended with ${code ?? 'a signal'}: ${stderr}`);
+  const lines = stdout.split('\n').filter((line) => line !== '');
   const peaks = new Map<string, number>();
-  const timer = setInterval(() => look(child.pid ?? -1, peaks), LOOK);
-  const code = await ended;
-  clearInterval(timer);
-  if (code !== 0)
-    throw new Error(
-      `${args.join(' ')} ended with ${code ?? 'a signal'}: ${Buffer.concat(errors).toString()}`,
-    );
-  const lines = Buffer.concat(output).toString().split('\n');
-  const events = lines
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
-  return { seconds: (performance.now() - started) / 1000, peaks, events };
-}
-
-/** Notes the peaks of `root` and of every service below it, by part: the largest of one process. */
-function look(root: number, peaks: Map<string, number>): void {
-  const children = new Map<number, number[]>();
-  for (const name of readdirSync('/proc')) {
-    const parent = /^\d+$/.test(name) ? Number(/^PPid:\s+(\d+)$/m.exec(status(Number(name)))?.[1]) : NaN;
-    if (!Number.isNaN(parent)) children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+  for (const [part, { peak }] of parts) {
+    const name = part === COMMAND_PART ? 'dom0' : (part.split('/')[0] ?? part);
+    peaks.set(name, Math.max(peaks.get(name) ?? 0, peak));
   }
-  for (const waiting = [root]; waiting.length > 0;) {
-    const pid = waiting.pop() ?? -1;
-    waiting.push(...(children.get(pid) ?? []));
-    const part =
-      pid === root
-        ? 'dom0'
-        : /services\/(dvm|storagevm)\/[^/]*\.ts\0/.exec(read(`/proc/${pid}/cmdline`))?.[1];
-    // The launchers around a service name it as well, and are small.
-    const peak = Number(/^VmHWM:\s+(\d+) kB$/m.exec(status(pid))?.[1] ?? 0) / 1024;
-    if (part !== undefined) peaks.set(part, Math.max(peaks.get(part) ?? 0, peak));
-  }
-}
-
-function status(pid: number): string {
-  return read(`/proc/${pid}/status`);
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'latin1');
-  } catch {
-    return ''; // The process is gone.
-  }
+  return { seconds, peaks, events: lines.map((line) => JSON.parse(line) as Record<string, unknown>) };
 }
 
 function run(program: string, args: readonly string[]): Promise<void> {
