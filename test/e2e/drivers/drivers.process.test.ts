@@ -23,6 +23,7 @@ import { Random } from '../../support/random.ts';
 import { tempFolder } from '../../support/temp.ts';
 import { localSystem } from './local-system.ts';
 import { qubesSystem } from './qubes-system.ts';
+import type { QubesSystem } from './qubes-system.ts';
 import type { System } from './system.ts';
 
 const FIRST =
@@ -81,6 +82,32 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     await system.run((app) => extract(app, 'data@1', ['home/user/docs/2'], { ...TO, intoVm: 'data' }));
     expect(system.incoming('data-1/home/user/docs/2')).toBe('file 2\n');
     expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
+    await expectNothingLeft(system);
+  });
+
+  testMounting('R24: backs up several VMs at a time, each whole', async () => {
+    const { system } = await backedUp(create);
+    const vms = ['data', 'more', 'most'];
+    for (const vm of vms.slice(1)) {
+      await system.add(vm);
+      withMounted(system.imageOf(vm), 'rw', FIRST);
+    }
+    const calls = 'set' in system ? (system as QubesSystem).set.qubesd.calls : [];
+    calls.length = 0;
+    expect((await system.run((app) => backup(app, vms, { jobs: 3 }))).warnings).toBe(0);
+    const running = new Set<string>();
+    let most = 0;
+    for (const { call, dest, payload } of calls) {
+      const [made] = /qib-disp-\w+/.exec(payload) ?? [];
+      if (call.startsWith('admin.vm.Create.DispVM') && made !== undefined) running.add(made);
+      if (/^admin\.vm\.(Kill|Remove)/.test(call)) running.delete(dest);
+      most = Math.max(most, running.size);
+    }
+    expect(most).toBe(name === 'qubes' ? 3 : 0);
+    for (const vm of vms) {
+      await system.run((app) => restore(app, vm, `${vm}-again`));
+      expect(survey(system, `${vm}-again`)).toBe(survey(system, vm));
+    }
     await expectNothingLeft(system);
   });
 

@@ -13,12 +13,19 @@ export function localSystem(): Promise<System> {
   const folder = tempFolder();
   const machine = { driver: 'local', folder, keyFile: join(folder, 'key') } as const;
   const imageOf = (vm: string) => join(folder, 'vms', vm, 'private.img');
-  mkdirSync(join(folder, 'vms/data'), { recursive: true });
-  shell('truncate -s 256M "$1"; mkfs.ext4 -qF "$1"', imageOf('data'));
+  const add = (vm: string) => {
+    mkdirSync(join(folder, 'vms', vm), { recursive: true });
+    shell('truncate -s 256M "$1"; mkfs.ext4 -qF "$1"', imageOf(vm));
+  };
+  add('data');
   createKeyFile(machine.keyFile);
   const system: System = {
     machine,
     imageOf,
+    add: (vm) => {
+      add(vm);
+      return Promise.resolve();
+    },
     run: async (command) => (await runOver(openDomains(machine), machine, command)).app,
     incoming: (path) => withMounted(imageOf('data'), 'ro', 'cat "$1/home/user/QubesIncoming/dom0/$2"', path),
     vms: () => Promise.resolve(readdirSync(join(folder, 'vms')).sort()),

@@ -32,12 +32,18 @@ export async function qubesSystem(): Promise<QubesSystem> {
     ...{ socket: set.qubesd.socketPath, programs: callable.programs },
   };
   const image = volumeFile(set, 'committed');
+  const imageOf = (vm: string) => image.replace('/data/', `/${vm}/`);
+  const fill = (vm: string) => shell('truncate -s 256M "$1"; mkfs.ext4 -qF "$1"', imageOf(vm));
   const warnings: string[] = [];
-  shell('truncate -s 256M "$1"; mkfs.ext4 -qF "$1"', image);
+  fill('data');
   createKeyFile(machine.keyFile);
   return {
     ...{ machine, set, warnings },
-    imageOf: (vm) => image.replace('/data/', `/${vm}/`),
+    imageOf,
+    add: async (vm) => {
+      await set.admin.create({ klass: 'AppVM', name: vm, label: 'red', pools: { private: set.pool } });
+      fill(vm);
+    },
     run: async (command) => {
       const domains = openDomains(machine, undefined, (text) => void warnings.push(text));
       return (await runOver(domains, machine, command)).app;

@@ -29,6 +29,8 @@ export interface System {
   /** What `~/QubesIncoming` of VM `data` holds at a path; fails if it does not. */
   incoming(path: string): string;
   vms(): Promise<readonly string[]>;
+  /** Makes a VM like `data`, with an empty file system. */
+  add(vm: string): Promise<void>;
   remove(vm: string): Promise<void>;
   /** All that a run makes for its own time, and that outlives its death. Nothing of it is there between runs. */
   leftovers(): readonly string[];
