@@ -81,6 +81,25 @@ export class CleanRoot {
     return `${stdout}${stderr}`;
   }
 
+  /** Gives it an empty database of rpm, as every Fedora has one. */
+  makeRpmDatabase(): void {
+    mkdirSync(join(this.folder, 'var/lib/rpm'), { recursive: true });
+    this.rpm('--initdb');
+  }
+
+  /**
+   * Runs rpm on it, and answers its output; fails with what it said if that fails. What the packages need of Fedora is not there, nor asked for. Debian's rpm
+   * keeps its database elsewhere unless told.
+   */
+  rpm(...args: readonly string[]): string {
+    const command = ['rpm', '--root', this.folder, '--dbpath', '/var/lib/rpm', ...args];
+    const all = process.getuid?.() === 0 ? command : ['unshare', '--map-root-user', '--', ...command];
+    const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+    const { status, stdout, stderr } = spawnSync(all[0] ?? '', all.slice(1), { env, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`rpm ${args.join(' ')}: ${stderr}${stdout}`);
+    return stdout; // On stderr Debian's says that it has another one.
+  }
+
   /** Starts a program in it, as root or as the user of a VM, with exactly this environment. */
   start(
     argv: readonly string[],

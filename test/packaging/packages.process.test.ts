@@ -142,7 +142,19 @@ describe('the packages', () => {
     async () => {
       for (const name of Object.keys(CONTENTS)) {
         const file = rpm(name, architectureOf(name, 'noarch', 'x86_64'));
-        expect(await lines('rpm', '-qp', '--scripts', '--triggers', file), name).toEqual([]);
+        const scripts = await lines('rpm', '-qp', '--scripts', '--triggers', file);
+        // Only what the command line makes by itself does a package take away, when it goes.
+        expect(
+          scripts.filter((line) => !line.startsWith('#')),
+          name,
+        ).toEqual(
+          name === 'qubes-backup-dom0'
+            ? [
+                'preuninstall scriptlet (using /bin/sh):',
+                'if [ "$1" -eq 0 ]; then rm -rf /var/cache/qubes-backup/*; fi',
+              ]
+            : [],
+        );
         const format = '%{NAME} %{VERSION} %{PAYLOADCOMPRESSOR} %{BUILDHOST} %{BUILDTIME}';
         expect(await lines('rpm', '-qp', '--queryformat', format, file)).toEqual([
           `${name} ${version} zstd qubes-backup ${made.getTime() / 1000}`,
@@ -154,6 +166,7 @@ describe('the packages', () => {
       }
       const needed = await lines('rpm', '-qp', '--requires', rpm('qubes-backup-dom0'));
       expect(needed.filter((line) => !line.startsWith('rpmlib('))).toEqual([
+        '/bin/sh',
         `qubes-backup-runtime = ${version}-1`,
         ...['qubes-core-admin-client', 'qubes-core-qrexec-dom0', 'util-linux'],
       ]);
@@ -273,6 +286,82 @@ describe('DEBs in a clean root', () => {
     expect((await outcome(root.call('qubes.BackupPut'))).code).toBe(127);
   });
 });
+
+describe('RPMs in a clean root', () => {
+  /** Those of a template; dom0 has the others. */
+  const TEMPLATE = ['qubes-backup-runtime', 'qubes-backup-dvm', 'qubes-backup-storagevm', 'qubes-backup-vm'];
+  const files = (names: readonly string[]) =>
+    names.map((name) => rpm(name, architectureOf(name, 'noarch', 'x86_64')));
+
+  testInstalled('install, are as rpm says, work, and are gone without a trace, but for a store', async () => {
+    const root = new CleanRoot(tempFolder());
+    root.makeRpmDatabase();
+    const before = root.files('/');
+    expect(() => root.rpm('-i', rpm('qubes-backup-dvm'))).toThrow('qubes-backup-runtime'); // Not alone.
+    expect(root.rpm('-i', '--nodeps', ...files(TEMPLATE))).toBe('');
+    expect(root.rpm('-V', '--nodeps', ...TEMPLATE)).toBe('');
+    expect(root.rpm('-qa', '--queryformat', '%{NAME}\n').trim().split('\n').sort()).toEqual(
+      [...TEMPLATE].sort(),
+    );
+    // Each file is of one package, and all that was put there is of one.
+    const owned = new Set(root.rpm('-qal').trim().split('\n'));
+    const added = () =>
+      root.files('/').filter((path) => !before.includes(path) && !NOT_OF_PACKAGES.test(path));
+    expect(added().filter((path) => !owned.has(path.replace(/\/$/, '')))).toEqual([]);
+    // What was changed is told.
+    writeFileSync(join(root.folder, CODE, 'services/dvm/agent'), 'another');
+    expect(() => root.rpm('-V', '--nodeps', 'qubes-backup-dvm')).toThrow(/5.*services\/dvm\/agent/);
+    root.rpm('-U', '--nodeps', '--replacepkgs', ...files(TEMPLATE)); // Again.
+    expect(root.rpm('-V', '--nodeps', ...TEMPLATE)).toBe('');
+
+    await storageRoundTrip(root);
+    await verifyInDisposable(root);
+    await syncs(root);
+    const status = await root.run(['/usr/bin/qubes-backup-storage', 'status'], 'user');
+    expect(status.stdout.toString('utf8'), status.stderr).toMatch(/^objects +5, 488 KiB$/m);
+    const store = root.files('/home/user');
+
+    root.rpm('-e', '--nodeps', ...TEMPLATE);
+    expect(root.files('/home/user')).toEqual(store);
+    expect(added()).toEqual([]);
+    expect((await outcome(root.call('qubes.BackupPut'))).code).toBe(127);
+  });
+
+  testInstalled(
+    'of dom0 install, keep a policy that was edited, and take compiled code with them',
+    async () => {
+      const names = ['qubes-backup-runtime', 'qubes-backup-dom0'];
+      const root = new CleanRoot(tempFolder());
+      root.makeRpmDatabase();
+      expect(root.rpm('-i', '--nodeps', ...files(names))).toBe('');
+      expect(root.rpm('-V', '--nodeps', ...names)).toBe('');
+      const modeOf = (path: string) => (lstatSync(join(root.folder, path)).mode & 0o7777).toString(8);
+      expect(['var/lib/qubes-backup', 'var/cache/qubes-backup', 'etc/qubes-backup'].map(modeOf)).toEqual([
+        ...['700', '700', '755'],
+      ]);
+      const said = await root.run(['/usr/bin/qubes-backup', '--help']);
+      expect([said.code, said.stdout.toString('utf8')], said.stderr).toEqual([
+        0,
+        expect.stringContaining('restore'),
+      ]);
+      const policy = join(root.folder, 'etc/qubes/policy.d/30-qubes-backup.policy');
+      appendFileSync(policy, '# mine\n');
+      root.rpm('-U', '--nodeps', '--replacepkgs', ...files(names));
+      expect(readFileSync(policy, 'utf8')).toContain('# mine');
+      expect(root.rpm('-qc', 'qubes-backup-dom0').trim()).toBe('/etc/qubes/policy.d/30-qubes-backup.policy');
+      writeFileSync(join(root.folder, 'var/cache/qubes-backup/compiled'), '');
+      writeFileSync(join(root.folder, 'var/lib/qubes-backup/pin'), 'what this machine remembers');
+      root.rpm('-e', '--nodeps', ...names);
+      expect(readFileSync(`${policy}.rpmsave`, 'utf8')).toContain('# mine');
+      expect(root.files(CODE).concat(root.files('/var/cache/qubes-backup'))).toEqual([]);
+      expect(root.files('/var/lib/qubes-backup')).toEqual(['/var/lib/qubes-backup/pin']);
+    },
+  );
+});
+
+/** Folders that a Fedora has and no package of ours need own, links to them, homes, and what rpm keeps for itself. */
+const NOT_OF_PACKAGES =
+  /^\/(home\/user\/.*|var\/lib\/rpm\/.*|(bin|lib|lib64)\/.*|etc\/(qubes\/((rpc-config|policy\.d)\/)?|qubes-rpc\/)|usr\/share\/((doc|man|man\/man\d)\/)?)$/;
 
 /** Without homes, the profile of the test, and what dpkg keeps for itself. */
 const withoutStore = (paths: readonly string[]) =>
