@@ -36,6 +36,7 @@ export async function serve<ToService extends FrameTable, ToCaller extends Frame
 ): Promise<void> {
   const lifetime = setTimeout(() => kill('the session took longer than allowed'), SESSION_TIMEOUT);
   lifetime.unref();
+  claimDescriptors();
   process.on('uncaughtException', (error) => kill(printableText(messageOf(error))));
   const session = new Session(
     descriptorIo(0, 1),
@@ -55,6 +56,14 @@ export async function serve<ToService extends FrameTable, ToCaller extends Frame
     if (!(await Promise.race([gone, delay(LAST_WORDS, false, { ref: false })])))
       kill('the caller did not hang up');
   }
+}
+
+/**
+ * Leaves descriptors 0 and 1 to the session alone: a package that imports `node:process` would make streams of them by that, which
+ * fails on what is read already, and makes what is written non-blocking.
+ */
+function claimDescriptors(): void {
+  for (const name of ['stdin', 'stdout']) Object.defineProperty(process, name, { value: undefined });
 }
 
 function invocation(): Invocation {

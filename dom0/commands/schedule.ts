@@ -1,6 +1,6 @@
 /** `schedule enable|disable|show`: runs by themselves, begun by timers of systemd (R51). */
 
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { formatTime } from '../../shared/format.ts';
 import { requireUsage } from '../app.ts';
@@ -35,7 +35,9 @@ export async function enableSchedule(
   const { driver, stateFolder } = app.config;
   const manager = ownManager();
   const folder = into ?? unitFolder(manager);
-  const command = [join(PROGRAM, 'bin', 'qubes-backup'), ...ofConfiguration(options), 'schedule', 'run'];
+  // Not by a link that what a checkout has bundled goes by: that is made anew with its packages.
+  const launcher = realpathSync(join(PROGRAM, 'bin', 'qubes-backup'));
+  const command = [launcher, ...ofConfiguration(options), 'schedule', 'run'];
   const made = units(what, { command, manager, driver: driver.kind, dueFile: dueFile(stateFolder) });
   const before = unitsIn(folder).filter((name) => !made.has(name));
   if (into === undefined) await stopTimers(manager, before); // What is not there any more need not be told to start, either.

@@ -50,6 +50,18 @@ describe('a service', () => {
     expect(await exited(child)).toEqual({ code: 0, signal: null });
   });
 
+  test('keeps its descriptors from packages that import the process', async () => {
+    const child = call('import');
+    const session = converse(child);
+    await session.send('data', Buffer.from('still read by the session'));
+    expect(await session.receive()).toEqual({
+      name: 'data',
+      value: Buffer.from('still read by the session'),
+    });
+    await part(session, child);
+    expect(await exited(child)).toEqual({ code: 0, signal: null });
+  });
+
   test('that refuses tells why in printable ASCII, and exits 1', async () => {
     const child = call('refuse');
     const session = converse(child);

@@ -42,6 +42,10 @@ if (import.meta.main) {
         await writing;
         return;
       }
+      case 'import': // As a package may at any time: it evaluates the streams of the process.
+        await import('node:process');
+        await session.send('data', (await session.receive())?.value ?? new Uint8Array());
+        return;
       case 'refuse':
         throw new BackupError('store-full', 'no room for \x1b[2J more');
       case 'crash':
