@@ -16,6 +16,7 @@ import { VOLUME_NAMES } from './domains/domains.ts';
 import type { VolumeMode, VolumeName } from './domains/domains.ts';
 import type { UnattendedConfig } from './keys/unattended.ts';
 import type { AnomalyLimit } from './retention/anomaly.ts';
+import type { Notify } from './schedule/desktop.ts';
 import type { Hooks } from './schedule/hooks.ts';
 import type { KeepRules } from './retention/policy.ts';
 
@@ -82,6 +83,7 @@ export interface Config {
   readonly requests?: { readonly keyFile: string };
   /** VMs that are backed up at the same time. */
   readonly jobs: number;
+  readonly notify: Notify;
   /** What of dom0 itself is backed up, and what of it never is. */
   readonly dom0: Dom0Paths;
   /** True if a VM has settings of its own. */
@@ -132,6 +134,7 @@ function describe(config: Values, options: ConfigOptions): Config {
     hooks: config.hooks,
     ...(config.requests === undefined ? {} : { requests: { keyFile: config.requests.key_file } }),
     jobs: config.jobs,
+    notify: config.notify,
     dom0: {
       chosen: config.dom0.paths ?? (driver.kind === 'qubes' ? QUBES_DOM0_PATHS : []),
       hidden: [

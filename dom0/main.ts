@@ -185,14 +185,16 @@ program
     parseJobs,
   )
   .option('--dry-run', 'only say what would be read, as far as that is known before', false)
-  .action((vms: string[], options: BackupOptions & { all: boolean; dryRun: boolean; tag: string[] }) => {
-    const { dryRun, tag: tags, ...others } = options;
-    return dryRun
-      ? run((app) => estimate(app, vms, options.all))
-      : runSteps(program.opts<GlobalOptions>(), 'backup', () => [
+  .action(
+    async (vms: string[], options: BackupOptions & { all: boolean; dryRun: boolean; tag: string[] }) => {
+      const { dryRun, tag: tags, ...others } = options;
+      if (dryRun) await run((app) => estimate(app, vms, options.all));
+      else
+        await runSteps(program.opts<GlobalOptions>(), 'backup', () => [
           (app) => backup(app, vms, { ...others, tags }),
         ]);
-  });
+    },
+  );
 program
   .command('list [vm]')
   .description('list snapshots')

@@ -16,6 +16,7 @@ import type { GlobalOptions, Work } from './run.ts';
 import { removeFile } from './state/files.ts';
 import { parseTime, parseWeekly } from './schedule/calendar.ts';
 import type { Calendar } from './schedule/calendar.ts';
+import { notifyDesktops } from './schedule/desktop.ts';
 import { holdOffSleep } from './schedule/inhibit.ts';
 import { dueFile, readSchedule } from './schedule/schedule.ts';
 import type { Schedule } from './schedule/schedule.ts';
@@ -100,13 +101,14 @@ async function runScheduled(options: GlobalOptions): Promise<void> {
   const output = new Output(options.json);
   const release = holdOffSleep((text) => output.note(text));
   try {
-    let stateFolder: string | undefined;
-    await runSteps(options, 'scheduled', (config) => {
-      ({ stateFolder } = config);
+    let of: Config | undefined;
+    const status = await runSteps(options, 'scheduled', (config) => {
+      of = config;
       return stepsOf(config);
     });
     // One that found another run is still due.
-    if (stateFolder !== undefined && process.exitCode !== STATUS.busy) removeFile(dueFile(stateFolder));
+    if (of !== undefined && status !== STATUS.busy) removeFile(dueFile(of.stateFolder));
+    await notifyDesktops(of?.notify ?? 'problems', status);
   } finally {
     release();
   }

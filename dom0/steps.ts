@@ -12,12 +12,15 @@ import type { RunKind } from './schedule/hooks.ts';
 import { makePrivateFolder } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 
-/** Runs `steps` one after the other, whatever the others' outcome, but none after one that was interrupted or found another run. */
+/**
+ * Runs `steps` one after the other, whatever the others' outcome, but none after one that was interrupted or found another run. Answers the
+ * exit status, which is set.
+ */
 export async function runSteps(
   options: GlobalOptions,
   kind: RunKind,
   steps: (config: Config) => readonly Work[],
-): Promise<void> {
+): Promise<Status> {
   const output = new Output(options.json);
   try {
     const config = loadConfig(configOptions(options));
@@ -41,8 +44,9 @@ export async function runSteps(
       }
     }
     process.exitCode = status;
+    return status;
   } catch (error) {
-    process.exitCode = report(output, error);
+    return (process.exitCode = report(output, error));
   }
 }
 

@@ -17,6 +17,7 @@ import {
 import { drillCommand } from '../../shared/protocol/disposable.ts';
 import { isWithin } from '../domains/dom0-files.ts';
 import { VOLUME_MODES } from '../domains/domains.ts';
+import { NOTIFY } from '../schedule/desktop.ts';
 import { hooksSchema } from '../schedule/hooks.ts';
 import { keepRules } from '../retention/policy.ts';
 import { quorumSchema, storageSchema } from './stores.ts';
@@ -241,6 +242,10 @@ export const schema = z
         examples: [['/usr/local/bin/backup-passphrase', 'dom0']],
       }),
     hooks: hooksSchema,
+    notify: z.enum(NOTIFY).default('problems').meta({
+      description:
+        'When those who are logged in are told on their desktop how a scheduled run ended, where notify-send is installed.',
+    }),
     requests: z
       .strictObject({
         key_file: absolutePath.meta({
