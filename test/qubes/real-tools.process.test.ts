@@ -24,16 +24,17 @@ import { toolState } from './tools/tools-kit.ts';
 const real = new Tools();
 const subject = 'VM data';
 
-/** A folder that stands for `/`, in which the pool's folder is on a file system of this kind. */
-function realRoot(kind: FileSystem): string {
+/** A folder that stands for `/`, in which all below `at` is on a file system of this kind. */
+function realRoot(kind: FileSystem, at = ''): string {
   const folder = tempFolder();
   const root = join(folder, 'root');
-  mkdirSync(root);
+  const mounted = join(root, at);
+  mkdirSync(mounted, { recursive: true });
   makeImage(join(folder, 'disk'), kind);
-  shell('mount -o loop "$1" "$2"', join(folder, 'disk'), root);
+  shell('mount -o loop "$1" "$2"', join(folder, 'disk'), mounted);
   onTestFinished(() => {
     for (const device of devicesOver(root)) shell('losetup --detach "$1"', device); // Of a test that failed.
-    shell('umount "$1"', root);
+    shell('umount "$1"', mounted);
   });
   return root;
 }
@@ -67,13 +68,13 @@ function volumesIn(root: string, tools: ToolRunner) {
   };
 }
 
-const volume = (vm: string): PoolVolume => ({
+const volume = (vm: string, pool = '/srv/vms'): PoolVolume => ({
   ...{ vm: parseVmName(vm), name: 'private', vid: `appvms/${vm}/private`, size: 1 << 20, revisionsToKeep: 1 },
-  ...{ running: false, pool: { name: 'vms', driver: 'file-reflink', settings: { dir_path: '/srv/vms' } } },
+  ...{ running: false, pool: { name: 'vms', driver: 'file-reflink', settings: { dir_path: pool } } },
 });
 
-function makeVolume(root: string, vm: string): string {
-  const image = join(root, `srv/vms/appvms/${vm}/private.img`);
+function makeVolume(root: string, vm: string, pool = '/srv/vms'): string {
+  const image = join(root, pool, `appvms/${vm}/private.img`);
   mkdirSync(dirname(image), { recursive: true });
   writeFileSync(image, Buffer.alloc(1 << 20, 'original '));
   return image;
@@ -110,6 +111,26 @@ describe.each(['xfs', 'btrfs'] as const)('on a real %s', (kind) => {
       expect(await volumesIn(root, tools).journal.cleanUp()).toHaveLength(3);
       expect([loopsOver(root), readdirSync(dirname(file))]).toEqual([[], []]);
       expect(readFileSync(image, 'latin1').startsWith('changed ')).toBe(true);
+    },
+  );
+
+  testNeeding(mountable(kind))(
+    'R24: a snapshot shares blocks also where /var/lib/qubes is a file system of its own, and is shown where udev does not hide it',
+    async () => {
+      const pool = '/var/lib/qubes';
+      const root = realRoot(kind, pool);
+      makeVolume(root, 'data', pool);
+      const tools = withPlayedBlocks();
+      const { volumes } = volumesIn(root, tools);
+      const held = await volumes.snapshot(volume('data', pool), 'current');
+      await held.attach(parseVmName('disp'), 'files');
+      const [file = ''] = loopsOver(root);
+      expect(file).toMatch(/^\/.*\/var\/lib\/qubes-backup\/images\/qib-[0-9a-f]{8}\.img$/);
+      expect(readFileSync(file, 'latin1').startsWith('original ')).toBe(true);
+      // As a run that was killed leaves it: two images, each shown, a loop device and an attachment.
+      expect(await volumesIn(root, tools).journal.cleanUp()).toHaveLength(6);
+      const left = [join(root, pool, 'qubes-backup'), dirname(file)].map((folder) => readdirSync(folder));
+      expect([loopsOver(root), ...left]).toEqual([[], [], []]);
     },
   );
 });

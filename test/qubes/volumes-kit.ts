@@ -16,11 +16,15 @@ import { machine } from './qubes-kit.ts';
 import type { Machine } from './qubes-kit.ts';
 import { playedTools, toolState, verifyTools } from './tools/tools-kit.ts';
 
-/** A pool of each driver; `elsewhere` is one that is not below /var/lib/qubes, `strange` one that nobody knows. */
+/**
+ * A pool of each driver; `elsewhere` is one that is not below /var/lib/qubes, `hidden` one of which udev hides all, `strange` one that
+ * nobody knows.
+ */
 const POOLS = {
   lvm: ['lvm_thin', 'volume_group=qubes_dom0\nthin_pool=vm-pool\n'],
   reflink: ['file-reflink', 'dir_path=/var/lib/qubes/pool-vms\n'],
   elsewhere: ['file-reflink', 'dir_path=/srv/vms\n'],
+  hidden: ['file-reflink', 'dir_path=/srv/appvms/vms\n'],
   zfs: ['zfs', 'container=rpool/vms\n'],
   file: ['file', 'dir_path=/var/lib/qubes/plain\n'],
   strange: ['callback', 'dir_path=/srv/strange\n'],
@@ -89,6 +93,7 @@ export function volumeFile({ pool, at }: Setting, state: 'committed' | 'live'): 
       return at('dev/zvol/rpool/vms/data/private');
     case 'reflink':
     case 'elsewhere':
+    case 'hidden':
     case 'strange':
     case 'file': {
       const [, config] = POOLS[pool];

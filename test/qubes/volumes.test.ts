@@ -53,6 +53,7 @@ describe('a snapshot', () => {
     ['lvm', 'live as current', 'committed as committed'],
     ['reflink', 'live as current', 'committed as committed'],
     ['elsewhere', 'live as current', 'committed as committed'],
+    ['hidden', 'live as current', 'committed as committed'],
     ['zfs', 'live as current', 'committed as committed'],
     ['strange', 'committed as committed', 'committed as committed'],
   ];

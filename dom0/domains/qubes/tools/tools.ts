@@ -112,9 +112,9 @@ export const TOOLS = {
     paths: ['/usr/bin/mount', '/bin/mount'],
     package: 'util-linux',
     purpose:
-      'to show the image of a temporary VM (the file alone, not what is in it) in a folder that Qubes does not hide',
+      'to show an image (the file alone, not what is in it), of a temporary VM or a snapshot, in a folder that Qubes does not hide',
     calls: ['--bind -- IMAGE FOLDER/qib-ID.img'],
-    failure: 'Nothing was restored. Try again.',
+    failure: 'Nothing was read or written of this VM. Try again.',
     timeout: SHORT,
     root: true,
   },

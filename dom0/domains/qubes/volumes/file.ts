@@ -52,7 +52,7 @@ export class PlainFile implements PoolDriver {
     const options = ['--reflink=auto', '--sparse=always', '--'];
     await this.#tools.run('cp', [...options, image, path], { subject, timeout: COPY_TIMEOUT });
     if ((await versionOf(image)) !== version) throw runs(volume, 'and it was written while it was copied');
-    return { path, offered: false };
+    return this.#shown.source(volume, path, transaction);
   }
 
   own(volume: PoolVolume, transaction: Transaction): Promise<Source> {

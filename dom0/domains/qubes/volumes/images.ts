@@ -1,12 +1,12 @@
 /** Images of ours: snapshots of volumes that lie in files, each a file of its own in a private folder. */
 
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { z } from 'zod';
 import { makePrivateFolder } from '../../../state/files.ts';
 import { statOf } from '../../stat.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
-import { OWN_NAME, checkedVid, newName, setting } from './pool-driver.ts';
+import { OWN_NAME, QUBES, checkedVid, newName, setting } from './pool-driver.ts';
 import type { Places } from './pool-driver.ts';
 import type { PoolVolume } from './pool-volume.ts';
 
@@ -17,8 +17,7 @@ const imageData = z.strictObject({
 });
 type ImageData = z.output<typeof imageData>;
 
-/** Qubes' own pool of files. udev hides what is below it. */
-const QUBES = '/var/lib/qubes';
+/** Ours in the folder of a pool. */
 const FOLDER = 'qubes-backup';
 
 export class Images {
@@ -37,7 +36,7 @@ export class Images {
 
   /** A path for a snapshot of `volume`, on the file system of its pool; there is nothing yet. */
   async newPath(volume: PoolVolume, transaction: Transaction): Promise<string> {
-    const folder = this.#folder(poolFolder(volume));
+    const folder = await this.#folder(poolFolder(volume));
     makePrivateFolder(folder);
     const data = { vm: volume.vm, folder, name: newName() };
     await transaction.write(this.#images, data);
@@ -49,12 +48,22 @@ export class Images {
     return this.#places.file(`${join(poolFolder(volume), checkedVid(volume))}.img`);
   }
 
-  /** Blocks are shared within one file system only, so the images of a pool that lies elsewhere lie there too. */
-  #folder(pool: string): string {
-    return relative(QUBES, pool).startsWith('..')
-      ? this.#places.file(join(pool, FOLDER))
-      : this.#places.images;
+  /**
+   * Blocks are shared within one file system only: the images of a pool that lies on another one than ours lie there too, whether it is
+   * `/var/lib/qubes` itself that does.
+   */
+  async #folder(pool: string): Promise<string> {
+    const { images } = this.#places;
+    const own = this.#places.file(join(pool, FOLDER));
+    if (relative(QUBES, pool).startsWith('..')) return own;
+    makePrivateFolder(images);
+    return (await deviceOf(images)) === (await deviceOf(this.#places.file(pool))) ? images : own;
   }
+}
+
+/** Of a file system, or of a subvolume of one. */
+async function deviceOf(folder: string): Promise<number> {
+  return (await stat(folder)).dev;
 }
 
 /** The folder of a pool of files. */

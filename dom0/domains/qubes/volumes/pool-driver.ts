@@ -37,6 +37,9 @@ export interface PoolDriver {
   own(volume: PoolVolume, transaction: Transaction): Promise<Source>;
 }
 
+/** Qubes' own folder, in which its pool of files is. */
+export const QUBES = '/var/lib/qubes';
+
 /** Where things are in dom0. */
 export class Places {
   readonly #root: string;
@@ -56,9 +59,17 @@ export class Places {
     return `${this.#root}${path}`;
   }
 
-  /** For images and mount points of ours: not below /var/lib/qubes, which udev hides. */
+  /** For images and mount points of ours: where udev hides nothing. */
   get images(): string {
     return this.file('/var/lib/qubes-backup/images');
+  }
+
+  /**
+   * Whether udev keeps a loop device over this image from all VMs: below the folder of Qubes OS, and wherever the path is like that of a
+   * VM's image. Source: udev-block-add-change of qubes-linux-utils, 00-qubes-ignore-devices.rules of qubes-core-admin-linux.
+   */
+  hides(image: string): boolean {
+    return image.startsWith(this.file(`${QUBES}/`)) || /\/(?:appvms|vm-templates)\/.*\/.*\.img/.test(image);
   }
 }
 

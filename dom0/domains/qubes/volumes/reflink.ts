@@ -26,14 +26,16 @@ export class Reflink implements PoolDriver {
   async snapshot(volume: PoolVolume, state: VolumeState, transaction: Transaction): Promise<Snapshot> {
     const original = await chooseImage(this.#images.imageOf(volume), volume, state);
     const frozen = await this.#copy(volume, original, transaction);
-    return { ...frozen, state, fork: (into) => this.#copy(volume, frozen.path, into) };
+    const fork = async (into: Transaction) =>
+      this.#shown.source(volume, await this.#copy(volume, frozen, into), into);
+    return { ...(await this.#shown.source(volume, frozen, transaction)), state, fork };
   }
 
   /** Of one moment even while the VM writes, and never a copy of bytes: that would be neither. */
-  async #copy(volume: PoolVolume, original: string, transaction: Transaction): Promise<Source> {
+  async #copy(volume: PoolVolume, original: string, transaction: Transaction): Promise<string> {
     const path = await this.#images.newPath(volume, transaction);
     await this.#tools.run('cp', ['--reflink=always', '--', original, path], { subject: subjectOf(volume) });
-    return { path, offered: false };
+    return path;
   }
 
   own(volume: PoolVolume, transaction: Transaction): Promise<Source> {

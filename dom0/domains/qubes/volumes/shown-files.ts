@@ -1,6 +1,7 @@
 /**
  * Images where udev does not hide them: a loop device over an image below /var/lib/qubes, or of any `appvms` folder, is offered to
- * no VM. The image of a temporary VM is bound to a file of ours; the kernel then names that one as the device's.
+ * no VM. An image that lies there, that of a temporary VM or a snapshot of ours that has to be beside it, is bound to a file of ours; the
+ * kernel then names that one as the device's.
  */
 
 import { lstat, open, rm } from 'node:fs/promises';
@@ -24,13 +25,13 @@ type ShownData = z.output<typeof shownData>;
 
 export class ShownFiles {
   readonly #tools: ToolRunner;
-  readonly #folder: string;
+  readonly #places: Places;
   readonly #patience: number;
   readonly #shown: StepKind<ShownData>;
 
   constructor(tools: ToolRunner, journal: Journal, places: Places, patience: number) {
     this.#tools = tools;
-    this.#folder = places.images;
+    this.#places = places;
     this.#patience = patience;
     this.#shown = journal.register({
       name: 'shown-file',
@@ -40,18 +41,20 @@ export class ShownFiles {
     });
   }
 
-  /** The image of a halted VM, by a path that Qubes does not hide. Throws `refused` if it is not there. */
+  /** An image that nothing else uses, by a path that Qubes does not hide. Throws `refused` if it is not there. */
   async source(volume: PoolVolume, image: string, transaction: Transaction): Promise<Source> {
     if (!(await isFile(image))) throw notThere(volume, image);
-    return { path: await this.#show(volume, image, transaction), offered: false };
+    const path = this.#places.hides(image) ? await this.#show(volume, image, transaction) : image;
+    return { path, offered: false };
   }
 
   /** Another path of the same file. */
   async #show(volume: PoolVolume, file: string, transaction: Transaction): Promise<string> {
     if ((await lstat(file)).size === 0)
       throw new BackupError('io', `${subjectOf(volume)}: ${file} is empty: give the volume a size`);
-    makePrivateFolder(this.#folder);
-    const place = join(this.#folder, `${newName()}.img`);
+    const { images } = this.#places;
+    makePrivateFolder(images);
+    const place = join(images, `${newName()}.img`);
     await transaction.write(this.#shown, { vm: volume.vm, place });
     await (await open(place, 'wx', 0o600)).close();
     await this.#tools.run('mount', ['--bind', '--', file, place], { subject: subjectOf(volume) });
