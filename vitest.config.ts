@@ -5,12 +5,16 @@
 
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/support/longest-first.ts';
+import { memoryFolder } from './test/support/memory.ts';
 import { SkipReporter } from './test/support/skip-reporter.ts';
 
 /** With TEST_REPORT=FILE the results are written there as JSON as well; .ci/run adds them up. */
 const report = process.env['TEST_REPORT'];
 
 const reporters = ['default', new SkipReporter()];
+
+/** Tests in process: what they store has nothing to do with a disk. */
+const memory = memoryFolder();
 
 const PROCESS_TESTS = 'test/**/*.process.test.ts';
 
@@ -21,7 +25,7 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     reporters: report === undefined ? reporters : [...reporters, ['json', { outputFile: report }]],
     coverage: {
-      provider: 'v8',
+      provider: 'istanbul',
       // What seals, signs, checks and speaks with other VMs: a branch of it that no test takes is one that an attacker may.
       include: [
         'shared/**/*.ts',
@@ -54,6 +58,7 @@ export default defineConfig({
           exclude: [PROCESS_TESTS],
           testTimeout: 20_000,
           hookTimeout: 20_000,
+          ...(memory === undefined ? {} : { env: { TEST_TEMP: memory } }),
           sequence: { groupOrder: 0 },
         },
       },

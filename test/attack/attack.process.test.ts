@@ -3,6 +3,7 @@
 import { stripTypeScriptTypes } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { AGAIN } from '../support/again.ts';
+import { memoryFolder } from '../support/memory.ts';
 import { tempFolder } from '../support/temp.ts';
 import { generate } from './generate.ts';
 import { SCAN } from './list/sessions.ts';
@@ -25,7 +26,7 @@ describe('hostile peers', () => {
     async () => {
       const lines: string[] = [];
       const totals = await attackAll({
-        folder: tempFolder(),
+        folder: tempFolder(memoryFolder()), // Thousands of services, each of which syncs.
         generated: GENERATED,
         seed: 1,
         only: undefined,

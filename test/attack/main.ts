@@ -7,6 +7,7 @@
  */
 
 import { parseArgs } from 'node:util';
+import { memoryFolder } from '../support/memory.ts';
 import { makeTemp, removeTree } from '../support/temp.ts';
 import { attackMutants, isPrepared, runInCopy } from './mutate.ts';
 import { attackAll } from './run.ts';
@@ -21,7 +22,7 @@ const { values } = parseArgs({
   },
 });
 
-const folder = makeTemp('qib-attack-');
+const folder = makeTemp('qib-attack-', memoryFolder());
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
 async function run(): Promise<boolean> {

@@ -128,7 +128,8 @@ it('of eight stores of which some take nothing, some die, some answer wrong: wha
     };
     return {
       ...call,
-      ...(slow.has(name) ? { idleTimeout: 1000, answerTimeout: 1000 } : {}),
+      // Milliseconds: more than passes between two objects on a busy machine, or they are given up before they hold anything back.
+      ...(slow.has(name) ? { idleTimeout: 5000, answerTimeout: 5000 } : {}),
       io: { read, write },
       kill: () => {
         slow.delete(name); // It is left out from now on.

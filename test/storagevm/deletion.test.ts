@@ -11,7 +11,7 @@ import { DirectoryBackEnd } from '../../storagevm/directory.ts';
 import { publish } from '../../storagevm/set-root.ts';
 import { rejection } from '../support/failure.ts';
 import { AgeingStore, DAY, HOUR } from './ageing-store.ts';
-import { TestRepository, object, objects } from './fixtures.ts';
+import { TestRepository, object, objects, objectsApart } from './fixtures.ts';
 import type { TestObject } from './fixtures.ts';
 
 /** Enough that what a test forgets is less than a quarter. */
@@ -384,7 +384,7 @@ describe('R42: a sweep', () => {
   });
 
   test('comes further each time, however little time it has', async () => {
-    const dead = objects(4);
+    const dead = objectsApart(4);
     const store = await oldStore(...dead);
     await store.publishList(MANY);
     const seen: string[] = [];

@@ -11,6 +11,7 @@ import { MIN_OBJECT } from '../../shared/protocol/storage.ts';
 import { FORMAT_VERSION, encodeRoot } from '../../shared/root.ts';
 import type { Root, RootBody } from '../../shared/root.ts';
 import { signRotation } from '../../shared/rotation.ts';
+import { shardOf } from '../../storagevm/back-end.ts';
 
 /** docs/format.md, section 4. */
 const BODY_AT = 12;
@@ -30,6 +31,16 @@ export function object(size = MIN_OBJECT): TestObject {
 
 export function objects(count: number, size = MIN_OBJECT): TestObject[] {
   return Array.from({ length: count }, () => object(size));
+}
+
+/** Objects of which no two are in one shard of a store. */
+export function objectsApart(count: number): TestObject[] {
+  const found = new Map<string, TestObject>();
+  while (found.size < count) {
+    const one = object();
+    found.set(shardOf(one.id), one);
+  }
+  return [...found.values()];
 }
 
 /** A repository that signs roots. */

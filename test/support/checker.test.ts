@@ -20,7 +20,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { DEEP_FOLDER, SOCKET_SUFFIX, rsyncDifferences, walkDifferences } from './checker.ts';
 import { attributes, fileFlags, program, root, testNeeding } from './needs.ts';
 import type { Missing } from './needs.ts';
-import { tempFolder } from './temp.ts';
+import { diskFolder } from './temp.ts';
 import { generateTree } from './tree-generator.ts';
 
 /** Runs a program that must succeed. */
@@ -282,7 +282,7 @@ function plantDeep(folder: string, text: string, command = 'true'): void {
 describe('the checker catches one planted difference:', () => {
   for (const { name, needs = [], says, make, prepare, walkOnly } of planted) {
     const set = () => {
-      const [a, b] = [join(tempFolder(), 'a'), join(tempFolder(), 'b')];
+      const [a, b] = [join(diskFolder(), 'a'), join(diskFolder(), 'b')];
       plant(a);
       plant(b);
       for (const at of [a, b]) {
@@ -309,7 +309,7 @@ describe('the checker catches one planted difference:', () => {
   }
 
   test('and leaves out sockets only', async () => {
-    const [a, b] = [join(tempFolder(), 'a'), join(tempFolder(), 'b')];
+    const [a, b] = [join(diskFolder(), 'a'), join(diskFolder(), 'b')];
     for (const at of [a, b]) plant(at);
     const server = createServer().listen(join(a, `left${SOCKET_SUFFIX}`));
     onTestFinished(() => {
@@ -325,7 +325,7 @@ describe('the checker catches one planted difference:', () => {
   });
 
   test('and sees none between a generated tree and a faithful copy', () => {
-    const [a, b, c] = [join(tempFolder(), 'a'), join(tempFolder(), 'b'), join(tempFolder(), 'c')];
+    const [a, b, c] = [join(diskFolder(), 'a'), join(diskFolder(), 'b'), join(diskFolder(), 'c')];
     for (const folder of [a, c]) mkdirSync(folder);
     const summary = generateTree(a, { seed: 1, maxFile: 300_000 });
     expect(summary.files).toBeGreaterThan(50);
@@ -338,7 +338,7 @@ describe('the checker catches one planted difference:', () => {
   });
 
   testNeeding(program('rsync'))('and rsync agrees about a faithful copy of a generated tree', () => {
-    const [a, b] = [join(tempFolder(), 'a'), join(tempFolder(), 'b')];
+    const [a, b] = [join(diskFolder(), 'a'), join(diskFolder(), 'b')];
     mkdirSync(a);
     generateTree(a, { seed: 2, maxFile: 300_000 });
     shell('cp', '-a', '--', a, b);

@@ -6,17 +6,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-/** A new folder below the system's temporary one; the caller calls {@link removeTree}. */
-export function makeTemp(prefix = 'qib-test-'): string {
-  return mkdtempSync(join(tmpdir(), prefix));
+/** Where tests have their files: those in process in memory, if there is room (vitest.config.ts), all others where the system has its own. */
+const place = (): string => process.env['TEST_TEMP'] ?? tmpdir();
+
+/** A new folder below `where`; the caller calls {@link removeTree}. */
+export function makeTemp(prefix = 'qib-test-', where = place()): string {
+  return mkdtempSync(join(where, prefix));
 }
 
-/** A new folder that is removed when the running test finishes. */
-export function tempFolder(): string {
-  const folder = makeTemp();
+/** A new folder below `where` that is removed when the running test finishes. */
+export function tempFolder(where = place()): string {
+  const folder = makeTemp(undefined, where);
   onTestFinished(() => removeTree(folder));
   return folder;
 }
+
+/** For what not every file system keeps, or what is tested is the disk's. */
+export const diskFolder = (): string => tempFolder(tmpdir());
 
 /** Removes `path` and all below it: folders without any permission, immutable files, paths of any length. */
 export function removeTree(path: string): void {

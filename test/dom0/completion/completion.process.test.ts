@@ -94,7 +94,7 @@ describe.each(SHELLS)('completion in %s', (shell) => {
       'qubes-backup --local /nowhere backup ',
     ]);
     expect(answers).toEqual([
-      ['restore'],
+      ['report', 'restore'],
       ['add', 'change', 'list', 'paper', 'remove', 'rotate'],
       ['remove', 'rotate'],
       ['--audit'],
