@@ -23,8 +23,8 @@ import type { Script, Step } from './peer/attack.ts';
 import { assign, assignReceiver, roleOf } from './program.ts';
 import { Recorder } from './recorder.ts';
 
-/** Bytes of one conversation that are kept. */
-const MAX_SAID = 1024 * 1024;
+/** Bytes of one conversation that are kept; of a longer one nothing is, as a part of it looks cut off. */
+const MAX_SAID = 4 * 1024 * 1024;
 const STORAGE = 'main';
 
 export class AttackedDomains extends LocalDomains {
@@ -156,6 +156,7 @@ export class AttackedDomains extends LocalDomains {
           const count = await call.io.read(target);
           length += count;
           if (length <= MAX_SAID) said.push(Buffer.from(target.subarray(0, count)));
+          else this.#said = this.#said.filter((one) => one !== said);
           return count;
         },
         write: (pieces) => call.io.write(pieces),
