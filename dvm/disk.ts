@@ -4,11 +4,11 @@
  * nobody else reads, or a new volume, so it may be written.
  */
 
-import { mkdtemp, rmdir } from 'node:fs/promises';
+import { mkdtemp, open, rmdir, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ByteString } from '../shared/bytes.ts';
-import { BackupError } from '../shared/errors.ts';
+import { BackupError, systemCode } from '../shared/errors.ts';
 import type { MountedVolume, Volume } from '../shared/protocol/disposable.ts';
 import { runProgram } from './program.ts';
 import type { ProgramResult } from './program.ts';
@@ -29,6 +29,11 @@ const LONG = 60 * 60_000;
 const SHORT = 10 * 60_000;
 const MISSING = 'install it in the template of this disposable';
 
+/** What blkid(8) ends with where nothing that it knows is on a device. */
+const NOTHING_FOUND = 2;
+/** Bytes at the beginning of a device that a VM looks at to see that it is empty: setup-rwdev.sh of qubes-core-agent-linux. */
+const LOOKED_AT = 10 * 1024 * 1024;
+
 /** Highest exit status of e2fsck(8) by which the file system is sound afterwards. */
 const REPAIRED = 2;
 
@@ -43,12 +48,15 @@ export async function readingDisk<T>(
 ): Promise<T> {
   if (volume.kind !== 'disk') return work(volume);
   const { path } = volume;
-  const type = await typeOf(path);
+  const found = await typeOf(path);
+  if (found === undefined) await makeFileSystem(path);
+  const type = found ?? 'ext4';
   return onMountPoint(async (folder) => {
     // Read-write first, so that the journal is replayed: a read-only mount without replay hides files that had been fsynced.
     const first = await mount(type, path, folder);
     if (first.status !== 0) await repair(type, path, folder, first, note);
     try {
+      if (found === undefined) await clear(folder);
       await must('mount', ['-o', `remount,ro,${SAFE}`, folder], 'cannot be made read-only');
       return await work({ kind: 'folder', path: folder });
     } finally {
@@ -63,7 +71,7 @@ export async function fillingDisk<T>(path: string, work: (folder: string) => Pro
   const probed = await probe(path);
   if (probed.status === 0)
     throw new BackupError('vm-exists', 'the volume to restore into is not empty, and was left alone');
-  await must('mkfs.ext4', ['-q', '-m', '0', '-F', path], 'cannot take a file system');
+  await makeFileSystem(path);
   return onMountPoint(async (folder) => {
     const mounted = await mount('ext4', path, folder);
     if (mounted.status !== 0) throw failed('cannot be mounted', mounted);
@@ -100,13 +108,43 @@ async function repair(
   );
 }
 
-async function typeOf(path: string): Promise<string> {
+/**
+ * Undefined of a device that is empty: Qubes OS gives a new VM such a private volume, and the VM makes its file system when it starts
+ * for the first time. Templates for disposables never do.
+ */
+async function typeOf(path: string): Promise<string | undefined> {
   const { status, output: type } = await probe(path);
   if (status === 0 && MOUNT_OPTIONS[type] !== undefined) return type;
+  if (status === NOTHING_FOUND && (await isEmpty(path))) return undefined;
   throw new BackupError(
     'io',
     `the volume holds no file system that can be read (${type === '' ? 'none was found' : type}): back it up with volumes.private = "blocks"`,
   );
+}
+
+/** True of a device that begins as a new volume does. */
+async function isEmpty(path: string): Promise<boolean> {
+  const device = await open(path, 'r').catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  });
+  if (device === undefined) return false;
+  try {
+    const { buffer, bytesRead } = await device.read(Buffer.alloc(LOOKED_AT), 0, LOOKED_AT, 0);
+    return bytesRead > 0 && buffer.subarray(0, bytesRead).every((byte) => byte === 0);
+  } finally {
+    await device.close();
+  }
+}
+
+/** As a VM of Qubes OS does it. */
+function makeFileSystem(path: string): Promise<void> {
+  return must('mkfs.ext4', ['-q', '-m', '0', '-F', path], 'cannot take a file system');
+}
+
+/** What was just made has nothing in it, and no time of its own: the next reader finds the same. */
+async function clear(folder: string): Promise<void> {
+  await rmdir(join(folder, 'lost+found'));
+  await utimes(folder, 0, 0);
 }
 
 /** Status 0 and the type, or 2 if the device has nothing on it that is known. */

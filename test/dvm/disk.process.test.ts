@@ -94,6 +94,27 @@ describe('a device', () => {
     expect(hashOf(image)).toBe(before);
   });
 
+  testMounting(
+    'that is empty, as of a VM that was never started, is read as an empty volume by each',
+    async () => {
+      const read = async () => verifyVolume({ kind: 'disk', path: deviceOf(emptyImage()) }, true, OWN_MOUNTS);
+      const [first, second] = [await read(), await read()];
+      expect(first.notes).toEqual([]);
+      expect(first.done).toMatchObject({ entries: 1, files: 0, bytes: 0 });
+      expect(second.done).toEqual(first.done);
+      const { done } = await verifyMounted(makeEmptyFileSystem(), 'ro');
+      expect(done).toEqual(first.done);
+    },
+  );
+
+  /** What a VM makes of such a device, but for the time. */
+  function makeEmptyFileSystem(): string {
+    const image = emptyImage();
+    makeImage(image, 'ext4');
+    withMounted(image, 'rw', 'rmdir "$1/lost+found"; touch -d @0 "$1"');
+    return image;
+  }
+
   testMounting('without a file system is refused with what to do', async () => {
     const image = emptyImage();
     writeFileSync(image, createHash('sha512').digest(), { flag: 'r+' });

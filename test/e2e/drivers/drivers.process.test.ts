@@ -111,6 +111,22 @@ describe.each(DRIVERS)('the driver %s', (name, create) => {
     await expectNothingLeft(system);
   });
 
+  if (name === 'qubes')
+    testMounting(
+      'R24: backs up and restores a VM that was never started: its volume has no file system yet',
+      async () => {
+        const system = await qubesSystem();
+        const { admin, pool } = system.set;
+        await admin.create({ klass: 'AppVM', name: 'new', label: 'red', pools: { private: pool } });
+        await system.run((app) => init(app, () => app.secrets()));
+        for (const audit of [false, true])
+          expect((await system.run((app) => backup(app, ['new'], { audit }))).warnings).toBe(0);
+        await system.run((app) => restore(app, 'new', 'copy'));
+        expect(survey(system, 'copy')).toBe('. d 755 0:0 2 0.0000000000 \n');
+        await expectNothingLeft(system);
+      },
+    );
+
   testMounting('R22: restores blocks, also where new volumes are larger', async () => {
     const { system } = await backedUp(create);
     const image = system.imageOf('data');

@@ -15,7 +15,7 @@ import type { Machine } from './system.ts';
 /** Calls of programs and of qubesd that change nothing. */
 const LOOKS = /^(?:lvs|qvm-block,list|losetup,--list)/;
 const READS =
-  /^(?:list|properties|property|globals|features|tags|volume|volumes|pool|pools|state|firewall|notes|events|propertyDefault|labels|devices)/;
+  /^(?:list|properties|property|globals|feature|tags|volume|volumes|pool|pools|state|firewall|notes|events|propertyDefault|labels|devices)/;
 
 /** `instants` pass after each step that changes something: of the driver, of the journal, of dom0's programs, of qubesd. */
 export function openDomains(
