@@ -52,6 +52,8 @@ export interface VolumePlan {
 export interface Configured {
   readonly name: string;
   readonly template: string | null;
+  /** See Vm. */
+  readonly asBlocks?: readonly VolumeName[];
 }
 
 /** Where VMs come from, and what that needs to know. */
@@ -168,7 +170,7 @@ function describe(config: Values, options: ConfigOptions): Config {
       const [ofVm, ...general] = levelsOf(vm).map(({ settings: { volumes: modes } }) => modes);
       return VOLUME_NAMES.flatMap((name) => {
         const common = general.find((modes) => modes?.[name] !== undefined)?.[name];
-        const mode = ofVm?.[name] ?? common ?? DEFAULT_MODES[name];
+        const mode = ofVm?.[name] ?? common ?? defaultMode(vm, name);
         if (mode === 'none') return [];
         return [{ name, mode, explicit: name === 'private' || ofVm?.[name] !== undefined }];
       });
@@ -186,6 +188,14 @@ function describe(config: Values, options: ConfigOptions): Config {
       return definedOf({ template, memory, vcpus });
     },
   };
+}
+
+/** How a volume is backed up of which the configuration says nothing. */
+export function defaultMode(
+  { asBlocks = [] }: Pick<Configured, 'asBlocks'>,
+  name: VolumeName,
+): VolumeMode | 'none' {
+  return asBlocks.includes(name) ? 'blocks' : DEFAULT_MODES[name];
 }
 
 function definedOf<T extends object>(values: T): Partial<{ [K in keyof T]: Exclude<T[K], undefined> }> {

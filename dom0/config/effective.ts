@@ -1,6 +1,8 @@
 /** What the configuration comes to: each setting with its value, and where that is from. */
 
+import { defaultMode } from '../config.ts';
 import type { Configured } from '../config.ts';
+import { VOLUME_NAMES } from '../domains/domains.ts';
 import type { ConfigFile } from './file.ts';
 import { JSON_SCHEMA, resolve, schemaAt } from './json-schema.ts';
 import type { JsonSchema } from './json-schema.ts';
@@ -39,8 +41,14 @@ export function settingsOfVm(file: ConfigFile, vm: Configured, defaults: boolean
     const candidates = table === 'keep' ? found(['keep']).slice(0, 1) : found(path);
     const [nearest] = candidates.filter((level) => found(path).includes(level));
     if (nearest !== undefined) return [setting_(nearest)];
-    return defaults && schema.default !== undefined ? [preset(path, schema)] : [];
+    return defaults && schema.default !== undefined ? [preset(path, presetOf(vm, path, schema))] : [];
   });
+}
+
+/** The default of a VM's setting. */
+function presetOf(vm: Configured, [table, key]: Path, schema: JsonSchema): JsonSchema {
+  const volume = VOLUME_NAMES.find((name) => name === key);
+  return table === 'volumes' && volume !== undefined ? { default: defaultMode(vm, volume) } : schema;
 }
 
 function setting(file: ConfigFile, path: Path, at: Path, value: unknown): EffectiveSetting {

@@ -69,13 +69,15 @@ const volumes = z.strictObject({
     .optional()
     .meta({
       description:
-        'The private volume: as files, as blocks (the raw device as one sparse file), or not at all.',
+        'The private volume: as files, as blocks (the raw device as one sparse file), or not at all. On Qubes OS that of a VM that ' +
+        'boots a system of its own other than Linux (Windows) is read as blocks by default.',
       default: DEFAULT_MODES.private,
     }),
-  root: z
-    .enum(['blocks', 'none'])
-    .optional()
-    .meta({ description: 'The root volume of a VM that has its own.', default: DEFAULT_MODES.root }),
+  root: z.enum(['blocks', 'none']).optional().meta({
+    description:
+      'The root volume of a VM that has its own. On Qubes OS that is templates and standalone VMs, and the default is blocks.',
+    default: DEFAULT_MODES.root,
+  }),
 });
 
 /** The disposables that read and write a VM's data on Qubes OS. */

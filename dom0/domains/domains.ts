@@ -32,6 +32,8 @@ export interface Vm {
   readonly template: string | null;
   /** Its own ones: a root volume that comes from a template is not among them. */
   readonly volumes: readonly VolumeName[];
+  /** Those of them that are read as blocks unless the configuration says otherwise: whole disks, or file systems that nobody knows (R22). */
+  readonly asBlocks?: readonly VolumeName[];
 }
 
 /** True if it is backed up with all others. */

@@ -29,8 +29,10 @@ test.each(['4.2', '4.3'] as const)(
       includeInBackups: false,
       volumes: ['private'],
     });
-    expect(vm('my.old_VM')).toMatchObject({ template: null, volumes: ['private', 'root'] });
-    expect(vm('debian-12')).toMatchObject({ template: null, volumes: ['private', 'root'] });
+    const own = { template: null, volumes: ['private', 'root'], asBlocks: ['root'] };
+    expect(vm('my.old_VM')).toMatchObject(own);
+    expect(vm('debian-12')).toMatchObject(own);
+    expect(vm('work')?.asBlocks).toEqual([]);
     for (const { uuid } of vms) expect(uuid).toMatch(/^[0-9a-f]{8}-[0-9a-f-]{27}$/);
   },
 );
@@ -46,3 +48,39 @@ test('one that goes meanwhile is not listed, and one call is made for each', asy
   expect(vms.length).toBeGreaterThanOrEqual(64);
   expect(system.qubesd.calls.length).toBeLessThanOrEqual(1 + 66);
 });
+
+test.each(['4.2', '4.3'] as const)(
+  'R22: of release %s, what boots a system of its own that is not Linux is read as blocks',
+  async (release) => {
+    const system = await machine({ release });
+    const { admin, qubesd } = system;
+    const create = async (
+      klass: 'AppVM' | 'StandaloneVM' | 'TemplateVM',
+      name: string,
+      template?: string,
+    ) => {
+      await admin.create({ klass, name, label: 'red', ...(template === undefined ? {} : { template }) });
+      await admin.setProperty(name, 'virt_mode', 'hvm');
+      await admin.setProperty(name, 'kernel', '');
+    };
+    await create('TemplateVM', 'windows-10');
+    await admin.setFeature('windows-10', 'os', 'Windows');
+    await create('AppVM', 'office', 'windows-10');
+    await create('StandaloneVM', 'unknown');
+    await create('StandaloneVM', 'own-kernel');
+    await admin.setFeature('own-kernel', 'os', 'Linux');
+    await admin.setProperty('sys-net', 'virt_mode', 'hvm'); // For its devices; its kernel is dom0's.
+    qubesd.calls.length = 0;
+    const { vms } = await list(system);
+    const asBlocks = Object.fromEntries(vms.map((vm) => [vm.name, vm.asBlocks]));
+    expect(asBlocks).toMatchObject({
+      'windows-10': ['private', 'root'],
+      office: ['private'],
+      unknown: ['private', 'root'],
+      'own-kernel': ['root'],
+      'sys-net': [],
+      work: [],
+    });
+    expect(qubesd.calls.filter(({ call }) => call.includes('feature'))).toHaveLength(4);
+  },
+);

@@ -184,6 +184,19 @@ describe('a temporary VM', () => {
     ]);
   });
 
+  test('of a template whose root volume was left out of its backup says that it is empty', async () => {
+    const system = await furnished();
+    const { admin } = system;
+    const facts = await readSystemFacts(admin);
+    const config = encodeVmConfig(await captureVmConfig(admin, 'debian-12', facts));
+    const { size } = await admin.volume('debian-12', 'root');
+    const { vms } = run(system);
+    const report = await vms.promote(await vms.create(copy, config, PRIVATE), copy);
+    expect(report.map(describeNotApplied)).toEqual([
+      `volume root: was ${size} bytes, has an empty one (the configuration left it out of its backup)`,
+    ]);
+  });
+
   test('of a run that is killed at any instant is removed by the next, or is the whole VM', async () => {
     const changes = /^(?:create|set|reset|remove|kill|clone|grow)/;
     let [last, finished] = [1, 0];

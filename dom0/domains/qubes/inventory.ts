@@ -5,7 +5,7 @@ import { isVmName } from '../../../shared/ids.ts';
 import type { Vm, VolumeName } from '../domains.ts';
 import { isAdminError } from './admin/admin-error.ts';
 import type { Admin } from './admin/admin.ts';
-import type { ListedVm } from './admin/answers.ts';
+import type { ListedVm, Property } from './admin/answers.ts';
 
 /** Volumes that a VM of a class has of its own; what it has from a template is not among them. */
 const OWN_VOLUMES: Readonly<Record<Vm['klass'], readonly VolumeName[]>> = {
@@ -38,18 +38,31 @@ async function describe(
   try {
     const properties = await admin.properties(name);
     const template = properties.get('template')?.value ?? '';
+    const volumes = OWN_VOLUMES[klass];
+    const isOpaque = await bootsUnknownSystem(admin, name, properties);
     return {
       name,
       klass,
       uuid: listed.uuid ?? properties.get('uuid')?.value ?? '',
       includeInBackups: properties.get('include_in_backups')?.value === 'True',
       template: template === '' ? null : template,
-      volumes: OWN_VOLUMES[klass],
+      volumes,
+      asBlocks: isOpaque ? volumes : volumes.filter((volume) => volume === 'root'),
     };
   } catch (error) {
     if (isAdminError(error, 'QubesVMNotFoundError')) return undefined;
     throw error;
   }
+}
+
+/** Whether it boots from its own disk what says not to be Linux, or nothing of itself: an HVM without Qubes' agent, or Windows. */
+async function bootsUnknownSystem(
+  admin: Admin,
+  vm: VmName,
+  properties: ReadonlyMap<string, Property>,
+): Promise<boolean> {
+  if (properties.get('virt_mode')?.value !== 'hvm' || properties.get('kernel')?.value !== '') return false;
+  return (await admin.featureWithTemplate(vm, 'os')) !== 'Linux';
 }
 
 function isKnown(klass: string): klass is Vm['klass'] {

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { BackupError } from '../../../shared/errors.ts';
 import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
-import { TEMPORARY_TAG } from '../domains.ts';
+import { TEMPORARY_TAG, VOLUME_NAMES } from '../domains.ts';
 import type { Missing, Replaced, Substitutes, VolumeShape } from '../domains.ts';
 import { TEMPORARY_NAME, temporaryName } from '../restore-names.ts';
 import type { Admin } from './admin/admin.ts';
@@ -107,14 +107,14 @@ export class TemporaryVms {
       await change({ name, uuid: uuid ?? null });
       await this.#admin.setProperty(name, 'netvm', '');
       await this.#admin.setProperty(name, 'include_in_backups', 'False');
-      const larger: NotApplied[] = [];
-      for (const volume of volumes) larger.push(...(await this.#size(name, volume)));
+      const differing = [...notBackedUp(config, volumes)];
+      for (const volume of volumes) differing.push(...(await this.#size(name, volume)));
       const applied = await applyVmConfig(this.#admin, name, config);
       this.#made.set(name, {
         finalName,
         uuid,
         config,
-        report: [...report, ...larger, ...applied],
+        report: [...report, ...differing, ...applied],
         transaction,
       });
     } catch (error) {
@@ -251,4 +251,14 @@ export class TemporaryVms {
     await this.#finish(promotion); // What it does not have is told when the restore is ended.
     return { outcome: 'undone', line: `finished restoring VM ${name}` };
   }
+}
+
+/** Volumes that it had, and of which its backup has nothing: the new ones are empty. */
+function notBackedUp({ volumes: had }: VmConfig, present: readonly VolumeShape[]): readonly NotApplied[] {
+  return VOLUME_NAMES.flatMap((name) => {
+    const { size } = had[name] ?? {};
+    if (size === undefined || present.some((volume) => volume.name === name)) return [];
+    const why = 'the configuration left it out of its backup';
+    return [{ part: 'volume', name, wanted: `${size} bytes`, used: 'an empty one', why } as const];
+  });
 }

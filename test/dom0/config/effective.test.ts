@@ -70,7 +70,7 @@ test('the nearest level decides, each value with its place; patterns of all leve
   );
 });
 
-test('any configuration: it is what a backup goes by', () => {
+test('any configuration: it is what a backup goes by, also of a VM whose volumes are blocks by themselves', () => {
   const level = fc.record(
     {
       compress: fc.boolean(),
@@ -89,23 +89,43 @@ test('any configuration: it is what a backup goes by', () => {
     { requiredKeys: [] },
   );
   fc.assert(
-    fc.property(level, level, level, (backup, ofTemplate, ofVm) => {
-      const { file, config } = open(
-        stringify({ driver: 'qubes', backup, template: { 'debian-13': ofTemplate }, vm: { work: ofVm } }),
-      );
-      const found = new Map(settingsOfVm(file, VM, true).map(({ path, value }) => [keyOf(path), value]));
-      const { compress, recheckBytes, excludes } = config.backup(VM);
-      expect([found.get('compress'), found.get('nodump')]).toEqual([compress, excludes.nodump]);
-      expect(Number(found.get('recheck_mib')) * MiB).toBe(recheckBytes);
-      const modes = new Map<string, string>(config.volumes(VM).map(({ name, mode }) => [name, mode]));
-      for (const name of ['private', 'root'])
-        expect(found.get(`volumes.${name}`)).toBe(modes.get(name) ?? 'none');
-      expect(found.get('disposable.vcpus')).toBe(config.disposable(VM).vcpus);
-      expect([found.get('keep.last'), found.get('keep.daily')]).toEqual([
-        config.keep(VM)?.last,
-        config.keep(VM)?.daily,
-      ]);
-    }),
+    fc.property(
+      level,
+      level,
+      level,
+      fc.subarray(['private', 'root'] as const),
+      (backup, ofTemplate, ofVm, asBlocks) => {
+        const { file, config } = open(
+          stringify({ driver: 'qubes', backup, template: { 'debian-13': ofTemplate }, vm: { work: ofVm } }),
+        );
+        const vm = { ...VM, asBlocks };
+        const found = new Map(settingsOfVm(file, vm, true).map(({ path, value }) => [keyOf(path), value]));
+        const { compress, recheckBytes, excludes } = config.backup(VM);
+        expect([found.get('compress'), found.get('nodump')]).toEqual([compress, excludes.nodump]);
+        expect(Number(found.get('recheck_mib')) * MiB).toBe(recheckBytes);
+        const modes = new Map<string, string>(config.volumes(vm).map(({ name, mode }) => [name, mode]));
+        for (const name of ['private', 'root'])
+          expect(found.get(`volumes.${name}`)).toBe(modes.get(name) ?? 'none');
+        expect(found.get('disposable.vcpus')).toBe(config.disposable(VM).vcpus);
+        expect([found.get('keep.last'), found.get('keep.daily')]).toEqual([
+          config.keep(VM)?.last,
+          config.keep(VM)?.daily,
+        ]);
+      },
+    ),
     { numRuns: 50 },
+  );
+});
+
+test('R22: a volume that is blocks by itself is read as those, unless a level says otherwise, and need not be there', () => {
+  const vm = { ...VM, asBlocks: ['root'] as const };
+  expect(open('driver = "qubes"').config.volumes(vm)).toEqual([
+    { name: 'private', mode: 'files', explicit: true },
+    { name: 'root', mode: 'blocks', explicit: false },
+  ]);
+  for (const level of ['backup', 'template.debian-13', 'vm.work'])
+    expect(open(`driver = "qubes"\n[${level}]\nvolumes.root = "none"`).config.volumes(vm)).toHaveLength(1);
+  expect(shown(settingsOfVm(open('driver = "qubes"').file, vm, true))).toContain(
+    'volumes.root = "blocks" # default',
   );
 });

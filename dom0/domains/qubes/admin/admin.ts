@@ -123,6 +123,16 @@ export class Admin {
     return new Map(names.map((name, i) => [name, values[i] ?? '']));
   }
 
+  /** A feature of the VM or, where that has not got it, of what it is based on. Undefined where nothing has it. */
+  async featureWithTemplate(vm: string, name: string): Promise<string | undefined> {
+    try {
+      return await this.#call('featureWithTemplate', { destination: vm, argument: name }, answers.text);
+    } catch (error) {
+      if (isAdminError(error, 'QubesFeatureNotFoundError')) return undefined;
+      throw error;
+    }
+  }
+
   setFeature(vm: string, name: string, value: string): Promise<void> {
     return this.#call('setFeature', { destination: vm, argument: name, payload: value }, answers.nothing);
   }

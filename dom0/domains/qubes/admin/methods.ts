@@ -82,6 +82,13 @@ export const METHODS = {
   resetGlobal: changes(['admin.property.Reset', 'NAME', 'dom0', 'sets a default back', ALL_UNDONE]),
   features: reads(['admin.vm.feature.List', '', 'VM', 'names of the features and services', CAPTURE_FAILS]),
   feature: reads(['admin.vm.feature.Get', 'NAME', 'VM', 'the value of a feature', CAPTURE_FAILS]),
+  featureWithTemplate: reads([
+    'admin.vm.feature.CheckWithTemplate',
+    'NAME',
+    'VM',
+    'which system an HVM boots from its own disk',
+    'the command fails',
+  ]),
   setFeature: changes(['admin.vm.feature.Set', 'NAME', 'VM', 'applies a captured feature', REPORTED]),
   removeFeature: changes(['admin.vm.feature.Remove', 'NAME', 'VM', 'takes a feature away', REPORTED]),
   tags: reads([
