@@ -54,14 +54,15 @@ export class Machine {
     storeFolder: string | readonly string[],
     stateFolder = tempFolder(),
     removable: readonly string[] = [],
+    call: (service: string, folder: string) => ServiceCall | Promise<ServiceCall> = callStorageHere,
   ) {
     const folders = typeof storeFolder === 'string' ? [storeFolder] : storeFolder;
     const all = folders.map((folder, index) => {
       const name = index === 0 ? 'vault' : `vault${index + 1}`;
-      const callStorage = (_vm: string, service: string) => {
+      const callStorage = async (_vm: string, service: string) => {
         const isThere = existsSync(dirname(folder));
-        if (!isThere) return Promise.reject(new BackupError('store-missing', `there is no ${folder}`));
-        return Promise.resolve(this.wrap(callStorageHere(service, folder), name, service));
+        if (!isThere) throw new BackupError('store-missing', `there is no ${folder}`);
+        return this.wrap(await call(service, folder), name, service);
       };
       const client = new Storage({ callStorage }, name);
       return new Store(client, new StorePinFile(stateFolder, name), removable.includes(name));
