@@ -3,9 +3,12 @@
  * minute, and for programs an event for each once a second.
  */
 
-import { MultiBar, Presets } from 'cli-progress';
-import type { SingleBar } from 'cli-progress';
+import { MultiBar } from 'cli-progress';
+import type { Options, Params, SingleBar } from 'cli-progress';
 import { formatBytes, formatCount, formatDuration } from '../shared/format.ts';
+import { lineOf } from './progress-line.ts';
+import type { LineParts } from './progress-line.ts';
+import { ProgressTotal } from './progress-total.ts';
 import type { Progress } from './session/report.ts';
 
 /** A piece of work of which progress is shown. */
@@ -38,15 +41,27 @@ export interface DisplayOptions {
 /** Milliseconds between two lines, and two events, of one job. */
 const INTERVALS = { lines: 60_000, events: 1_000, screen: 200, terminal: 0 } as const;
 
-/** The parts are as wide as what they usually hold, so that lines of several jobs stay in columns. */
-const FORMAT = '{title}  {bar} {percent}  {files}  {size}  {rate}/s  ETA {left}';
+/** The key of the line for all jobs: no job has it as its title. */
+const TOTAL = '';
+
+/**
+ * Nothing is changed of the terminal that a run that is killed would leave so: the cursor is seen, and long lines wrap, which ours are
+ * too short for.
+ */
+const LOOK: Options = {
+  format: (_options, { maxWidth }: Params, parts: LineParts) => lineOf(parts, maxWidth),
+  hideCursor: false,
+  linewrap: true,
+  clearOnComplete: true,
+};
 
 export class ProgressDisplay {
   readonly #options: DisplayOptions;
   readonly #bars = new Map<string, SingleBar>();
   #shown: MultiBar | undefined;
-  /** Jobs that run, and how much of each is done, 0 to 1. */
-  readonly #running = new Map<string, number>();
+  readonly #total = new ProgressTotal();
+  /** The longest text of each part so far: lines of several jobs stay in columns. */
+  readonly #widths = new Map<string, number>();
   /** When each job was last told of. */
   readonly #told = new Map<string, number>();
   #overall: Overall | undefined;
@@ -63,14 +78,14 @@ export class ProgressDisplay {
   /** `job` is so far. */
   show(job: Job, progress: Progress): void {
     const state = describe(job, progress, this.#options.now());
-    this.#running.set(job.title, state.share ?? 0);
+    this.#total.show(job, progress, state.share, state.numbers.totalBytes);
     if (this.#options.mode === 'terminal') this.#draw(job, state);
     else this.#tell(job, state);
   }
 
   /** `title` is done, however it ended. */
   finish(title: string): void {
-    this.#running.delete(title);
+    this.#total.finish(title);
     this.#told.delete(title);
   }
 
@@ -81,35 +96,41 @@ export class ProgressDisplay {
     this.#bars.clear();
   }
 
-  #draw({ title, stage }: Job, { share, ...texts }: State): void {
-    const { percent, files, size, rate, left } = texts;
+  #draw({ title, stage }: Job, { share, percent, files, size, rate, left }: State): void {
     if (this.#overall !== undefined && this.#overall.of > 1) this.#drawOverall(this.#overall);
-    this.#update(title, share ?? 0, { title: named(title, stage), percent, files, size, rate, left });
+    const parts = { share: share ?? 0, percent, files, size, rate, left };
+    this.#update(title, { title: named(title, stage), ...parts });
   }
 
-  #drawOverall({ done, of }: Overall): void {
-    const running = [...this.#running.values()].reduce((sum, one) => sum + one, 0);
-    const share = Math.min((done + running) / of, 1);
-    const texts = {
-      files: `${formatCount(done)} of ${formatCount(of)} done`,
-      size: '',
-      rate: '-',
-      left: '-',
-    };
-    this.#update('', share, { title: 'total', percent: percentOf(share), ...texts });
+  #drawOverall(overall: Overall): void {
+    const share = this.#total.share(overall);
+    const { bytes } = this.#total;
+    const seconds = this.#total.seconds(this.#options.now());
+    const done = `${formatCount(overall.done)} of ${formatCount(overall.of)} done`;
+    this.#update(TOTAL, {
+      ...{ title: 'total', share, percent: percentOf(share), files: done, size: formatBytes(bytes) },
+      ...{ rate: `${formatBytes(bytes / seconds)}/s`, left: leftText(secondsLeftOf(share, seconds)) },
+    });
   }
 
-  #update(key: string, share: number, texts: Readonly<Record<string, string>>): void {
-    let bar = this.#bars.get(key);
-    if (bar === undefined) {
-      this.#shown ??= new MultiBar(
-        { format: FORMAT, hideCursor: true, clearOnComplete: true, stream: process.stderr },
-        Presets.shades_grey,
-      );
-      bar = this.#shown.create(1000, 0, texts);
-      this.#bars.set(key, bar);
+  #update(key: string, parts: LineParts): void {
+    const padded = this.#padded(parts);
+    const bar = this.#bars.get(key);
+    if (bar !== undefined) {
+      bar.update(0, padded);
+      return;
     }
-    bar.update(Math.round(share * 1000), texts);
+    this.#shown ??= new MultiBar({ ...LOOK, stream: process.stderr });
+    this.#bars.set(key, this.#shown.create(1, 0, padded));
+  }
+
+  #padded({ share, ...texts }: LineParts): LineParts {
+    const pad = ([name, text]: [string, string]) => {
+      const width = Math.max(this.#widths.get(name) ?? 0, text.length);
+      this.#widths.set(name, width);
+      return [name, text.padEnd(width)];
+    };
+    return { share, ...(Object.fromEntries(Object.entries(texts).map(pad)) as typeof texts) };
   }
 
   #tell(job: Job, { share, percent, files, size, rate, left, numbers }: State): void {
@@ -124,7 +145,7 @@ export class ProgressDisplay {
       return;
     }
     const others = of > 1 ? `; ${formatCount(done)} of ${formatCount(of)} done` : '';
-    line(`${named(title, stage)}: ${percent}, ${size}, ${files}, ${rate}/s, ETA ${left}${others}`);
+    line(`${named(title, stage)}: ${percent}, ${size}, ${files}, ${rate}, ETA ${left}${others}`);
   }
 }
 
@@ -136,7 +157,7 @@ interface State {
   readonly size: string;
   readonly rate: string;
   readonly left: string;
-  readonly numbers: Readonly<Record<string, number | null>>;
+  readonly numbers: Progress & { readonly bytesPerSecond: number; readonly secondsLeft: number | null };
 }
 
 function describe({ started, expected }: Job, progress: Progress, now: number): State {
@@ -147,7 +168,7 @@ function describe({ started, expected }: Job, progress: Progress, now: number): 
   const rate = bytes / seconds;
   const [done, total] = totalBytes > 0 ? [bytes, totalBytes] : [files, totalFiles];
   const share = total > 0 ? Math.min(done / total, 1) : undefined;
-  const left = share === undefined || share === 0 ? null : (seconds * (1 - share)) / share;
+  const secondsLeft = secondsLeftOf(share, seconds);
   return {
     share,
     percent: percentOf(share),
@@ -156,10 +177,19 @@ function describe({ started, expected }: Job, progress: Progress, now: number): 
         ? `${formatCount(files)}/${formatCount(totalFiles)} files`
         : `${formatCount(files)} files`,
     size: totalBytes > 0 ? `${formatBytes(bytes)} of ${formatBytes(totalBytes)}` : formatBytes(bytes),
-    rate: formatBytes(rate),
-    left: left === null ? '-' : formatDuration(left),
-    numbers: { files, bytes, totalFiles, totalBytes, bytesPerSecond: Math.round(rate), secondsLeft: left },
+    rate: `${formatBytes(rate)}/s`,
+    left: leftText(secondsLeft),
+    numbers: { files, bytes, totalFiles, totalBytes, bytesPerSecond: Math.round(rate), secondsLeft },
   };
+}
+
+/** Seconds that are left after `seconds` for `share`; null if nothing is known. */
+function secondsLeftOf(share: number | undefined, seconds: number): number | null {
+  return share === undefined || share === 0 ? null : (seconds * (1 - share)) / share;
+}
+
+function leftText(seconds: number | null): string {
+  return seconds === null ? '-' : formatDuration(seconds);
 }
 
 function percentOf(share: number | undefined): string {

@@ -39,7 +39,7 @@ export const RUN_EVENTS = {
       .nullable()
       .describe('What part of the work is done; null if nobody knows how much there is.'),
     files: number('Files done so far; of a check or a sync objects.'),
-    bytes: number('Bytes done so far.'),
+    bytes: number('Bytes done so far; of a backup those that are read, and stored where they are new.'),
     totalFiles: number('Files to do, as far as the snapshot before tells; 0 if not known.'),
     totalBytes: number('Bytes to do, likewise.'),
     bytesPerSecond: number('The rate since the job began.'),

@@ -31,7 +31,7 @@ import type { BlobKind } from '../seal/object.ts';
 import { Semaphore } from '../semaphore.ts';
 import { BlobServer } from './blob-server.ts';
 import { NoteCounter } from './report.ts';
-import type { Listener } from './report.ts';
+import type { Listener, Progress } from './report.ts';
 
 type Job = ValueOf<typeof scan.toService.job>;
 type Done = ValueOf<typeof scan.toCaller.done>;
@@ -97,6 +97,11 @@ export class ScanSession {
   readonly #storedBefore: number;
   #quota: number;
   #live: NumberSet | undefined;
+  /** What was read so far, and bytes of what was put of it that are not durable yet. */
+  #read: Progress = { files: 0, bytes: 0, totalFiles: 0, totalBytes: 0 };
+  #unstored = 0;
+  /** Bytes that were told. */
+  #told = 0;
   #committing: Promise<void> | undefined;
   #failure: BackupError | undefined;
 
@@ -210,13 +215,15 @@ export class ScanSession {
           this.#checkpoint(message.value);
           break;
         case 'progress':
-          this.#listener.progress(message.value);
+          this.#read = message.value;
+          this.#tell();
           break;
         case 'note':
           this.#notes.take(message.value);
           break;
         case 'done':
           this.#server.stop();
+          this.#tellEnd(message.value);
           return message.value;
         case undefined:
           throw new BackupError('protocol', 'ended without a result');
@@ -246,14 +253,34 @@ export class ScanSession {
     if (failure !== undefined) throw failure; // Nothing more is stored of what is lost anyway.
     const { durable } = await this.#writer.append(kind, blob); // Sealed by then: its memory is of use no more.
     this.#call.session.giveBack(blob);
+    this.#unstored += size;
     const stored = durable
       .then(
-        () => this.#call.session.grant(creditFor(blob.length)),
+        () => {
+          this.#unstored -= size;
+          this.#tell();
+          this.#call.session.grant(creditFor(blob.length));
+        },
         (error: unknown) => this.#fail(error),
       )
       .then(() => this.#share.unstored.give(size));
     this.#storing.add(stored);
     void stored.finally(() => this.#storing.delete(stored));
+  }
+
+  /** Tells how much is both read and stored: with a slow store that is what there is to wait for. */
+  #tell(): void {
+    const { bytes, ...counts } = this.#read;
+    if (bytes === 0 || this.#call.session.failure !== undefined) return; // Nothing yet, or nothing any more.
+    // What is put of a file that is being read is not among the bytes read yet.
+    this.#told = Math.max(this.#told, bytes - this.#unstored);
+    this.#listener.progress({ ...counts, bytes: this.#told });
+  }
+
+  /** All is read. */
+  #tellEnd({ counts: { entries, bytes } }: Done): void {
+    this.#read = { files: entries, bytes, totalFiles: entries, totalBytes: bytes };
+    if (this.#unstored > 0) this.#tell();
   }
 
   #takeLiveSet(untrusted: Uint8Array): void {

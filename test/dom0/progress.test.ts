@@ -2,6 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { ProgressDisplay } from '../../dom0/progress-display.ts';
+import { lineOf } from '../../dom0/progress-line.ts';
+import { ProgressTotal } from '../../dom0/progress-total.ts';
 import { formatDuration } from '../../shared/format.ts';
 
 function display(mode: 'lines' | 'events') {
@@ -65,6 +67,53 @@ describe('progress for programs', () => {
       bytesPerSecond: 25 * MiB,
       secondsLeft: 2,
     });
+  });
+});
+
+describe('a line of a terminal', () => {
+  const parts = {
+    ...{ title: 'work (reading private)', share: 0.25, percent: '25%' },
+    ...{ size: '12.0 MiB of 48.0 MiB', rate: '2.05 MiB/s', left: '18 s', files: '3/12 files' },
+  };
+
+  it('leaves out what does not fit, and its last columns free', () => {
+    for (let columns = 1; columns <= 200; columns++) {
+      expect(lineOf(parts, columns).length).toBeLessThanOrEqual(Math.max(columns - 5, 1));
+      if (columns >= 80)
+        expect(lineOf(parts, columns)).toContain('25%  12.0 MiB of 48.0 MiB  2.05 MiB/s  ETA 18 s');
+    }
+    expect(lineOf(parts, 200)).toMatch(/^work \(reading private\) {2}█{8}░{22} {3}25% .* 3\/12 files$/);
+    expect(lineOf(parts, 90)).not.toContain('█');
+    expect(lineOf(parts, 90)).toContain('3/12 files');
+    expect(lineOf(parts, 80)).not.toContain('files');
+  });
+});
+
+describe('all jobs together', () => {
+  const job = (title: string, stage = 'reading private') => ({ title, stage, started: 1_000 });
+
+  it('take what has not begun, or is of unknown size, for the mean of the others', () => {
+    const total = new ProgressTotal();
+    expect(total.share({ done: 0, of: 4 })).toBe(0);
+    total.show(job('a'), { bytes: 10 }, undefined, 0);
+    expect(total.share({ done: 0, of: 4 })).toBe(0);
+    total.show(job('a'), { bytes: 50 }, 0.5, 100);
+    total.show(job('b'), { bytes: 150 }, 0.5, 300);
+    expect(total.share({ done: 0, of: 2 })).toBe(0.5);
+    expect(total.share({ done: 0, of: 4 })).toBe(0.25);
+    total.finish('b');
+    expect(total.share({ done: 1, of: 2 })).toBe(350 / 400);
+    expect(total.share({ done: 2, of: 3 })).toBe((350 + 200) / 600);
+    total.finish('a');
+    total.finish('never begun');
+    expect([total.bytes, total.share({ done: 2, of: 2 }), total.seconds(3_500)]).toEqual([200, 1, 2.5]);
+  });
+
+  it('add up the stages of a job, and go back with none', () => {
+    const total = new ProgressTotal();
+    total.show(job('a'), { bytes: 100 }, 1, 100);
+    total.show(job('a', 'reading root'), { bytes: 1 }, 0.1, 10);
+    expect([total.bytes, total.share({ done: 0, of: 2 })]).toEqual([101, 0.5]);
   });
 });
 

@@ -19,8 +19,11 @@ export const NO_TMUX = program('tmux');
 /** The last screen stays when the program has ended; nothing of tmux's own is on it. */
 const SETTINGS = ['remain-on-exit on', 'status off', 'escape-time 0', 'default-terminal screen'];
 
-/** Runs a command in the foreground and keeps its status in the file $0. Ctrl-C is the command's alone. */
-const KEEP_STATUS = `trap : INT; "$@"; echo $? >"$0.new"; mv "$0.new" "$0"`;
+/**
+ * Runs a command in the foreground and keeps its status in the file $0. Ctrl-C is the command's alone. It begins below the first row, as
+ * below a prompt: what is cleared from the first row on tmux keeps among what has scrolled.
+ */
+const KEEP_STATUS = `trap : INT; echo; "$@"; echo $? >"$0.new"; mv "$0.new" "$0"`;
 
 /** Milliseconds for what a machine that is busy with other tests may take. */
 const PATIENCE = 90_000;
