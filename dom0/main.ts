@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { z } from 'zod';
 import { messageOf } from '../shared/errors.ts';
 import { MAX_JOBS } from '../shared/limits.ts';
+import { CONSOLE } from '../shared/write-all.ts';
 import { backup } from './commands/backup.ts';
 import type { BackupOptions } from './commands/backup.ts';
 import { estimate } from './commands/backup-estimate.ts';
@@ -122,6 +123,7 @@ const runWithout: RunPlain = (work) => runPlain(program.opts<GlobalOptions>(), w
 export const program = new Command('qubes-backup')
   .description('Incremental, encrypted backups of VMs, split by trust.')
   .configureHelp({ showGlobalOptions: true })
+  .configureOutput(CONSOLE)
   .option('--config <file>', 'configuration (TOML); default /etc/qubes-backup/config.toml')
   .option('--local <home>', 'the local driver, with VMs, storage and state under HOME')
   .option('--verbose', 'show what services say as well', false)

@@ -3,11 +3,9 @@
  * progress line for each job: see progress-display.ts. Everything here is ours or printable ASCII by schema.
  */
 
-import { fstatSync, write, writeSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
-import { promisify, styleText } from 'node:util';
-import { systemCode } from '../shared/errors.ts';
+import { styleText } from 'node:util';
+import { writeAll, writeAllAtLeisure } from '../shared/write-all.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import type { Job, Overall } from './progress-display.ts';
 import type { Progress } from './session/report.ts';
@@ -15,11 +13,6 @@ import type { RunLog } from './state/run-log.ts';
 
 const STDOUT = 1;
 const STDERR = 2;
-
-const writeFd = promisify(write);
-
-/** Milliseconds between tries on a descriptor whose reader is slow. */
-const RETRY = 5;
 
 /** Events that are logged: results, of which none holds a secret. */
 const LOGGED = new Set(['backup', 'checked', 'drill', 'extracted', 'failed', 'fault', 'restored', 'synced']);
@@ -192,46 +185,4 @@ function painted(descriptor: number, tone: Tone, text: string): string {
   // eslint-disable-next-line no-restricted-properties -- Nothing is written to it.
   const stream = descriptor === STDOUT ? process.stdout : process.stderr;
   return styleText(TONES[tone], text, { stream });
-}
-
-/** Writes all of `bytes`. A reader that went away ends the output, not the work. */
-function writeAll(descriptor: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length;) {
-    try {
-      at += writeSync(descriptor, bytes, at);
-    } catch (error) {
-      if (afterFailure(descriptor, error) === 'stop') return;
-      waitForReader();
-    }
-  }
-}
-
-/** {@link writeAll} while everything else goes on. */
-async function writeAllAtLeisure(descriptor: number, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    try {
-      at += (await writeFd(descriptor, bytes, at)).bytesWritten;
-    } catch (error) {
-      if (afterFailure(descriptor, error) === 'stop') return;
-      await delay(RETRY);
-    }
-  }
-}
-
-/** What to do about a failed write: try again, or stop because nobody reads. Throws anything else. */
-function afterFailure(descriptor: number, error: unknown): 'retry' | 'stop' {
-  if (systemCode(error) === 'EAGAIN') return 'retry';
-  if (systemCode(error) === 'EPIPE' && !isRegularFile(descriptor)) return 'stop';
-  throw error;
-}
-
-const sleeper = new Int32Array(new SharedArrayBuffer(4));
-
-/** Lets a slow reader of a non-blocking descriptor catch up. */
-function waitForReader(): void {
-  Atomics.wait(sleeper, 0, 0, RETRY);
-}
-
-function isRegularFile(descriptor: number): boolean {
-  return fstatSync(descriptor).isFile();
 }

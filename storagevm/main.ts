@@ -1,12 +1,13 @@
 /** `qubes-backup-storage`: the command line of a storage VM's owner, run in that VM. dom0 has no part in it. */
 
-import { createReadStream, createWriteStream, writeSync } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { isatty } from 'node:tty';
 import { Presets, SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
 import { BackupError, isBackupError, messageOf } from '../shared/errors.ts';
 import { printableText } from '../shared/format.ts';
+import { CONSOLE } from '../shared/write-all.ts';
 import { openEmbeddedStore, openStore } from './config.ts';
 import { acceptList, listRoots, listTrash, restoreRoot, status, sweepStore, takeOver } from './owner.ts';
 import type { Owner } from './owner.ts';
@@ -18,6 +19,7 @@ export const program = new Command('qubes-backup-storage')
   .option('--home <folder>', 'the home of a storage VM of the embedded driver: HOME/storage/NAME')
   .option('--yes', 'without asking', false)
   .configureHelp({ showGlobalOptions: true })
+  .configureOutput(CONSOLE)
   .addHelpText(
     'after',
     `
@@ -37,7 +39,7 @@ function endBar(): void {
 const owner: Owner = {
   line(text) {
     endBar();
-    writeSync(1, `${printableText(text)}\n`);
+    CONSOLE.writeOut(`${printableText(text)}\n`);
   },
   async confirm(question, answer) {
     if (program.opts<{ yes: boolean }>().yes) return;
@@ -110,7 +112,7 @@ if (import.meta.main) {
     if (error instanceof Error && 'exitCode' in error && typeof error.exitCode === 'number') {
       process.exitCode = error.exitCode === 0 ? 0 : 2; // Help, or words that are no command: commander said so.
     } else {
-      process.stderr.write(`error: ${printableText(messageOf(error))}\n`);
+      CONSOLE.writeErr(`error: ${printableText(messageOf(error))}\n`);
       process.exitCode = isBackupError(error, 'usage') ? 2 : 1;
     }
   }

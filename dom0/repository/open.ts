@@ -123,9 +123,23 @@ async function openRoot(
   const { keyring, slot } = await openKeyring(root.body, secret);
   if (pinned === undefined) trust.firstUse(root);
   const store = openStore(options, root.body.repository);
-  const repository = await Repository.open(keyring, store, pin, root);
+  const repository = await Repository.open(keyring, store, pin, root).catch((error: unknown) => {
+    throw withoutCatalog(error, root);
+  });
   if (pinned !== undefined) await checkDescent(storage.offering(root), repository, pinned);
   return { repository, slot };
+}
+
+/** What is left to do where no store has the catalog of `root`, the way to all else. */
+function withoutCatalog(error: unknown, { body: { counter } }: Root): unknown {
+  if (!isBackupError(error, 'store-missing', 'store-damaged')) return error;
+  return new BackupError(
+    error.code,
+    `${error.message}. Nothing of root ${counter} can be opened without it, nor checked. A store, or a copy of one, that has it repairs this one ` +
+      '("check --repair"). Else go back to an older root: run "qubes-backup-storage roots" and "restore-root" in the storage VM, then look ' +
+      'what it has here: "--accept-root" and its fingerprint, "check"',
+    { cause: error },
+  );
 }
 
 /** Publishes the first root; the store must be empty and this machine must have pinned nothing. */

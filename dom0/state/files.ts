@@ -45,10 +45,24 @@ export function replaceFile(
     renameSync(temporary, file);
     if (durably) syncFolder(dirname(file));
   } catch (cause) {
-    rmSync(temporary, { force: true });
-    throw new BackupError('io', `cannot write ${file}: ${messageOf(cause)}`, { cause });
+    const code = systemCode(cause);
+    if (code !== 'ENOTDIR') rmSync(temporary, { force: true }); // Else its folder is a file: nothing of it is there.
+    const advice = ADVICE[code ?? ''] ?? 'try again';
+    throw new BackupError('io', `cannot write ${file}: ${advice} (${messageOf(cause)})`, { cause });
   }
 }
+
+/** What to do where a file cannot be written, by the system's error. */
+const ADVICE: Readonly<Record<string, string>> = {
+  ENOENT: 'create its folder first, or name a file elsewhere',
+  ENOTDIR: 'what it should be in is no folder: name a file elsewhere',
+  EISDIR: 'a folder has that name: name a file in it',
+  EACCES: 'you may not: name a file elsewhere, or run as who may',
+  EPERM: 'you may not: name a file elsewhere, or run as who may',
+  EROFS: 'nothing can be written there: name a file elsewhere',
+  ENOSPC: 'make room there',
+  EDQUOT: 'make room there',
+};
 
 /** Removes `file`, durably, if it is there. */
 export function removeFile(file: string): void {

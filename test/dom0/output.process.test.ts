@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { PROJECT, start } from '../support/processes.ts';
+import { PROJECT, outcome, start } from '../support/processes.ts';
 
 const LISTING = join(PROJECT, 'test/support/slow-listing.ts');
 
@@ -31,4 +31,13 @@ describe('a listing', () => {
     child.stderr.resume();
     expect(await new Promise((resolve) => child.once('close', resolve))).toBe(0);
   });
+});
+
+test.each(['qubes-backup', 'qubes-backup-storage'])('nobody has to read the help of %s', async (name) => {
+  const help = start(join(PROJECT, 'bin', name), ['--help'], {});
+  help.stdout.destroy();
+  expect(await outcome(help)).toMatchObject({ code: 0, stderr: '' });
+  const wrong = start(join(PROJECT, 'bin', name), ['no such command'], {});
+  wrong.stderr.destroy();
+  expect((await outcome(wrong)).code).toBe(2);
 });

@@ -1,6 +1,7 @@
 /** What is refused before anything is done: stores that are in use, empty or malformed, and keys of a wrong size. */
 
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { KIND } from '../../dom0/seal/object.ts';
@@ -33,6 +34,19 @@ describe('a repository', () => {
     const machine = new Machine(storeFolder());
     await machine.create();
     expect(await rejection(machine.open('no such root'))).toMatchObject({ code: 'usage' });
+  });
+});
+
+describe('a catalog that no store has', () => {
+  it('is told of with the ways that are left', async () => {
+    const folder = storeFolder();
+    const repository = await new Machine(folder).create();
+    const id = repository.root.body.catalog;
+    rmSync(join(folder, 'objects', id.slice(0, 2), id));
+    const error = await rejection(new Machine(folder).open());
+    expect(error.code).toBe('store-missing');
+    for (const text of ['the catalog', 'root 1', 'check --repair', 'restore-root', '--accept-root'])
+      expect(error.message).toContain(text);
   });
 });
 

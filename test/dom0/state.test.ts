@@ -34,7 +34,12 @@ describe('files', () => {
     expect(failure(() => replaceFile(join(folder, 'absent/file'), utf8('x'))).message).toContain(
       'absent/file',
     );
+    const inFile = failure(() => replaceFile(join(folder, 'file/in'), utf8('x')));
+    expect([inFile.code, inFile.message]).toEqual(['io', expect.stringContaining('name a file elsewhere')]);
     mkdirSync(join(folder, 'directory'));
+    const folderItself = failure(() => replaceFile(join(folder, 'directory'), utf8('x')));
+    expect(folderItself.message).toContain('a folder has that name');
+    expect(readdirSync(folder).sort()).toEqual(['directory', 'file']);
     expect(failure(() => readFileIfAny(join(folder, 'directory'))).code).toBe('io');
     expect(readFileIfAny(join(folder, 'none'))).toBeUndefined();
   });
