@@ -33,5 +33,6 @@ function runOn({ kind, path }: MountedVolume, [program, ...args]: readonly strin
     missing: 'correct drill_command, or install it in the template of this disposable',
     cwd: kind === 'folder' ? path : '/',
     environment: { QUBES_BACKUP_VOLUME: path },
+    group: true,
   });
 }

@@ -29,27 +29,55 @@ export function passedOn(): Record<string, string> {
 /** From fcntl.h of Linux on x86-64. */
 const O_CLOEXEC = 0o2000000;
 
+/** From linux/sched.h: forked, and no program begun since. */
+const PF_FORKNOEXEC = 0x40;
+
+/** A person cannot press Ctrl-C as often as that while a process begins. */
+const MAX_TRIES = 100;
+
 /** Starts a process of its own group (Ctrl-C reaches dom0 alone, killGroup() all of it) with nothing of ours but its stdio. */
 export function spawnDetached(
   command: readonly [string, ...string[]],
   options: { environment: Readonly<Record<string, string>>; directory: string },
 ) {
-  const [program, ...args] = command;
   const nothing = openSync('/dev/null', 'r+');
   try {
-    const child = spawn(program, args, {
-      env: options.environment,
-      cwd: options.directory,
-      stdio: ['pipe', 'pipe', 'pipe', ...inheritable().map((open) => (open ? nothing : 'ignore'))],
-      detached: true,
-    });
-    const { stdin, stdout, stderr } = child;
-    if (stdin === null || stdout === null || stderr === null)
-      throw new BackupError('internal', 'a child has no stdio');
-    return { child, stdin, stdout, stderr };
+    for (let tries = 1; ; tries++) {
+      const child = spawnOnce(command, options, nothing);
+      const { stdin, stdout, stderr } = child;
+      if (stdin === null || stdout === null || stderr === null)
+        throw new BackupError('internal', 'a child has no stdio');
+      if (tries === MAX_TRIES || child.pid === undefined || hasBegun(child.pid))
+        return { child, stdin, stdout, stderr };
+      for (const stream of [stdin, stdout, stderr]) stream.destroy();
+    }
   } finally {
     closeSync(nothing);
   }
+}
+
+function spawnOnce(
+  [program, ...args]: readonly [string, ...string[]],
+  { environment, directory }: { environment: Readonly<Record<string, string>>; directory: string },
+  nothing: number,
+): ChildProcess {
+  return spawn(program, args, {
+    env: environment,
+    cwd: directory,
+    stdio: ['pipe', 'pipe', 'pipe', ...inheritable().map((open) => (open ? nothing : 'ignore'))],
+    detached: true,
+  });
+}
+
+/**
+ * False if the child `pid` died before its program began. For a moment after the fork it is in dom0's process group, and a Ctrl-C
+ * then is its as well. By now spawn() has waited until it began or died, and nobody has waited for the dead.
+ */
+function hasBegun(pid: number): boolean {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[6]) & PF_FORKNOEXEC) === 0;
 }
 
 /**
