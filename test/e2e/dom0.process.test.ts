@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { COMMAND, Home } from '../support/home.ts';
 import { namespaces, program, root, testNeeding } from '../support/needs.ts';
+import type { Missing } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
 
 /** A dom0 with a home, policies and a single file, and the home of the program in its own home. */
@@ -121,46 +122,59 @@ testNeeding(root, namespaces())('files of equal inodes on two file systems stay 
   ]);
 });
 
-testNeeding(root, namespaces())(
-  'R26: a file system mounted inside is named, and neither it nor what lies below it is read',
-  async () => {
-    const { home, at } = makeDom0();
-    await home.expectRun(0, 'init');
-    const volume = home.volume('work');
-    const places = [at('home/user/disk'), join(volume, 'a disk')];
-    for (const place of places) {
-      mkdirSync(place, { recursive: true });
-      writeFileSync(join(place, 'below'), 'of nobody');
-      writeFileSync(join(place, '../covered'), 'of nobody');
-    }
-    const command = at('with-mounts');
-    const mount = places.flatMap((place) => [
-      `mount -t tmpfs tmpfs '${place}'; echo other >'${place}/other'; mkdir '${place}/more'`,
-      `mount -t tmpfs tmpfs '${place}/more'; mount --bind /etc/hostname '${place}/../covered'`,
-    ]);
-    writeFileSync(at('inside'), [...mount, `exec '${COMMAND}' "$@"`].join('\n'));
-    writeFileSync(command, `#!/bin/sh\nexec unshare --mount sh -eu '${at('inside')}' "$@"\n`);
-    chmodSync(command, 0o755);
-    const mounted = new Home({ folder: home.folder, existing: true, command });
-    for (const sandbox of ['unshare', 'none', ...(program('bwrap') === undefined ? ['bubblewrap'] : [])]) {
-      const options = ['--json', '--key-file', home.keyFile, '--sandbox', sandbox];
-      const { code, stderr } = await mounted.runWith(options, 'backup', 'dom0', 'work');
-      expect(code, `${sandbox}: ${stderr}`).toBe(3);
-      const named = stderr.split('\n').filter((line) => line.includes('(mount-skipped)'));
-      const paths = named.map((line) => /warning: (.*): another file system/.exec(line)?.[1] ?? line);
-      const all = places.flatMap((place) => [place, join(place, '../covered')]);
-      const inDom0 = all.map((path) => `dom0: ${path.slice(1)}`);
-      expect(paths.sort(), `${sandbox}: ${stderr}`).toEqual(
-        [...inDom0, 'work: a disk', 'work: covered'].sort(),
-      );
-      for (const vm of ['dom0', 'work']) {
-        const found = await home.expectRun(0, 'find', vm, '--name', '*');
-        const files = found.events.filter(({ event }) => event === 'found' || event === 'entry');
-        expect(files.map(({ path }) => String(path)).join('\n'), sandbox).not.toMatch(/below|other|covered/);
+/** Who mounts something inside a volume, and how: a user may not look below it, and root may. */
+const MOUNTERS: readonly (readonly [who: string, needs: Missing, how: string, then: string])[] = [
+  ['root', root ?? namespaces(), 'unshare --mount', ''],
+  [
+    ...(['a user', namespaces()] as const),
+    'unshare --user --map-user=1000 --map-group=1000 --keep-caps --mount',
+    'setpriv --inh-caps=-all --ambient-caps=-all --', // Who mounted may do more than a user does.
+  ],
+];
+
+for (const [who, needs, how, then] of MOUNTERS)
+  testNeeding(needs)(
+    `R26: to ${who} a file system mounted inside is named, and neither it nor what lies below it is read`,
+    async () => {
+      const { home, at } = makeDom0();
+      await home.expectRun(0, 'init');
+      const volume = home.volume('work');
+      const places = [at('home/user/disk'), join(volume, 'a disk')];
+      for (const place of places) {
+        mkdirSync(place, { recursive: true });
+        writeFileSync(join(place, 'below'), 'of nobody');
+        writeFileSync(join(place, '../covered'), 'of nobody');
       }
-    }
-  },
-);
+      const command = at('with-mounts');
+      const mount = places.flatMap((place) => [
+        `mount -t tmpfs tmpfs '${place}'; echo other >'${place}/other'; mkdir '${place}/more'`,
+        `mount -t tmpfs tmpfs '${place}/more'; mount --bind /etc/hostname '${place}/../covered'`,
+      ]);
+      writeFileSync(at('inside'), [...mount, `exec ${then} '${COMMAND}' "$@"`].join('\n'));
+      writeFileSync(command, `#!/bin/sh\nexec ${how} sh -eu '${at('inside')}' "$@"\n`);
+      chmodSync(command, 0o755);
+      const mounted = new Home({ folder: home.folder, existing: true, command });
+      for (const sandbox of ['unshare', 'none', ...(program('bwrap') === undefined ? ['bubblewrap'] : [])]) {
+        const options = ['--json', '--key-file', home.keyFile, '--sandbox', sandbox];
+        const { code, stderr } = await mounted.runWith(options, 'backup', 'dom0', 'work');
+        expect(code, `${sandbox}: ${stderr}`).toBe(3);
+        const named = stderr.split('\n').filter((line) => line.includes('(mount-skipped)'));
+        const paths = named.map((line) => /warning: (.*): another file system/.exec(line)?.[1] ?? line);
+        const all = places.flatMap((place) => [place, join(place, '../covered')]);
+        const inDom0 = all.map((path) => `dom0: ${path.slice(1)}`);
+        expect(paths.sort(), `${sandbox}: ${stderr}`).toEqual(
+          [...inDom0, 'work: a disk', 'work: covered'].sort(),
+        );
+        for (const vm of ['dom0', 'work']) {
+          const found = await home.expectRun(0, 'find', vm, '--name', '*');
+          const files = found.events.filter(({ event }) => event === 'found' || event === 'entry');
+          expect(files.map(({ path }) => String(path)).join('\n'), sandbox).not.toMatch(
+            /below|other|covered/,
+          );
+        }
+      }
+    },
+  );
 
 test('is no VM that is restored', async () => {
   const { home } = makeDom0();

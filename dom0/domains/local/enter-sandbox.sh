@@ -22,12 +22,16 @@ root=$1 hostname=$2 directory=$3
 shift 3
 
 # The options of a remount replace the old ones, and in a user namespace none of the machine's may be taken away.
-kept_options() {
-  case ",$(findmnt -nr -o VFS-OPTIONS -M "$1")," in *,noexec,*) printf ,noexec ;; esac
-  case ",$(findmnt -nr -o VFS-OPTIONS -M "$1")," in
-    *,noatime,*) printf ,noatime ;;
-    *,relatime,*) printf ,relatime ;;
+restrict() { # ro|rw PLACE
+  had=,$(findmnt -nr -o VFS-OPTIONS -M "$2"),
+  mode=$1 kept=
+  case $had in *,ro,*) mode=ro ;; esac
+  case $had in *,noexec,*) kept=,noexec ;; esac
+  case $had in
+    *,noatime,*) kept=$kept,noatime ;;
+    *,relatime,*) kept=$kept,relatime ;;
   esac
+  mount -o "remount,bind,$mode,nosuid,nodev$kept" "$2"
 }
 
 bind() { # ro|rw SOURCE TARGET
@@ -37,8 +41,20 @@ bind() { # ro|rw SOURCE TARGET
     mkdir -p "$(dirname "$root$3")"
     [ -e "$root$3" ] || : >"$root$3"
   fi
-  mount --bind "$2" "$root$3"
-  mount -o "remount,bind,$1,nosuid,nodev$(kept_options "$root$3")" "$root$3"
+  if mount --bind "$2" "$root$3" 2>/dev/null; then
+    restrict "$1" "$root$3"
+    return
+  fi
+  # What something mounted inside it covers is not for a user to see: the kernel gives all of it, or nothing.
+  mount --rbind "$2" "$root$3"
+  findmnt -nrR -o TARGET -M "$root$3" | sed 's/\\x20/ /g' | while read -r place; do
+    case $place in *\\*)
+      echo "enter-sandbox.sh: cannot restrict what is mounted on $place: such a name is not understood" >&2
+      exit 1
+      ;;
+    esac
+    restrict "$1" "$place"
+  done
 }
 
 mount -t tmpfs -o mode=0755,size=1m,nosuid,nodev sandbox "$root"
