@@ -16,4 +16,10 @@ if ! flock -n 9; then
   echo 'busy: another request is under way; try again later'
   exit 1
 fi
-exec "${self%/services/*}/bin/node" @OPTIONS@ "$self.mjs"
+node=${self%/services/*}/bin/node
+# A shell that cannot start it would end with 126 or 127, which are qrexec's own.
+if [ ! -x "$node" ]; then
+  echo 'failed: the owner of this machine finds the reason in dom0'
+  exit 1
+fi
+exec "$node" @OPTIONS@ "$self.mjs"

@@ -4,4 +4,10 @@
 self=$(readlink -f "$0")
 unset NODE_OPTIONS
 ulimit -c 0
-exec "${self%/services/*}/bin/node" @OPTIONS@ "$self.mjs" "$@"
+node=${self%/services/*}/bin/node
+# A shell that cannot start it would end with 126 or 127, which are qrexec's own.
+if [ ! -x "$node" ]; then
+  echo "$node is missing: install the package qubes-backup-runtime" >&2
+  exit 1
+fi
+exec "$node" @OPTIONS@ "$self.mjs" "$@"

@@ -51,6 +51,27 @@ test('runs the bundle with dom0’s options, says nothing on stderr, and one ans
   ]);
 });
 
+test('without Node.js it fails as it does otherwise, with no status of qrexec itself, and so does a service of a VM', async () => {
+  const { link, env } = await installed({});
+  const { code, stdout, stderr } = await run(link, ['list'], { env });
+  expect([code, stdout.toString(), stderr]).toEqual([
+    1,
+    'failed: the owner of this machine finds the reason in dom0\n',
+    '',
+  ]);
+  const release = readRelease();
+  const { tree } = (await packages(release)).find(({ name }) => name === 'qubes-backup-dvm')!;
+  const launchers = [...tree].filter(([path]) => path.endsWith('/services/dvm/qubes.BackupScan'));
+  expect(launchers).toHaveLength(1);
+  const dvm = tempFolder();
+  await layOut(new Map(launchers), dvm, release.seconds);
+  const service = await run(join(dvm, CODE, 'services/dvm/qubes.BackupScan'), [], { env });
+  expect([service.code, service.stderr]).toEqual([
+    1,
+    expect.stringMatching(/bin\/node is missing: install the package qubes-backup-runtime\n$/),
+  ]);
+});
+
 test('of a flood of calls one gets as far as Node.js', async () => {
   const { folder, link, node, env } = await installed({});
   const seen = join(folder, 'seen');
