@@ -73,7 +73,7 @@ describe('a disposable', () => {
     const { begin, callable, given, warnings } = await setting(answering(OWN));
     const disposable = await begin();
     expect(callable.seen).toEqual([
-      `-d ${disposable.name} -w 60 -- DEFAULT:QUBESRPC qubes.BackupAgent+ dom0`,
+      `-d ${disposable.name} -w 60 -T -- DEFAULT:QUBESRPC qubes.BackupAgent+ dom0`,
     ]);
     expect([given, warnings]).toEqual([[disposable.name], []]);
   });
@@ -86,7 +86,9 @@ describe('a disposable', () => {
     async (_what, services, said) => {
       const { begin, callable, copies, given, warnings } = await setting(services);
       const { name } = await begin();
-      expect(copies()).toEqual([`-d ${name} -w 60 -- root:QUBESRPC qubes.VMExec+tar+--xf+--+--C+-2F dom0`]);
+      expect(copies()).toEqual([
+        `-d ${name} -w 60 -T -- root:QUBESRPC qubes.VMExec+tar+--xf+--+--C+-2F dom0`,
+      ]);
       expect(callable.seen).toHaveLength(3);
       expect(given).toEqual([name]);
       const at = (path: string) => join(callable.folder, name, path);

@@ -56,7 +56,7 @@ export class Callable {
   /** A VM that runs, with services that are shell scripts. */
   vm(name: string, services: Readonly<Record<string, string>>): void {
     mkdirSync(join(this.folder, name, 'home/user'), { recursive: true });
-    for (const folder of ['usr/local/etc/qubes-rpc', 'etc/qubes-rpc'])
+    for (const folder of ['run/qubes-rpc', 'usr/local/etc/qubes-rpc', 'etc/qubes-rpc'])
       mkdirSync(join(this.folder, name, folder), { recursive: true });
     for (const [path, script] of Object.entries(services)) {
       const file = join(this.folder, name, path.includes('/') ? path : `etc/qubes-rpc/${path}`);

@@ -55,7 +55,7 @@ describe('a disposable', () => {
     expect(call.peer).toBe(`${name}: test.Echo`);
     call.hangUp();
     expect((await call.exited).code).toBe(0);
-    expect(callable.seen).toEqual([`-d ${name} -w 60 -- DEFAULT:QUBESRPC test.Echo+ dom0`]);
+    expect(callable.seen).toEqual([`-d ${name} -w 60 -T -- DEFAULT:QUBESRPC test.Echo+ dom0`]);
 
     await Promise.all([disposable.destroy(), disposable.destroy()]);
     expect(await disposablesOf(system)).toEqual([]);

@@ -25,7 +25,7 @@ test('a VM is started for the first call, and asked about once', async () => {
   }
   expect(await system.admin.state('work')).toBe('Running');
   expect(system.qubesd.calls.filter(({ call }) => call.startsWith('admin.vm.Start'))).toHaveLength(1);
-  expect(new Set(callable.seen)).toEqual(new Set(['-d work -w 90 -- DEFAULT:QUBESRPC test.Echo+ dom0']));
+  expect(new Set(callable.seen)).toEqual(new Set(['-d work -w 90 -T -- DEFAULT:QUBESRPC test.Echo+ dom0']));
 });
 
 test('a VM that is not there is said as its caller says it, and looked for again', async () => {

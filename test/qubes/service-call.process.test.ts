@@ -1,5 +1,7 @@
 /** R03 R56: calls of services through qrexec-client, and the installed policy before each. */
 
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ServiceCall } from '../../dom0/domains/domains.ts';
 import { rejection } from '../support/failure.ts';
@@ -34,7 +36,7 @@ describe('a service of a VM', () => {
       `1 some+argument test.Echo+some+argument dom0\n${machine.folder}/vault/home/user\nwhat dom0 says`,
     );
     expect(await call.exited).toEqual({ code: 3, signal: null });
-    expect(machine.seen).toEqual(['-d vault -w 60 -- DEFAULT:QUBESRPC test.Echo+some+argument dom0']);
+    expect(machine.seen).toEqual(['-d vault -w 60 -T -- DEFAULT:QUBESRPC test.Echo+some+argument dom0']);
   });
 
   test('without an argument has none, and the file of an argument comes before, in /usr/local first', async () => {
@@ -43,17 +45,28 @@ describe('a service of a VM', () => {
       'test.One': 'echo "$#"',
       'test.One+x': 'echo of the argument',
       'usr/local/etc/qubes-rpc/test.One': 'echo "local $#"',
+      'usr/local/etc/qubes-rpc/test.Two': 'echo local',
+      'run/qubes-rpc/test.Two': 'echo of this boot',
     });
     expect(await textOf(await callOf(machine, 'test.One'))).toBe('local 0\n');
     expect(await textOf(await callOf(machine, 'test.One', 'x'))).toBe('of the argument\n');
+    expect(await textOf(await callOf(machine, 'test.Two'))).toBe('of this boot\n');
   });
 
   test.each([
     ['that is not installed', 'vault', 'test.None', 127, 'not installed'],
     ['of a VM that does not run', 'nowhere', 'test.One', 125, 'see the journal'],
+    ['that is no program', 'vault', 'test.Text', 125, 'see the journal'],
+    ['that is killed', 'vault', 'test.Dies', 143, ''],
+    ['that says what a terminal would obey', 'vault', 'test.Says', 9, 'it is _[2J so'],
   ])('%s says what to do', async (_what, target, service, status, hint) => {
     const machine = new Callable();
-    machine.vm('vault', {});
+    machine.vm('vault', {
+      'test.Text': '',
+      'test.Dies': 'kill -TERM $$',
+      'test.Says': String.raw`printf 'it is \033[2J so' >&2; exit 9`,
+    });
+    chmodSync(join(machine.folder, 'vault/etc/qubes-rpc/test.Text'), 0o644);
     const call = await callOf(machine, service, '', target);
     expect(await textOf(call)).toBe('');
     expect((await call.exited).code).toBe(status);

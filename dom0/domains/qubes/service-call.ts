@@ -43,7 +43,8 @@ export class QubesCalls {
     const program = await this.#tools.find('qrexec-client', `VM ${target}`);
     const command = [
       program,
-      ...['-d', target, '-w', String(options.connectTimeout)],
+      // -T: of its stderr nothing that a terminal obeys comes to dom0. Its stdout is no text, and must come as it is.
+      ...['-d', target, '-w', String(options.connectTimeout), '-T'],
       ...['--', `${options.user ?? 'DEFAULT'}:QUBESRPC ${service}+${argument} dom0`],
     ] as const;
     const started = await startService(`${target}: ${service}`, [...command], {

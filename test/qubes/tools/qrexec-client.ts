@@ -1,21 +1,26 @@
 /**
  * A stand-in for qrexec-client and the agents of VMs: `qrexec-client.ts FOLDER MACHINE ARGUMENT...`. FOLDER/VM/ is the root of a VM
- * that runs, with its services in usr/local/etc/qubes-rpc and etc/qubes-rpc, and home/user; FOLDER/disposable/ is that of every
- * disposable. Where MACHINE is the folder of the other stand-ins and not empty, a VM has the devices that it was given there. Refuses
- * every command line but that of a call from dom0 with a connect timeout, which is as root only to unpack our services in a disposable; keeps the contract of a service (qubes.md): lookup,
- * argv, environment, home, stdio, status.
+ * that runs, with its services in run/qubes-rpc, usr/local/etc/qubes-rpc and etc/qubes-rpc, and home/user; FOLDER/disposable/ is that of
+ * every disposable. Where MACHINE is the folder of the other stand-ins and not empty, a VM must run there, and has the devices that it
+ * was given there. Refuses every command line but that of a call from dom0 with a connect timeout and a filtered stderr, which is as root
+ * only to unpack our services in a disposable; keeps the contract of a service (qubes.md): lookup, argv, environment, home, stdio, status.
+ * Sources: core-qrexec daemon/qrexec-client.c, libqrexec/exec.c, libqrexec/replace.c.
  */
 
 import { spawn } from 'node:child_process';
-import { accessSync, appendFileSync, constants, cpSync, existsSync } from 'node:fs';
+import { accessSync, appendFileSync, constants as modes, cpSync, existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { basename, join } from 'node:path';
 import { devicesOf } from './devices.ts';
+import { withWorld } from './state.ts';
 
 /** What qrexec itself exits with. */
 const IN_VM = join(import.meta.dirname, 'in-vm.sh');
 const TROUBLE = 125;
 const NO_SUCH_SERVICE = 127;
 const VM_EXEC = 'qubes.VMExec';
+/** What -T lets through beside printable ASCII. */
+const PASSED = new Set(Buffer.from('\t\n\r\b\x07', 'latin1'));
 
 const [root = '', machine = '', ...args] = process.argv.slice(2);
 appendFileSync(join(root, 'calls'), `${args.join(' ')}\n`);
@@ -25,9 +30,10 @@ function fail(status: number, text: string): never {
   process.exit(status);
 }
 
-const [d, vm = '', w, seconds = '', dashes, command = '', ...more] = args;
+const [d, vm = '', w, seconds = '', filter, dashes, command = '', ...more] = args;
 const parsed = /^(DEFAULT|root):QUBESRPC ([A-Za-z0-9._-]+)\+([A-Za-z0-9._+-]*) dom0$/.exec(command);
-if (d !== '-d' || w !== '-w' || dashes !== '--' || more.length > 0 || !/^[1-9]\d*$/.test(seconds))
+const options = [d, w, filter, dashes].join(' ');
+if (options !== '-d -w -T --' || more.length > 0 || !/^[1-9]\d*$/.test(seconds))
   fail(1, `not a command line of ours: ${args.join(' ')}`);
 if (parsed === null) fail(TROUBLE, `no service call: ${command}`);
 const [, user, service = '', argument = ''] = parsed;
@@ -38,14 +44,19 @@ if (service === VM_EXEC && own === 'disposable') {
   own = vm;
 }
 const home = join(root, own, 'home/user');
-if (!existsSync(home)) fail(TROUBLE, `connect to the daemon of ${vm}: No such file or directory`);
+const power = machine === '' ? 'Running' : withWorld(machine, (world) => world.power(vm));
+if (!existsSync(home) || power !== 'Running')
+  fail(TROUBLE, `connect to the daemon of ${vm}: No such file or directory`);
 
-const folders = ['usr/local/etc/qubes-rpc', 'etc/qubes-rpc'].map((folder) => join(root, own, folder));
+const folders = ['run/qubes-rpc', 'usr/local/etc/qubes-rpc', 'etc/qubes-rpc'].map((folder) =>
+  join(root, own, folder),
+);
 const file = [`${service}+${argument}`, service]
   .flatMap((name) => folders.map((folder) => join(folder, name)))
-  .find(isExecutable);
+  .find((path) => existsSync(path));
 const builtIn = service === VM_EXEC ? unpacking(argument) : undefined;
 if (file === undefined && builtIn === undefined) process.exit(NO_SUCH_SERVICE);
+if (file !== undefined && !isExecutable(file)) fail(TROUBLE, `not executable, not a socket: ${file}`);
 
 // Its own descriptors are sockets of dom0's, and so are the service's; what is left is who waits.
 const devices = machine === '' ? [] : devicesOf(machine, vm);
@@ -59,7 +70,7 @@ const words = file === undefined ? (builtIn ?? []) : [file, ...(argument === '' 
 const [program = '', ...rest] = [...inVm, ...words];
 const child = spawn(program, rest, {
   cwd: home,
-  stdio: 'inherit',
+  stdio: ['inherit', 'inherit', 'pipe'],
   env: {
     HOME: home,
     PATH: '/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin',
@@ -70,7 +81,13 @@ const child = spawn(program, rest, {
     QREXEC_REQUESTED_TARGET_TYPE: '',
   },
 });
-child.once('close', (code, signal) => process.exit(code ?? (signal === null ? TROUBLE : 128 + 9)));
+child.stderr.on('data', (bytes: Buffer) => {
+  const filtered = bytes.map((byte) => ((byte < 0x20 || byte > 0x7e) && !PASSED.has(byte) ? 0x5f : byte));
+  process.stderr.write(filtered);
+});
+child.once('close', (code, signal) => {
+  process.exitCode = code ?? (signal === null ? TROUBLE : 128 + constants.signals[signal]);
+});
 
 /** What qubes.VMExec does with the one command that is to come, in the VM's root; it decodes as that does (qubesagent/vmexec.py). */
 function unpacking(encoded: string): string[] {
@@ -88,7 +105,7 @@ function unpacking(encoded: string): string[] {
 
 function isExecutable(path: string): boolean {
   try {
-    accessSync(path, constants.X_OK);
+    accessSync(path, modes.X_OK);
     return true;
   } catch {
     return false;

@@ -157,8 +157,8 @@ export const TOOLS = {
     purpose:
       'to call a service of a VM, and to unpack the services in a disposable whose template lacks them',
     calls: [
-      "-d VM -w SECONDS -- 'DEFAULT:QUBESRPC SERVICE+ARGUMENT dom0'",
-      "-d DISPOSABLE -w SECONDS -- 'root:QUBESRPC qubes.VMExec+tar+--xf+--+--C+-2F dom0'",
+      "-d VM -w SECONDS -T -- 'DEFAULT:QUBESRPC SERVICE+ARGUMENT dom0'",
+      "-d DISPOSABLE -w SECONDS -T -- 'root:QUBESRPC qubes.VMExec+tar+--xf+--+--C+-2F dom0'",
     ],
     failure: 'The session with that VM is over, and the run says what it means for the backup.',
     timeout: undefined,
