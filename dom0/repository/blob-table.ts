@@ -21,6 +21,10 @@ export interface Row {
 }
 
 const DROPPED = 0;
+/** Leaves kept in memory that are as they are stored, 37 KiB each: those of 10 TiB come to 48 MiB. */
+const MAX_UNCHANGED = 256;
+/** Leaves that are sealed and on their way to the store at the same time. */
+const WRITTEN_AT_ONCE = 32;
 
 /** One leaf in memory; a row is dropped while its kind is 0. */
 interface Leaf {
@@ -34,7 +38,9 @@ export class BlobTable {
   readonly #store: ObjectStore;
   readonly #sealer: (kind: Kind, number: number, epoch: number) => Sealer;
   readonly #committed: VmRecord;
-  readonly #leaves = new Map<number, Promise<Leaf>>();
+  /** As they are stored; least recently used first. */
+  readonly #unchanged = new Map<number, Promise<Leaf>>();
+  readonly #changed = new Map<number, Promise<Leaf>>();
   #next: number;
 
   constructor(
@@ -72,7 +78,7 @@ export class BlobTable {
     const number = this.#next;
     if (number > MAX_BLOB_NUMBER) throw new BackupError('limit', 'this VM has used up its blob numbers');
     this.#next += 1;
-    const leaf = await this.#leaf(Math.floor(number / TABLE_LEAF_ROWS));
+    const leaf = await this.#leafToChange(Math.floor(number / TABLE_LEAF_ROWS));
     const at = number % TABLE_LEAF_ROWS;
     leaf.ids.set(idBytes(row.id), 32 * at);
     leaf.kinds[at] = row.kind;
@@ -85,7 +91,7 @@ export class BlobTable {
     const touched = new Set<number>();
     for (const number of numbers) {
       const index = Math.floor(number / TABLE_LEAF_ROWS);
-      const leaf = await this.#leaf(index);
+      const leaf = await this.#leafToChange(index);
       const at = number % TABLE_LEAF_ROWS;
       leaf.ids.fill(0, 32 * at, 32 * at + 32);
       leaf.kinds[at] = DROPPED;
@@ -114,26 +120,35 @@ export class BlobTable {
       index++
     )
       dirty.add(index);
-    await Promise.all(
-      [...dirty].map(async (index) => {
+    const writing = dirty.values();
+    const writeAll = async () => {
+      for (const index of writing) {
         const leaf = await this.#leaf(index);
         const rows = Math.min(TABLE_LEAF_ROWS, end - index * TABLE_LEAF_ROWS);
         const sealer = this.#sealer(KIND.tableLeaf, index, epoch);
-        leaves[index] = {
-          object: await this.#store.putRecord(sealer, tableLeafSchema, encodeLeaf(leaf, rows)),
-          epoch,
-        };
-      }),
-    );
+        const object = await this.#store.putRecord(sealer, tableLeafSchema, encodeLeaf(leaf, rows));
+        leaves[index] = { object, epoch };
+      }
+    };
+    await Promise.all(Array.from({ length: WRITTEN_AT_ONCE }, writeAll));
     return leaves;
   }
 
   #leaf(index: number): Promise<Leaf> {
-    let leaf = this.#leaves.get(index);
-    if (leaf === undefined) {
-      leaf = this.#read(index);
-      this.#leaves.set(index, leaf);
-    }
+    const leaf = this.#changed.get(index) ?? this.#unchanged.get(index) ?? this.#read(index);
+    if (this.#changed.has(index)) return leaf;
+    this.#unchanged.delete(index);
+    this.#unchanged.set(index, leaf);
+    const [oldest] = this.#unchanged.keys();
+    if (this.#unchanged.size > MAX_UNCHANGED && oldest !== undefined) this.#unchanged.delete(oldest);
+    return leaf;
+  }
+
+  /** The leaf, which from now on is another one than is stored, and so is never read again. */
+  #leafToChange(index: number): Promise<Leaf> {
+    const leaf = this.#leaf(index);
+    this.#unchanged.delete(index);
+    this.#changed.set(index, leaf);
     return leaf;
   }
 
