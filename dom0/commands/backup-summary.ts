@@ -1,4 +1,4 @@
-/** What a backup of several VMs came to, as a table, and what to do about what went wrong. */
+/** What a backup came to, as a table, and what to do about what went wrong. */
 
 import { formatBytes, formatCount, formatDuration, formatTable } from '../../shared/format.ts';
 import type { Tone } from '../output.ts';
@@ -22,12 +22,12 @@ export interface Outcome {
 
 const HEADER = ['VM', 'SNAPSHOT', 'NEW', 'CHANGED', 'DELETED', 'READ', 'STORED', 'RATIO', 'TIME', ''];
 
-/** Lines for people, in the order of names; none for one VM, of which all was told. `paint` gives what is not well its colour. */
+/** Lines for people, in the order of names. `paint` gives what is not well its colour. */
 export function summaryOf(
   outcomes: readonly Outcome[],
   paint: (tone: Tone, text: string) => string = (_tone, text) => text,
 ): string[] {
-  if (outcomes.length < 2) return [];
+  if (outcomes.length === 0) return [];
   const sorted = [...outcomes].sort((a, b) => a.vm.localeCompare(b.vm));
   const table = formatTable([HEADER, ...sorted.map(rowOf)], [1, 2, 3, 4, 5, 6, 7, 8]);
   const lines = table.map((line, index) => {

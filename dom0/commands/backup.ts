@@ -105,13 +105,21 @@ async function attempt(run: Run, vm: Vm): Promise<BackupError | undefined> {
     await backUpOne(run, vm);
     return undefined;
   } catch (error) {
-    const failure = asBackupError(error);
+    const failure = app.interrupted ? stopped(error) : asBackupError(error);
     app.output.error(`${vm.name}: not backed up: ${failure.message}`);
     run.outcomes.push({ vm: vm.name, taken: undefined });
     app.output.event('failed', { vm: vm.name, code: failure.code, message: failure.message });
     await app.storage.recover(); // Sessions may have failed; the next VM gets fresh ones.
     return failure;
   }
+}
+
+/** Of a run that was told to end: what was given up for that says nothing of its own. */
+function stopped(error: unknown): BackupError {
+  const cause = asBackupError(error);
+  if (!isBackupError(cause, 'internal', 'service-died')) return cause;
+  const text = 'the run was stopped; the next one goes on from what was committed of it';
+  return new BackupError('service-died', text, { cause });
 }
 
 const CHOOSE = 'name the VMs to back up, or give --all';

@@ -1,4 +1,4 @@
-/** R56: what is told at the end of a backup of several VMs. */
+/** R56: what is told at the end of a backup. */
 
 import { expect, it } from 'vitest';
 import { summaryOf } from '../../dom0/commands/backup-summary.ts';
@@ -27,6 +27,10 @@ it('is a row for each VM, and what to do', () => {
   ]);
 });
 
-it('is nothing for one VM, of which all was told', () => {
-  expect(summaryOf([{ vm: 'work', taken }])).toEqual([]);
+it('is told of one VM as well, and is nothing where there was none', () => {
+  expect(summaryOf([{ vm: 'work', taken }]).map((line) => line.split(/ {2,}/))).toEqual([
+    ['VM', 'SNAPSHOT', 'NEW', 'CHANGED', 'DELETED', 'READ', 'STORED', 'RATIO', 'TIME'],
+    ['work', '7', '2', '3', '1', '4.00 KiB', '1.00 KiB', '4.0', '3 s'],
+  ]);
+  expect(summaryOf([])).toEqual([]);
 });

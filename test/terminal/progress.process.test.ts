@@ -63,22 +63,23 @@ function mibOf(screen: string, vm: string): number {
 }
 
 /**
- * Starts a run and waits until each VM has a checkpoint that is being committed. One is due after a second, between two files: once 6 MiB
- * of both are stored, and a further file of both is read, they were sent; what had been sent ahead by then, 16 MiB of each, takes longer.
+ * Starts a run and waits until a VM has a checkpoint that is being committed. One is due after a second, between two files: once 6 MiB
+ * of both are stored, and a further file of one is read, that one's was sent; what it had sent ahead by then, 16 MiB, takes longer.
  */
 async function startAndCommit(home: Home): Promise<TmuxTerminal> {
   const terminal = await start(home);
   const screen = await terminal.when((text) => VMS.every((vm) => mibOf(text, vm) >= 6), '6 MiB of both VMs');
-  await terminal.when((text) => VMS.every((vm) => filesOf(text, vm) > filesOf(screen, vm)), 'a further file');
+  await terminal.when((text) => VMS.some((vm) => filesOf(text, vm) > filesOf(screen, vm)), 'a further file');
   return terminal;
 }
 
-/** The next run uses what was committed, and all is whole and the same then. */
+/** The next run uses what was committed of at least one VM, `reused` MiB, and all is whole and the same then. */
 async function expectResumed(home: Home, reused: number): Promise<void> {
   const { events } = await home.expectRun(0, 'backup', '--all');
   const taken = events.filter(({ event }) => event === 'backup');
   expect(taken.map(({ vm, files }) => [vm, files]).sort()).toEqual(VMS.map((vm) => [vm, FILES]));
-  for (const { storedBytes } of taken) expect(Number(storedBytes)).toBeLessThan(1.1 * (TOTAL - reused) * MiB);
+  const stored = Math.min(...taken.map(({ storedBytes }) => Number(storedBytes)));
+  expect(stored).toBeLessThan(1.1 * (TOTAL - reused) * MiB);
   await home.expectRun(0, 'check', '--read-data', '100');
   for (const vm of VMS) await home.expectRun(0, 'verify', vm);
 }
@@ -111,13 +112,15 @@ onTmux(
   },
 );
 
-onTmux('Ctrl-C has the checkpoints committed that have begun; the next run goes on from them', async () => {
+onTmux('Ctrl-C has a checkpoint committed that has begun; the next run goes on from them', async () => {
   const home = new Home({ template });
   const terminal = await startAndCommit(home);
   await terminal.press('C-c');
   await terminal.see('error: stopped by SIGINT: a checkpoint that has begun is finished first');
   expect(await terminal.ended()).toBe(1);
   const all = await terminal.screen(true);
+  for (const vm of VMS)
+    expect(all).toContain(`error: ${vm}: not backed up: the run was stopped; the next one`);
   expect(all).toContain('Not backed up: see the errors above, then run "qubes-backup backup vault work".');
   expect(all).not.toContain('ETA');
   await expectResumed(home, 12);
