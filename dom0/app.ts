@@ -18,7 +18,7 @@ import type { Opened, Trust } from './repository/open.ts';
 import type { Repository } from './repository/repository.ts';
 import type { Listener, Note, Progress } from './session/report.ts';
 import { Diary } from './state/diary.ts';
-import { makePrivateFolder } from './state/files.ts';
+import { makePrivateFolder, removeAbandoned } from './state/files.ts';
 import { lockFolder } from './state/lock.ts';
 import { PinFile } from './state/pin.ts';
 import type { Pin } from './state/pin.ts';
@@ -186,6 +186,7 @@ export class App {
 
   async #cleanUp(): Promise<void> {
     for (const line of await this.domains.cleanUp()) this.warnOnly(`left by a run that died: ${line}`);
+    removeAbandoned(this.config.stateFolder);
   }
 
   /** {@link lock}, for a run that is to publish something: open() then demands the primary store. */

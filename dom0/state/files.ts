@@ -8,11 +8,12 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 
 /** Creates `folder` and its parents, private to their owner. */
@@ -63,6 +64,28 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENOSPC: 'make room there',
   EDQUOT: 'make room there',
 };
+
+/** What {@link replaceFile} names a file after until it is whole: the process that writes it. */
+const TEMPORARY = /\.(\d+)\.tmp$/;
+
+/** Removes what {@link replaceFile} left below `folder` when its process died. Whoever writes there now is a process that lives. */
+export function removeAbandoned(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) removeAbandoned(path);
+    const [, pid] = TEMPORARY.exec(entry.name) ?? [];
+    if (pid !== undefined && entry.isFile() && isGone(Number(pid))) rmSync(path, { force: true });
+  }
+}
+
+function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return systemCode(error) === 'ESRCH'; // Else it is another user's.
+  }
+}
 
 /** Removes `file`, durably, if it is there. */
 export function removeFile(file: string): void {

@@ -1,10 +1,11 @@
 /** dom0's own files: what is damaged, missing or in the way. */
 
+import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ObjectCache } from '../../dom0/state/cache.ts';
-import { makePrivateFolder, readFileIfAny, replaceFile } from '../../dom0/state/files.ts';
+import { makePrivateFolder, readFileIfAny, removeAbandoned, replaceFile } from '../../dom0/state/files.ts';
 import { lockFolder } from '../../dom0/state/lock.ts';
 import { PinFile } from '../../dom0/state/pin.ts';
 import { utf8 } from '../../shared/bytes.ts';
@@ -25,6 +26,23 @@ describe('files', () => {
     expect(Buffer.from(readFileIfAny(file) ?? []).toString()).toBe('two');
     expect(readdirSync(folder)).toEqual(['file']);
     expect([statSync(file).mode & 0o777, statSync(folder).mode & 0o777]).toEqual([0o600, 0o700]);
+  });
+
+  it('R41: that a dead process left half written are removed, those of a living one are not', () => {
+    const folder = tempFolder();
+    makePrivateFolder(join(folder, 'cache/ab'));
+    const { pid: dead } = spawnSync('true');
+    const paths = (pid: number) => [
+      join(folder, `pin.json.${pid}.tmp`),
+      join(folder, `cache/ab/object.${pid}.tmp`),
+    ];
+    // Process 1 is there, and not this user's unless this is root.
+    const kept = [...paths(process.pid), ...paths(1), join(folder, 'pin.json'), join(folder, 'notes.tmp')];
+    for (const path of [...paths(dead), ...kept]) writeFileSync(path, '');
+    mkdirSync(join(folder, `folder.${dead}.tmp`));
+    removeAbandoned(folder);
+    for (const path of paths(dead)) expect(existsSync(path)).toBe(false);
+    for (const path of [...kept, join(folder, `folder.${dead}.tmp`)]) expect(existsSync(path)).toBe(true);
   });
 
   it('that cannot be are named', () => {
