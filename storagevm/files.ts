@@ -25,6 +25,9 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** What {@link writeTemporary} calls a file: nothing else beside it has such a name. */
+const TEMPORARY = /^[0-9a-f]{32}$/;
+
 /**
  * Writes `bytes` to a new file in `folder`, read-only, content durable, and answers its path. A failure removes
  * it again.
@@ -112,9 +115,10 @@ export async function syncFile(path: string): Promise<void> {
   }
 }
 
-/** Removes what sessions that died left in `folder`. Files of living sessions are younger. */
+/** Removes temporary files that sessions left in `folder`, which need not exist, when they died. Those of living sessions are younger. */
 export async function removeStale(folder: string, now = Date.now()): Promise<void> {
-  for (const name of await readdir(folder)) {
+  const names = (await unless('ENOENT', readdir(folder))) ?? [];
+  for (const name of names.filter((one) => TEMPORARY.test(one))) {
     const path = join(folder, name);
     const found = await unless('ENOENT', lstat(path)); // Another session may be sweeping, too.
     if (found?.isFile() === true && now - found.mtimeMs > STALE) await unless('ENOENT', unlink(path));

@@ -14,7 +14,7 @@
 
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { makeFolder, syncFolder } from '../files.ts';
+import { makeFolder, removeStale, syncFolder } from '../files.ts';
 import { locked } from '../lock.ts';
 import { StoreClock } from './clock.ts';
 import { readJson, writeJson } from './json.ts';
@@ -125,9 +125,13 @@ export class Ledger {
     await writeJson(this.#path('newest-root'), count, number);
   }
 
-  /** Makes the folder, durably, once a process. */
+  /** Makes the folder, durably, once a process, and removes what dead sessions left in it. */
   #make(): Promise<void> {
-    this.#made ??= makeFolder(this.#folder).then(() => syncFolder(dirname(this.#folder)));
+    this.#made ??= (async () => {
+      await makeFolder(this.#folder);
+      await syncFolder(dirname(this.#folder));
+      for (const folder of [this.#folder, this.#path('marks')]) await removeStale(folder);
+    })();
     return this.#made;
   }
 

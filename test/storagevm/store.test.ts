@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, rm, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { MAX_ROOT } from '../../shared/limits.ts';
@@ -36,6 +36,26 @@ describe('a store', () => {
     expect(await store.currentRoot()).toBeUndefined();
     expect(await objectsOf(store)).toEqual([]);
     expect(existsSync(folder)).toBe(false);
+  });
+
+  test('R41: removes what sessions that died left in its ledger, and nothing else', async () => {
+    const folder = newFolder();
+    const store = storeIn(folder);
+    await putInto(store, [object()]);
+    const { ledger: opened } = store;
+    await opened.locked(async () => opened.writeState(await opened.readState()));
+    const ledger = join(folder, 'ledger');
+    await mkdir(join(ledger, 'marks'), { recursive: true });
+    const namesIn = () => readdir(ledger, { recursive: true }).then((names) => names.sort());
+    const before = await namesIn();
+    const old = new Date(Date.now() - 25 * 3600_000);
+    for (const name of before) await utimes(join(ledger, name), old, old);
+    const dead = ['d'.repeat(32), `marks/${'e'.repeat(32)}`];
+    const living = 'a'.repeat(32);
+    for (const name of [...dead, living]) await writeFile(join(ledger, name), 'half');
+    for (const name of dead) await utimes(join(ledger, name), old, old);
+    await storeIn(folder).ledger.locked(() => Promise.resolve());
+    expect(await namesIn()).toEqual([...before, living].sort());
   });
 
   test('has the documented layout', async () => {
