@@ -55,7 +55,8 @@ async function publishAlone(store: Store, root: Root, expected: RootHash): Promi
   if (current !== undefined && !isOfOwner(root, current)) throw replaced();
   if ((current?.hash ?? NO_ROOT) !== expected) return current?.hash ?? NO_ROOT;
   if (current !== undefined) checkSuccessor(root, current);
-  await settlePin(store, current ?? root);
+  if (current === undefined) await checkPin(store, root);
+  else await settlePin(store, current);
   await checkLiveList(store, root);
   const number = (newest?.number ?? 0) + 1;
   const at = await store.ledger.clock.advance();
@@ -66,12 +67,27 @@ async function publishAlone(store: Store, root: Root, expected: RootHash): Promi
   return root.hash;
 }
 
-/** Makes the key of `root`, which is or becomes current, the pinned one: the first is pinned, one before it is replaced. */
-async function settlePin(store: Store, { body: { publicKey, rotations } }: Root): Promise<void> {
+/**
+ * Makes the key of `root`, which is current, the pinned one: the first is pinned, one before it is replaced. Not before it is current: a
+ * run that died between would leave a store that takes nobody's first root.
+ */
+async function settlePin(store: Store, root: Root): Promise<void> {
+  const { publicKey } = root.body;
   const pinned = await store.pinKey(publicKey);
   if (equalBytes(pinned, publicKey)) return;
-  const isBefore = rotations.some((entry) => equalBytes(entry.publicKey, pinned));
-  if (!isBefore || !equalBytes(await store.pinKey(publicKey, pinned), publicKey)) throw replaced();
+  if (!follows(root, pinned) || !equalBytes(await store.pinKey(publicKey, pinned), publicKey))
+    throw replaced();
+}
+
+/** A store whose roots are all lost stays that of the repository whose key it knows. */
+async function checkPin(store: Store, root: Root): Promise<void> {
+  const pinned = await store.pinnedKey();
+  if (pinned !== undefined && !follows(root, pinned)) throw replaced();
+}
+
+/** True if `pinned` is the key of `root`, or one that it replaced. */
+function follows({ body: { publicKey, rotations } }: Root, pinned: Uint8Array): boolean {
+  return [publicKey, ...rotations.map((entry) => entry.publicKey)].some((key) => equalBytes(key, pinned));
 }
 
 /** Everything that the list says to keep must be here: else the store would let go of what it still needs elsewhere. */

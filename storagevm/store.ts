@@ -107,11 +107,23 @@ export class Store {
    */
   async pinKey(key: Uint8Array, replaced?: Uint8Array): Promise<Uint8Array> {
     const text = utf8(`${hex(key)}\n`);
-    const pinned = await this.#pinnedKey();
+    const pinned = await this.pinnedKey();
     if (pinned === undefined) await this.backEnd.create('key', text);
     else if (replaced !== undefined && equalBytes(pinned, replaced)) await this.backEnd.write('key', text);
     await this.backEnd.sync(['key']);
-    return (await this.#pinnedKey()) ?? key;
+    return (await this.pinnedKey()) ?? key;
+  }
+
+  /** The key that is pinned, undefined if none is. Throws `store-damaged`. */
+  async pinnedKey(): Promise<Uint8Array | undefined> {
+    const found = await this.backEnd.read('key', MAX_SMALL);
+    if (found === undefined) return undefined;
+    const text = Buffer.from(found).toString('latin1');
+    if (KEY_FILE.test(text)) return Buffer.from(text.trimEnd(), 'hex');
+    throw new BackupError(
+      'store-damaged',
+      'the file "key" of the store in the storage VM is damaged: put back the public key of your repository',
+    );
   }
 
   /** Sweeps, and renews locks, until it is done, or `stopped` answers true. With `now` what is dead has no grace any more. */
@@ -176,17 +188,6 @@ export class Store {
   get #sweepOptions() {
     const { backEnd, ledger, roots, settings } = this;
     return { backEnd, ledger, roots, grace: settings.grace };
-  }
-
-  async #pinnedKey(): Promise<Uint8Array | undefined> {
-    const found = await this.backEnd.read('key', MAX_SMALL);
-    if (found === undefined) return undefined;
-    const text = Buffer.from(found).toString('latin1');
-    if (KEY_FILE.test(text)) return Buffer.from(text.trimEnd(), 'hex');
-    throw new BackupError(
-      'store-damaged',
-      'the file "key" of the store in the storage VM is damaged: put back the public key of your repository',
-    );
   }
 
   async #look(): Promise<boolean> {

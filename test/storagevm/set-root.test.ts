@@ -189,10 +189,29 @@ describe('R41: setRoot', () => {
     });
   });
 
-  test('keeps to a key that was pinned before a crash', async () => {
+  test('keeps to the key that it knows where its roots were lost', async () => {
     await storeIn(folder).pinKey(repository.publicKey);
     await expectRefused(new TestRepository().root(), 'store-replaced');
     await setAll(repository.chain(2));
+  });
+
+  test('R41: is anybody’s still where a run died before the first root was there', async () => {
+    const store = storeIn(folder);
+    store.roots.add = () => Promise.reject(new Error('the process died'));
+    await expect(publish(store, repository.root(), NO_ROOT)).rejects.toThrow('the process died');
+    const other = new TestRepository();
+    const first = other.root();
+    expect(await publish(storeIn(folder), first, NO_ROOT)).toBe(first.hash);
+    await expectRefused(repository.root(), 'store-replaced', first.hash);
+  });
+
+  test('R41: pins the first key also where a run died right after its root', async () => {
+    const first = repository.root();
+    await storeIn(folder).prepare();
+    expect(await storeIn(folder).roots.add(1, first.bytes)).toBe(true);
+    await expectRefused(new TestRepository().root(), 'store-replaced', first.hash);
+    await setAll([repository.root(first)]);
+    expect(await storeIn(folder).pinnedKey()).toEqual(Buffer.from(repository.publicKey));
   });
 
   test('pins the key again where its file was lost, by the current root', async () => {
