@@ -295,8 +295,11 @@ describe('R50: after a run that died', () => {
     const name = await home.domains.createTemporary(restored, home.description, PRIVATE);
     writePromotion(home, name, restored);
     renameSync(join(home.vms, name), join(home.vms, 'restored'));
+    writeFileSync(join(home.vms, 'restored/vm.json.0123456789ab.tmp'), '{'); // It died while it wrote that.
+    writeFileSync(join(home.vms, 'restored/vm.json.mine'), '');
     expect(await home.domains.cleanUp()).toEqual([expect.stringContaining('restored')]);
     expect(vmJson(home, 'restored')).toMatchObject({ netvm: 'sys-net', tags: ['mine'] });
+    expect(readdirSync(join(home.vms, 'restored')).sort()).toEqual(['private', 'vm.json', 'vm.json.mine']);
     expect(readdirSync(home.journal)).toEqual([]);
   });
 

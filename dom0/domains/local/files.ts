@@ -1,8 +1,8 @@
 /** Small durable file operations of the local driver. */
 
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { open, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { BackupError, messageOf } from '../../../shared/errors.ts';
 import { runProgram } from '../run-program.ts';
 import type { ProgramEnd } from '../run-program.ts';
@@ -28,6 +28,14 @@ export async function writeDurably(path: string, content: string): Promise<void>
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** Removes what {@link writeDurably} of a run that died left beside `path`. To be called by who alone may write there. */
+export async function removeUnfinished(path: string): Promise<void> {
+  const folder = dirname(path);
+  for (const name of await readdir(folder))
+    if (name.startsWith(`${basename(path)}.`) && /\.[0-9a-f]{12}\.tmp$/.test(name))
+      await rm(join(folder, name));
 }
 
 /** Makes the names in `folder` durable. */

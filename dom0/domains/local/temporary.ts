@@ -22,7 +22,7 @@ import { keptName, temporaryName } from '../restore-names.ts';
 import { canonicalJson } from '../json.ts';
 import type { Promotions } from '../promotions.ts';
 import { statOf } from '../stat.ts';
-import { readText, removeTree, syncFolder, writeDurably } from './files.ts';
+import { readText, removeTree, removeUnfinished, syncFolder, writeDurably } from './files.ts';
 import { makeVolume, planVolumes } from './new-volume.ts';
 import { parseDescription, readVm, vmConfigSchema } from './vms.ts';
 
@@ -179,6 +179,7 @@ export class TemporaryVms {
     const { name, promotedTo } = entry;
     const exists = (await statOf(join(this.#vms, name))) !== undefined;
     if (promotedTo !== null && !exists && (await this.#isVm(promotedTo, entry.uuid))) {
+      await removeUnfinished(join(this.#vms, promotedTo, 'vm.json'));
       await this.#finish(entry, promotedTo);
       return `finished the restore of VM ${promotedTo}, which was verified and had its name already`;
     }
