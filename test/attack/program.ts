@@ -40,12 +40,16 @@ export function typeOf(service: string, name: string): number {
   return spec.type;
 }
 
-/** Makes the program folder `folder`, with the project's own policy. Its services play what {@link assign} says. */
-export function makeHostileProgram(folder: string): void {
-  for (const part of ['package.json', 'node_modules', 'shared', 'dvm', 'storagevm', 'policies']) {
-    mkdirSync(folder, { recursive: true });
+/** Makes the program folder `folder`, with the project's own policy, and no services yet. */
+export function linkProgram(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  for (const part of ['package.json', 'node_modules', 'shared', 'dvm', 'storagevm', 'policies'])
     symlinkSync(join(PROJECT, part), join(folder, part));
-  }
+}
+
+/** Makes the program folder `folder`. Its services play what {@link assign} says. */
+export function makeHostileProgram(folder: string): void {
+  linkProgram(folder);
   const install = (role: string, services: readonly string[], peer: string) => {
     const target = join(folder, 'services', role);
     mkdirSync(target, { recursive: true });

@@ -6,6 +6,7 @@ import type { TestSpecification } from 'vitest/node';
 /** More than a minute each, longest first. All others keep the order that vitest gives them. */
 const LONGEST = [
   'attack/attack',
+  'faults/faults',
   'fidelity/history',
   'e2e/main-job',
   'e2e/kill',
