@@ -38,6 +38,8 @@ const changes = ([method, argument, destination, use, failure]: Row, timeout = A
 const CAPTURE_FAILS = 'the backup of this VM fails; other VMs go on';
 const REPORTED = 'named in the report of the restore; the restore goes on';
 const RESTORE_FAILS = 'the restore of this VM fails; its temporary VM is removed';
+/** Of what the client can ask and no command does. */
+const UNUSED = 'nothing depends on it';
 const ALL_UNDONE = 'every setting changed so far is set back, and the old VM is left as it was';
 
 export const METHODS = {
@@ -155,7 +157,11 @@ export const METHODS = {
     ADMIN_COPY_TIMEOUT,
   ),
   createDisposable: changes(
-    ['admin.vm.CreateDisposable', '', 'VM', 'a disposable of a DVM template', 'the job fails'],
+    [
+      ...(['admin.vm.CreateDisposable', '', 'VM'] as const),
+      'no command: disposables are created under names of ours, so none that runs already is handed out',
+      UNUSED,
+    ],
     ADMIN_START_TIMEOUT,
   ),
   start: changes(
@@ -163,7 +169,7 @@ export const METHODS = {
     ADMIN_START_TIMEOUT,
   ),
   shutdown: changes(
-    ['admin.vm.Shutdown', '', 'VM', 'shuts down a storage VM that was started for a job', 'a warning'],
+    ['admin.vm.Shutdown', '', 'VM', 'no command: a storage VM that was started is left to its owner', UNUSED],
     ADMIN_START_TIMEOUT,
   ),
   kill: changes(['admin.vm.Kill', '', 'VM', 'ends a disposable', 'cleanup tries again at the next start']),
@@ -208,7 +214,7 @@ export const METHODS = {
     'the same in 4.2, where Assigned is unknown',
     CAPTURE_FAILS,
   ]),
-  events: reads(['admin.Events', '', 'dom0', 'progress of a VM that starts or ends', 'no progress is shown']),
+  events: reads(['admin.Events', '', 'dom0', 'no command: a start answers when it is over', UNUSED]),
 } as const satisfies Record<string, Method>;
 
 export type MethodName = keyof typeof METHODS;
