@@ -25,7 +25,7 @@ import { peakOf } from './support/storage-service.ts';
 import { count, print, size } from './support/terminal.ts';
 
 /** Blobs that are sent before one waits for the store. */
-const AHEAD = 4096;
+const AHEAD = 512;
 /** Of so many blobs one is replaced. */
 const SHARE = 100;
 
