@@ -108,6 +108,7 @@ class Maker {
     const next = this.#copy(home);
     const file = join(storeIn(next), 'ledger/clock');
     const { age, at } = JSON.parse(readFileSync(file, 'utf8')) as { age: number; at: number };
+    rmSync(file); // It is read-only.
     writeFileSync(file, `${JSON.stringify({ age, at: at - 86_400_000 })}\n`);
     return { home: next, snapshots };
   }
