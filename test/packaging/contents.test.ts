@@ -173,7 +173,7 @@ describe('the packages', () => {
       expect(scripts.length).toBeGreaterThan(0);
       for (const script of scripts)
         expect(Buffer.from(script).toString('utf8')).toContain(
-          ['/bin/node"', ...options[part], `"$self.mjs"${part === 'dom0' ? '' : ' "$@"'}\n`].join(' '),
+          ['exec "$node"', ...options[part], `"$self.mjs"${part === 'dom0' ? '' : ' "$@"'}\n`].join(' '),
         );
     }
   });
