@@ -1,4 +1,4 @@
-/** Kills processes at their steps, many at a time, and tells what became of it. */
+/** Kills processes at their steps or lets the steps fail, many at a time, and tells what became of it. */
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { formatTable } from '../../shared/format.ts';
 import { Random } from '../support/random.ts';
 import { removeTree } from '../support/temp.ts';
 import type { Baseline, Trial } from './lane.ts';
-import { faultOf, idOf, isNamed, pointsNamed, pointsOf, seedOf } from './points.ts';
+import { idOf, isNamed, pointsNamed, pointsOf, rowOf, seedOf } from './points.ts';
 import type { Point } from './points.ts';
 import { makeScenarios } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
@@ -100,7 +100,7 @@ class Campaign {
     this.#planned += points.length;
     await this.#each(points, async (point, worker) => {
       const { usual } = baselines.get(point.scenario)!;
-      const trial = await worker.try(point.scenario, point.death, usual);
+      const trial = await worker.try(point.scenario, point.fault, usual);
       if (!this.#isStopped) this.#count(point, trial); // Else the lane may have been stopped too.
     });
     removeTree(folder);
@@ -118,7 +118,7 @@ class Campaign {
 
   #count(point: Point, { step, problems, milliseconds }: Trial): void {
     const { print, progress } = this.#options;
-    const name = faultOf(point);
+    const name = rowOf(point);
     const row = this.#rows.get(name) ?? { points: 0, lost: 0, unreached: 0 };
     this.#rows.set(name, row);
     row.points += 1;

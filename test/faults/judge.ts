@@ -1,4 +1,4 @@
-/** What must be true after a death: the next run completes, nothing is lost, nothing is left over, and what was stored is used again. */
+/** What must be true after a fault: the next run completes, nothing is lost, nothing is left over, and what was stored is used again. */
 
 import { lstatSync, readdirSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,13 +9,13 @@ import { isBackupError, messageOf } from '../../shared/errors.ts';
 import { surveyDifferences, surveyTree } from '../support/checker.ts';
 import { InProcessDomains } from '../support/in-process-domains.ts';
 import type { Command } from '../support/run-app.ts';
-import { VM, perform, run, storeIn } from './commands.ts';
+import { COPY, VM, perform, run, storeIn } from './commands.ts';
 import type { Scenario } from './scenarios.ts';
 
 /** By name, with bytes and the time of the last change in milliseconds. */
 type Stored = ReadonlyMap<string, { readonly size: number; readonly time: number }>;
 
-/** What a trial without any death leaves: others must come to the same. */
+/** What a trial without any fault leaves: others must come to the same. */
 export interface Usual {
   /** Names of all that is in a home in the end, without what differs from run to run. */
   readonly names: ReadonlySet<string>;
@@ -33,7 +33,7 @@ export interface Judged {
 /** Bytes of objects that are written for each root: record, snapshot, catalog, tables, tree. A checkpoint that is not committed is lost. */
 const SLACK = 200_000;
 
-/** Looks at `home` after a run of `scenario`, in which somebody may have died. `usual`: undefined for the trial without a death. */
+/** Looks at `home` after a run of `scenario`, in which somebody may have died. `usual`: undefined for the trial without a fault. */
 export async function judge(home: string, scenario: Scenario, usual?: Usual): Promise<Judged> {
   const judge = new Judge(home, scenario);
   try {
@@ -125,10 +125,23 @@ class Judge {
 
   async #compare(target: string, name: string, tree: string): Promise<readonly string[]> {
     await this.#expectQuiet(`a restore of ${target}`, () => this.#run((app) => restore(app, target, name)));
-    const restored = join(this.#home, 'vms', name, 'private');
-    return surveyDifferences(surveyTree(tree), surveyTree(restored)).map((line) => `${target}: ${line}`);
+    return differencesOf(tree, this.#home, name).map((line) => `${target}: ${line}`);
   }
 }
+
+/** What a command that said that all went well has not done. */
+export function brokenPromises(home: string, { command, template }: Scenario): readonly string[] {
+  const tree = template.snapshots.get(1);
+  if (command === 'restore' && tree !== undefined)
+    return differencesOf(tree, home, COPY).map((line) => `restored, as it said: ${line}`);
+  const publishes = !['check', 'purge', 'restore'].includes(command);
+  return publishes && rootTimes(home).length === rootTimes(template.home).length
+    ? [`${command} said that all went well, and published nothing`]
+    : [];
+}
+
+const differencesOf = (tree: string, home: string, vm: string): readonly string[] =>
+  surveyDifferences(surveyTree(tree), surveyTree(join(home, 'vms', vm, 'private')));
 
 export function problemOf(error: unknown): string {
   const cause = error instanceof Error && error.cause !== undefined ? ` (${messageOf(error.cause)})` : '';

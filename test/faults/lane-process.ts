@@ -13,7 +13,7 @@ async function answer(request: Request): Promise<unknown> {
   if (lane === undefined) throw new Error('no folder to work in');
   return request.kind === 'baseline'
     ? lane.baseline(request.scenario)
-    : lane.try(request.scenario, request.death, request.usual);
+    : lane.try(request.scenario, request.fault, request.usual);
 }
 
 process.on('message', (request: Request) => {

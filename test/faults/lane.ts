@@ -9,10 +9,10 @@ import { NODE_FLAGS } from '../support/home.ts';
 import { COMPILED } from '../support/processes.ts';
 import { ApartDomains } from './apart.ts';
 import { perform } from './commands.ts';
-import { judge } from './judge.ts';
+import { brokenPromises, judge } from './judge.ts';
 import type { Usual } from './judge.ts';
-import type { Death, ProcessName } from './plan.ts';
-import { DIVISIBLE } from './plan.ts';
+import type { Fault, ProcessName } from './plan.ts';
+import { DIVISIBLE, isDeath } from './plan.ts';
 import { FaultyProgram } from './program.ts';
 import type { Main } from './program.ts';
 import type { Scenario } from './scenarios.ts';
@@ -52,29 +52,32 @@ export class Lane {
     return { usual: seen, steps };
   }
 
-  async try(scenario: Scenario, death: Death, usual: Usual): Promise<Trial> {
+  async try(scenario: Scenario, fault: Fault, usual: Usual): Promise<Trial> {
     const started = performance.now();
-    this.#begin(scenario, death);
-    const [kind = ''] = death.process.split('#');
+    this.#begin(scenario, fault);
+    const [kind = ''] = fault.process.split('#');
     const problems: string[] = [];
+    let succeeded: boolean;
     if (kind === mainOf(scenario)) {
-      const { stderr } = await this.#runMain(scenario, kind);
-      if (stderr !== '') problems.push(`it said ${stderr}`);
-    } else await this.#runAround(scenario, kind);
-    const steps = this.#program.steps().get(death.process) ?? [];
+      const { code, stderr } = await this.#runMain(scenario, kind);
+      succeeded = code === 0;
+      if (stderr !== '' && isDeath(fault.how)) problems.push(`it said ${stderr}`);
+    } else succeeded = await this.#runAround(scenario, kind);
+    if (succeeded) problems.push(...brokenPromises(this.#home, scenario));
+    const steps = this.#program.steps().get(fault.process) ?? [];
     const judged = await judge(this.#home, scenario, usual);
     return {
-      step: steps[death.step - 1]?.replace(DIVISIBLE, ''),
+      step: steps[fault.step - 1]?.replace(DIVISIBLE, ''),
       problems: [...problems, ...judged.problems],
       milliseconds: performance.now() - started,
     };
   }
 
-  #begin(scenario: Scenario, death: Death | null): void {
+  #begin(scenario: Scenario, fault: Fault | null): void {
     rmSync(this.#home, { recursive: true, force: true });
     mkdirSync(this.#home);
     execFileSync('cp', ['-a', `${scenario.template.home}/.`, this.#home]);
-    this.#program.plan(death);
+    this.#program.plan(fault);
   }
 
   /** dom0, or the owner, as a process of its own with services that are others; waits until all of them are gone. */
@@ -101,13 +104,15 @@ export class Lane {
     return { code, stderr };
   }
 
-  /** Processes of one service alone; all else is done here. That it fails is all the same: something died. */
-  async #runAround(scenario: Scenario, service: string): Promise<void> {
+  /** Processes of one service alone; all else is done here. Answers whether it went well, which it need not: something was wrong. */
+  async #runAround(scenario: Scenario, service: string): Promise<boolean> {
     const domains = new ApartDomains(this.#home, this.#program, service);
     try {
       await perform(scenario.command, this.#home, domains);
+      return true;
     } catch (error) {
       if (!(error instanceof Error)) throw error;
+      return false;
     } finally {
       await domains.stopAll();
     }

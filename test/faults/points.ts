@@ -1,33 +1,42 @@
-/** Where processes can die, and what each such point is called. */
+/** Where processes can die or fail, and what each such point is called. */
 
 import type { Baseline } from './lane.ts';
-import { DIVISIBLE } from './plan.ts';
-import type { Death, ProcessName, When } from './plan.ts';
+import { DIVISIBLE, FAILURES, isDeath } from './plan.ts';
+import type { Death, Failure, Fault, ProcessName } from './plan.ts';
 import type { Scenario } from './scenarios.ts';
 
 export interface Point {
   readonly seed: number;
   readonly scenario: Scenario;
-  readonly death: Death;
+  readonly fault: Fault;
 }
 
-const WHEN: readonly When[] = ['before', 'halfway', 'after'];
+const DEATHS: readonly Death[] = ['before', 'halfway', 'after'];
+const HOW: readonly Fault['how'][] = [...DEATHS, 'ENOSPC', 'EIO', 'EROFS', 'short'];
 
-/** All points of a scenario, of which `baseline` is a run without a death. */
+/** All points of a scenario, of which `baseline` is a run without a fault. */
 export function pointsOf(seed: number, scenario: Scenario, baseline: Baseline): Point[] {
   return [...baseline.steps].flatMap(([process, steps]) =>
     steps.flatMap((step, at) =>
-      WHEN.filter((when) => when !== 'halfway' || step.endsWith(DIVISIBLE)).map((when) => ({
-        ...{ seed, scenario },
-        death: { process, step: at + 1, when },
-      })),
+      faultsOf(step).map((how) => ({ ...{ seed, scenario }, fault: { process, step: at + 1, how } })),
     ),
   );
 }
 
-/** For `--case`: `SEED:SCENARIO:PROCESS:STEP:WHEN`. */
-export function idOf({ seed, scenario, death: { process, step, when } }: Point): string {
-  return [seed, nameOf(scenario), process, step, when].join(':');
+/** All that can go wrong at a step, of which `line` is the record. */
+function faultsOf(line: string): (Death | Failure)[] {
+  const kind = line.replace(DIVISIBLE, '');
+  const inParts = kind !== line;
+  const failures = FAILURES[kind] ?? [];
+  return [
+    ...DEATHS.filter((how) => inParts || how !== 'halfway'),
+    ...failures.filter((how) => inParts || how !== 'short'),
+  ];
+}
+
+/** For `--case`: `SEED:SCENARIO:PROCESS:STEP:HOW`. */
+export function idOf({ seed, scenario, fault: { process, step, how } }: Point): string {
+  return [seed, nameOf(scenario), process, step, how].join(':');
 }
 
 const nameOf = ({ name }: Scenario): string => name.replaceAll(' ', '-');
@@ -45,12 +54,13 @@ export function pointsNamed(id: string, every: readonly Point[]): Point[] {
   if (found.length > 0) return found;
   const [seed, name, process, step, word] = id.split(':');
   const point = every.find((one) => one.seed === Number(seed) && nameOf(one.scenario) === name);
-  const when = WHEN.find((one) => one === word);
-  if (point === undefined || when === undefined || !(Number(step) > 0)) return [];
-  return [{ ...point, death: { process: process as ProcessName, step: Number(step), when } }];
+  const how = HOW.find((one) => one === word);
+  if (point === undefined || how === undefined || !(Number(step) > 0)) return [];
+  return [{ ...point, fault: { process: process as ProcessName, step: Number(step), how } }];
 }
 
 /** The row of the table in which a point counts. */
-export function faultOf({ scenario, death: { process } }: Point): string {
-  return `${process.split('#')[0] ?? ''} dies in: ${scenario.name}`;
+export function rowOf({ scenario, fault: { process, how } }: Point): string {
+  const what = isDeath(how) ? 'dies in' : how === 'short' ? 'writes short in' : `meets ${how} in`;
+  return `${process.split('#')[0] ?? ''} ${what}: ${scenario.name}`;
 }

@@ -4,8 +4,8 @@ import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { linkProgram } from '../attack/program.ts';
 import { PROJECT } from '../support/processes.ts';
-import { DEATH_FILE, STEPS_FOLDER } from './plan.ts';
-import type { Death, ProcessName } from './plan.ts';
+import { FAULT_FILE, STEPS_FOLDER } from './plan.ts';
+import type { Fault, ProcessName } from './plan.ts';
 
 const STEPS = join(PROJECT, 'test/faults/steps.ts');
 const UNDER_TEST = join(PROJECT, 'test/faults/under-test.ts');
@@ -38,10 +38,10 @@ export class FaultyProgram {
   }
 
   /** Before each run: who dies in it. */
-  plan(death: Death | null): void {
+  plan(fault: Fault | null): void {
     rmSync(join(this.folder, STEPS_FOLDER), { recursive: true, force: true });
     mkdirSync(join(this.folder, STEPS_FOLDER));
-    writeFileSync(join(this.folder, DEATH_FILE), JSON.stringify(death));
+    writeFileSync(join(this.folder, FAULT_FILE), JSON.stringify(fault));
   }
 
   /** The steps that each process of the last run took. */

@@ -1,6 +1,6 @@
 /**
  * Loaded first into a process under test (program.ts): numbers its steps, which are all that another process, the next run or the disk can
- * see of it, and ends it at one of them as SIGKILL does: nothing is flushed, closed or tidied up. Steps are what changes a file system (by
+ * see of it, and ends it at one of them as SIGKILL does: nothing is flushed, closed or tidied up; or lets one of them fail. Steps are what changes a file system (by
  * node:fs, or in a disposable by libc), frames sent and received, and children started. Reads are none, nor are pings and credit, which
  * depend on the time: so the same run has the same steps.
  *
@@ -10,10 +10,11 @@
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
+import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { DEATH_FILE, DIVISIBLE, STEPS_FOLDER } from './plan.ts';
-import type { Death, ProcessName, When } from './plan.ts';
+import { DIVISIBLE, FAULT_FILE, STEPS_FOLDER, isDeath } from './plan.ts';
+import type { Failure, Fault, ProcessName } from './plan.ts';
 
 type Call = (this: unknown, ...args: unknown[]) => unknown;
 type Table = Record<string, Call | undefined>;
@@ -36,8 +37,8 @@ function claimName(): { readonly name: ProcessName; readonly record: number } {
 }
 
 const { name, record } = claimName();
-const planned = JSON.parse(readFileSync(join(program, DEATH_FILE), 'utf8')) as Death | null;
-const death = planned?.process === name ? planned : undefined;
+const planned = JSON.parse(readFileSync(join(program, FAULT_FILE), 'utf8')) as Fault | null;
+const fault = planned?.process === name ? planned : undefined;
 let taken = 0;
 
 function die(): never {
@@ -45,29 +46,60 @@ function die(): never {
   throw new Error('survived SIGKILL');
 }
 
-/** Notes a step; answers when to die at it, if at all. */
-function begin(kind: string, half?: () => void): When | undefined {
+/** What the step has beside the doing of it. */
+interface Way {
+  /** Writes half of what it would write; answers how many bytes that is. */
+  readonly half?: (() => number) | undefined;
+  /** How it fails, if it may; `short` is the answer of a write of so many bytes. */
+  readonly failed?: (error: Error | undefined, short: number) => unknown;
+}
+
+/** Notes a step, and dies at it if that is planned. Answers what else is to be done at it, if anything. */
+function begin(kind: string, { half }: Way): 'die after' | Failure | undefined {
   taken += 1;
   writeSync(record, `${kind}${half === undefined ? '' : DIVISIBLE}\n`);
-  if (death?.step !== taken) return undefined;
-  if (death.when === 'halfway') half?.();
-  if (death.when !== 'after') die();
-  return death.when;
+  if (fault?.step !== taken) return undefined;
+  if (!isDeath(fault.how)) return fault.how;
+  if (fault.how === 'halfway') half?.();
+  if (fault.how !== 'after') die();
+  return 'die after';
+}
+
+/** What a step that fails answers instead. Of a kind that cannot fail so, in a run of a few steps more or less, nothing fails. */
+function fail(kind: string, how: Failure, { half, failed }: Way): { readonly answer: unknown } | undefined {
+  if (failed === undefined || (how === 'short' && half === undefined)) return undefined;
+  if (how === 'short') return { answer: failed(undefined, half?.() ?? 0) };
+  const number = -constants.errno[how];
+  const error = Object.assign(new Error(`${how}: planned, ${kind}`), {
+    code: how,
+    errno: number,
+    syscall: kind,
+  });
+  return { answer: failed(error, 0) };
 }
 
 /** Does what is a step and answers at once, or by a promise. */
-function take(kind: string, work: () => unknown, half?: () => void): unknown {
-  const last = begin(kind, half) !== undefined;
+function take(kind: string, work: () => unknown, way: Way = {}): unknown {
+  const then = begin(kind, way);
+  if (then === undefined) return work();
+  if (then !== 'die after') {
+    const failure = fail(kind, then, way);
+    return failure === undefined ? work() : failure.answer;
+  }
   const result = work();
-  if (!last) return result;
   if (result instanceof Promise) return result.finally(die);
   return die();
 }
 
 /** The same of what calls back. */
-function takeCalling(kind: string, work: (args: unknown[]) => unknown, args: unknown[], half?: () => void) {
-  const last = begin(kind, half) !== undefined;
-  return work(last ? args.map((arg) => (typeof arg === 'function' ? die : arg)) : args);
+function takeCalling(kind: string, work: (args: unknown[]) => unknown, args: unknown[], half?: () => number) {
+  const back = args.findLast((arg) => typeof arg === 'function') as Call | undefined;
+  const failed = (error: Error | undefined, short: number) =>
+    void setImmediate(() => back?.(error ?? null, short, args[1]));
+  const then = begin(kind, { half });
+  if (then === undefined) return work(args);
+  if (then === 'die after') return work(args.map((arg) => (arg === back ? die : arg)));
+  return fail(kind, then, { half, failed }) === undefined ? work(args) : undefined;
 }
 
 /** `made`, with what else `original` is: promisify() looks there. */
@@ -91,43 +123,53 @@ const creates = (flags: unknown): boolean =>
 const toFile = (file: unknown): boolean => typeof file !== 'number' || file > 2;
 
 /** Writes the first half of what `args`, from the descriptor on, would write whole. */
-function halfOf(args: readonly unknown[]): (() => void) | undefined {
+function halfOf(args: readonly unknown[]): (() => number) | undefined {
   const [file, data, ...rest] = args;
   if (typeof file !== 'number') return undefined;
   if (Array.isArray(data)) {
     const [position] = rest;
     const whole = Buffer.concat(data as Uint8Array[]);
     const half = whole.subarray(0, whole.length >> 1);
-    return () => void writeSync(file, half, 0, half.length, typeof position === 'number' ? position : null);
+    return () => writeSync(file, half, 0, half.length, typeof position === 'number' ? position : null);
   }
-  if (typeof data === 'string') return () => void writeSync(file, data.slice(0, data.length >> 1));
+  if (typeof data === 'string') return () => writeSync(file, data.slice(0, data.length >> 1));
   if (!(data instanceof Uint8Array)) return undefined;
   const [offset, length, position] = rest;
   const start = typeof offset === 'number' ? offset : 0;
   const count = typeof length === 'number' ? length : data.length - start;
-  return () => void writeSync(file, data, start, count >> 1, typeof position === 'number' ? position : null);
+  return () => writeSync(file, data, start, count >> 1, typeof position === 'number' ? position : null);
 }
+
+type Answering = 'at once' | 'calls back' | 'by a promise';
+
+function failedNow(error: Error | undefined, short: number): number {
+  if (error !== undefined) throw error;
+  return short;
+}
+
+const failedLater = (error: Error | undefined, short: number): Promise<{ bytesWritten: number }> =>
+  error === undefined ? Promise.resolve({ bytesWritten: short }) : Promise.reject(error);
 
 function exchangeFiles(): void {
   const now = fs as unknown as Table;
   const later = fs.promises as unknown as Table;
-  const exchange = (table: Table, own: string, kind: string, calling: boolean, writes: boolean) => {
+  const exchange = (table: Table, own: string, kind: string, way: Answering, writes: boolean) => {
     const original = table[own];
     if (original === undefined) return;
     table[own] = like(original, function (this: unknown, ...args) {
       const isStep = kind === 'open' ? creates(args[1]) : toFile(args[0]);
       if (!isStep) return original.apply(this, args);
       const half = writes ? halfOf(args) : undefined;
-      return calling
-        ? takeCalling(kind, (changed) => original.apply(this, changed), args, half)
-        : take(kind, () => original.apply(this, args), half);
+      const work = (changed: unknown[]) => original.apply(this, changed);
+      if (way === 'calls back') return takeCalling(kind, work, args, half);
+      return take(kind, () => work(args), { half, failed: way === 'at once' ? failedNow : failedLater });
     });
   };
   for (const kind of [...WRITES, ...CHANGES, 'open']) {
     const writes = WRITES.includes(kind);
-    exchange(now, `${kind}Sync`, kind, false, writes);
-    exchange(now, kind, kind, true, writes);
-    exchange(later, kind, kind, false, false);
+    exchange(now, `${kind}Sync`, kind, 'at once', writes);
+    exchange(now, kind, kind, 'calls back', writes);
+    exchange(later, kind, kind, 'by a promise', false);
   }
 }
 
@@ -142,7 +184,7 @@ async function exchangeHandles(): Promise<void> {
     const writes = WRITES.includes(kind);
     methods[kind] = like(original, function (this: unknown, ...args) {
       const half = writes ? halfOf([(this as fs.promises.FileHandle).fd, ...args]) : undefined;
-      return take(kind, () => original.apply(this, args), half);
+      return take(kind, () => original.apply(this, args), { half, failed: failedLater });
     });
   }
 }

@@ -8,13 +8,13 @@ import { COMPILED } from '../support/processes.ts';
 import { removeTree } from '../support/temp.ts';
 import type { Usual } from './judge.ts';
 import type { Baseline, Trial } from './lane.ts';
-import type { Death } from './plan.ts';
+import type { Fault } from './plan.ts';
 import type { Scenario } from './scenarios.ts';
 
 export type Request =
   | { readonly kind: 'open'; readonly folder: string }
   | { readonly kind: 'baseline'; readonly scenario: Scenario }
-  | { readonly kind: 'try'; readonly scenario: Scenario; readonly death: Death; readonly usual: Usual };
+  | { readonly kind: 'try'; readonly scenario: Scenario; readonly fault: Fault; readonly usual: Usual };
 
 /** Milliseconds after which a trial counts as hung: many times what one takes. */
 const LIMIT = 120_000;
@@ -34,10 +34,10 @@ export class Worker {
   }
 
   /** Never rejects: what goes wrong is a problem of the trial. */
-  async try(scenario: Scenario, death: Death, usual: Usual): Promise<Trial> {
+  async try(scenario: Scenario, fault: Fault, usual: Usual): Promise<Trial> {
     const started = performance.now();
     try {
-      return (await this.#ask({ kind: 'try', scenario, death, usual })) as Trial;
+      return (await this.#ask({ kind: 'try', scenario, fault, usual })) as Trial;
     } catch (error) {
       await this.stop();
       const problems = [error instanceof Error ? error.message : String(error)];
