@@ -61,6 +61,6 @@ function rowOf({ vm, taken }: Outcome): string[] {
     // By deduplication and compression together: what was read for what had to be stored.
     storedBytes === 0 ? '-' : (readBytes / storedBytes).toFixed(1),
     formatDuration(seconds),
-    warnings > 0 ? `${formatCount(warnings)} warnings` : '',
+    warnings > 0 ? `${formatCount(warnings)} ${warnings === 1 ? 'warning' : 'warnings'}` : '',
   ];
 }

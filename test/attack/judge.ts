@@ -41,7 +41,7 @@ export function seenOf(result: Result, honest: Report, left: readonly Trace[]): 
 
 function outcomeOf(report: Report, honest: Report): Outcome {
   if (plain(report) === plain(honest)) return 'honest';
-  const quiet = { ...report, lines: report.lines.filter((line) => !line.startsWith('warning: ')) };
+  const quiet = { ...report, lines: report.lines.filter((line) => !/^(?:warning: |With warnings: )/.test(line)) };
   quiet.events = report.events.filter((event) => !event.startsWith('{"event":"warning"'));
   return report.warnings > 0 && plain(quiet) === plain(honest) ? 'warned' : 'claimed';
 }
@@ -51,6 +51,7 @@ function plain({ lines, events }: Report): string {
   return JSON.stringify({ lines, events })
     .replace(/\/[\w./-]{1,200}\/lane-\d+\//g, '')
     .replace(/, \d+\.\d s/g, '')
+    .replace(/ +\d+ s(?: +\d+ warnings?)?(?=")/g, '') // The end of a row of the summary.
     .replace(/\\"seconds\\":[\d.]+/g, '')
     .replace(/temporary VM [A-Za-z0-9_-]+/g, 'temporary VM');
 }
