@@ -41,7 +41,10 @@ export function seenOf(result: Result, honest: Report, left: readonly Trace[]): 
 
 function outcomeOf(report: Report, honest: Report): Outcome {
   if (plain(report) === plain(honest)) return 'honest';
-  const quiet = { ...report, lines: report.lines.filter((line) => !/^(?:warning: |With warnings: )/.test(line)) };
+  const quiet = {
+    ...report,
+    lines: report.lines.filter((line) => !/^(?:warning: |With warnings: )/.test(line)),
+  };
   quiet.events = report.events.filter((event) => !event.startsWith('{"event":"warning"'));
   return report.warnings > 0 && plain(quiet) === plain(honest) ? 'warned' : 'claimed';
 }
