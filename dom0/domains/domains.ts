@@ -192,7 +192,10 @@ export interface Domains {
    * person has set meanwhile is left as it is, and not answered.
    */
   applyAgain(vm: VmName, notApplied: readonly NotApplied[]): Promise<readonly NotApplied[]>;
-  /** Removes a temporary VM; refuses any other. One that has begun to replace another, which is gone, gets its name instead. */
+  /**
+   * Removes a temporary VM; refuses any other. One that has its name already, or has begun to replace another, which is gone, is
+   * finished instead.
+   */
   removeTemporary(temporary: VmName): Promise<void>;
   /** Looks at what the backups of `vms` need of this machine. Starts disposables; call under the state lock. */
   examine(vms: readonly Vm[], storageVms: readonly string[]): Promise<readonly Finding[]>;

@@ -12,6 +12,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { listVms } from '../../dom0/domains/local/vms.ts';
+import { TemporaryVms } from '../../dom0/domains/local/temporary.ts';
+import { Promotions } from '../../dom0/domains/promotions.ts';
+import { BackupError } from '../../shared/errors.ts';
 import { LocalDomains } from '../../dom0/domains/local/local.ts';
 import { isVmName, parseVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
@@ -336,6 +340,31 @@ describe('R50: after a run that died', () => {
     expect(await home.domains.cleanUp()).toEqual([expect.stringContaining('disp1-abc')]);
     expect(existsSync(left)).toBe(false);
   });
+});
+
+/** Fails once, as a file system does that is full or read-only for a moment. */
+class FailingPromotions extends Promotions {
+  #left = 1;
+
+  override finish(temporary: VmName): void {
+    if (this.#left-- > 0) throw new BackupError('io', 'read-only file system');
+    super.finish(temporary);
+  }
+}
+
+test('R31: a VM that has its name when something fails is finished, never forgotten', async () => {
+  const home = tempFolder();
+  const [vms, journal] = [join(home, 'vms'), join(home, 'journal')];
+  const promotions = new FailingPromotions(join(home, 'promoted'));
+  const warnings: string[] = [];
+  const temporary = new TemporaryVms(vms, journal, promotions, (text) => warnings.push(text));
+  const description = (await makeHome()).description;
+  const name = await temporary.create(restored, description, PRIVATE);
+  await expect(temporary.promote(name, restored)).rejects.toMatchObject({ code: 'io' });
+  await temporary.remove(name);
+  expect(warnings).toEqual([expect.stringContaining('finished the restore of VM restored')]);
+  expect([readdirSync(vms), readdirSync(journal)]).toEqual([['restored'], []]);
+  expect(promotions.among(await listVms(vms, () => undefined))).toMatchObject([{ temporary: name }]);
 });
 
 describe('R32: in the place of another VM', () => {

@@ -79,8 +79,9 @@ describe('R42: locks', () => {
     for (let finished = false; !finished; turns += 1) {
       const before = store.calls.length;
       ({ finished } = await store.open().sweep({ stopped: () => true }));
-      expect(store.calls.length - before).toBeLessThanOrEqual(1);
-      expect(store.calls.at(-1)).toBeLessThanOrEqual(256);
+      const made = store.calls.slice(before);
+      expect(made.length).toBeLessThanOrEqual(1); // None for a shard in which there is nothing.
+      for (const count of made) expect(count).toBeLessThanOrEqual(256);
     }
     expect(turns).toBeGreaterThan(100);
     expect(store.left(...some)).toBe(DAYS);

@@ -114,6 +114,8 @@ export class TemporaryVms {
       if (replaces !== null) await this.#moveTo(final, replaces.keptAs);
       await this.#moveTo(join(this.#vms, temporary), finalName);
     } catch (error) {
+      // Once it has moved, it stays: what failed came after, and remove() or cleanUp() finish it.
+      if ((await statOf(join(this.#vms, temporary))) === undefined) throw error;
       await this.#giveBack(promoted);
       await this.#write(entry);
       throw error;
@@ -153,9 +155,9 @@ export class TemporaryVms {
   /** See Domains.removeTemporary. */
   async remove(temporary: VmName): Promise<void> {
     const entry = await this.#require(temporary);
-    await removeTree(join(this.#vms, entry.name));
-    await syncFolder(this.#vms);
-    await this.#forget(entry);
+    const hasItsName = await this.#hasItsName(entry);
+    const done = await this.#end(entry);
+    if (hasItsName) this.#warn(done);
   }
 
   /** Brings every journalled VM of runs that died to an end; answers a line for each. */
@@ -177,8 +179,7 @@ export class TemporaryVms {
 
   async #end(entry: Entry): Promise<string> {
     const { name, promotedTo } = entry;
-    const exists = (await statOf(join(this.#vms, name))) !== undefined;
-    if (promotedTo !== null && !exists && (await this.#isVm(promotedTo, entry.uuid))) {
+    if (promotedTo !== null && (await this.#hasItsName(entry))) {
       await removeUnfinished(join(this.#vms, promotedTo, 'vm.json'));
       await this.#finish(entry, promotedTo);
       return `finished the restore of VM ${promotedTo}, which was verified and had its name already`;
@@ -186,7 +187,7 @@ export class TemporaryVms {
     for (const reserved of [promotedTo, entry.replaces?.keptAs ?? null])
       if (reserved !== null) await this.#releaseName(reserved);
     await this.#giveBack(entry);
-    if (exists) {
+    if ((await statOf(join(this.#vms, name))) !== undefined) {
       if (!(await this.#isMarked(entry))) {
         await this.#forget(entry);
         return `left VM ${name} alone: a restore that did not end made it, but its vm.json says otherwise now`;
@@ -196,6 +197,12 @@ export class TemporaryVms {
     }
     await this.#forget(entry);
     return `removed the temporary VM ${name} of a restore that did not end`;
+  }
+
+  /** True once its folder was renamed: it is to be finished then, never removed. */
+  async #hasItsName({ name, uuid, promotedTo }: Entry): Promise<boolean> {
+    if (promotedTo === null || (await statOf(join(this.#vms, name))) !== undefined) return false;
+    return this.#isVm(promotedTo, uuid);
   }
 
   /** Gives a renamed VM its configuration, and forgets that it was temporary. */
