@@ -270,12 +270,7 @@ describe('DEBs in a clean root', () => {
       join(root.folder, 'etc/profile'),
       'export NODE_OPTIONS=--require=/nothing\necho Welcome >&2\n',
     );
-    await storageRoundTrip(root);
-    await verifyInDisposable(root);
-    await syncs(root);
-    const status = await root.run(['/usr/bin/qubes-backup-storage', 'status'], 'user');
-    expect(status.stdout.toString('utf8'), status.stderr).toMatch(/^objects +5, 488 KiB$/m);
-    const store = root.files('/home/user');
+    const store = await proveParts(root);
 
     root.dpkg('--remove', ...DEBS);
     expect(root.files('/etc/qubes-rpc').concat(root.files(CODE))).toEqual([]);
@@ -314,12 +309,7 @@ describe('RPMs in a clean root', () => {
     root.rpm('-U', '--nodeps', '--replacepkgs', ...files(TEMPLATE)); // Again.
     expect(root.rpm('-V', '--nodeps', ...TEMPLATE)).toBe('');
 
-    await storageRoundTrip(root);
-    await verifyInDisposable(root);
-    await syncs(root);
-    const status = await root.run(['/usr/bin/qubes-backup-storage', 'status'], 'user');
-    expect(status.stdout.toString('utf8'), status.stderr).toMatch(/^objects +5, 488 KiB$/m);
-    const store = root.files('/home/user');
+    const store = await proveParts(root);
 
     root.rpm('-e', '--nodeps', ...TEMPLATE);
     expect(root.files('/home/user')).toEqual(store);
@@ -459,6 +449,16 @@ describe('the RPMs of dom0', () => {
     },
   );
 });
+
+/** All parts of a template do what they are for. Answers the files of the store that this leaves. */
+async function proveParts(root: CleanRoot): Promise<readonly string[]> {
+  await storageRoundTrip(root);
+  await verifyInDisposable(root);
+  await syncs(root);
+  const status = await root.run(['/usr/bin/qubes-backup-storage', 'status'], 'user');
+  expect(status.stdout.toString('utf8'), status.stderr).toMatch(/^objects +5, 488 KiB$/m);
+  return root.files('/home/user');
+}
 
 /** The services of a storage VM, called as qrexec does. */
 async function storageRoundTrip(root: CleanRoot): Promise<void> {
