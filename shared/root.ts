@@ -103,7 +103,8 @@ export function decodeRoot(untrusted: Uint8Array): Root {
     throw damagedRoot('its length is impossible');
   const magic = untrusted.subarray(0, ROOT_MAGIC.length);
   if (!equalBytes(magic, ROOT_MAGIC)) {
-    if (equalBytes(magic.subarray(0, 7), ROOT_MAGIC.subarray(0, 7))) throw wrongVersion(magic[7] ?? 0);
+    if (equalBytes(magic.subarray(0, 7), ROOT_MAGIC.subarray(0, 7)) && !isOurs(untrusted))
+      throw wrongVersion(magic[7] ?? 0);
     throw damagedRoot('it does not start with the root’s magic');
   }
   const length = readU32(untrusted, ROOT_MAGIC.length);
@@ -116,6 +117,17 @@ export function decodeRoot(untrusted: Uint8Array): Root {
   if (wrong !== undefined) throw damagedRoot(wrong);
   const own = new Uint8Array(untrusted);
   return { body, bytes: own, hash: rootHashOf(own) };
+}
+
+/** True if all but the magic is of this version, and signed as such: then the magic is damaged. */
+function isOurs(untrusted: Uint8Array): boolean {
+  try {
+    decodeRoot(concat([ROOT_MAGIC, untrusted.subarray(ROOT_MAGIC.length)]));
+    return true;
+  } catch (error) {
+    if (error instanceof BackupError) return false;
+    throw error;
+  }
 }
 
 function decodeBody(encoded: Uint8Array): RootBody {

@@ -5,7 +5,7 @@
  */
 
 import { equalBytes } from '../shared/bytes.ts';
-import { BackupError } from '../shared/errors.ts';
+import { BackupError, isBackupError } from '../shared/errors.ts';
 import { NO_ROOT } from '../shared/ids.ts';
 import type { RootHash } from '../shared/ids.ts';
 import type { setRoot } from '../shared/protocol/storage.ts';
@@ -39,8 +39,8 @@ export async function serveSetRoot(session: ServiceSession<typeof setRoot>, stor
  * Makes `root` current if `expected` is. Answers the hash of the root that is current afterwards. A store without a root takes
  * any as its first, and one that missed some takes a later one: that it descends from the one that is expected is dom0's to show.
  * Throws `store-replaced` for a root of another repository or key, also one that was replaced, `store-rolled-back` for a counter that does
- * not grow, `refused` for one that grows too far or whose live list names what is absent, `store-damaged` if the current
- * root cannot be read.
+ * not grow, `refused` for one that grows too far or whose live list names what is absent. A current root that is damaged counts as
+ * none: a caller that expects none may put its own in its place, any other gets `store-damaged`.
  */
 export async function publish(store: Store, root: Root, expected: RootHash): Promise<RootHash> {
   if (expected !== NO_ROOT && !(await store.exists())) return NO_ROOT;
@@ -50,6 +50,12 @@ export async function publish(store: Store, root: Root, expected: RootHash): Pro
 
 async function publishAlone(store: Store, root: Root, expected: RootHash): Promise<RootHash> {
   const newest = await store.roots.newest();
+  const damage = newest && damageOf(newest.bytes);
+  if (newest !== undefined && damage !== undefined) {
+    if (expected !== NO_ROOT) throw damage;
+    await checkInstead(store, newest.number, root, damage);
+    return add(store, root, newest.number + 1);
+  }
   const current = newest && decodeRoot(newest.bytes);
   if (current?.hash === root.hash) return root.hash; // Sent again after a crash.
   if (current !== undefined && !isOfOwner(root, current)) throw replaced();
@@ -57,14 +63,44 @@ async function publishAlone(store: Store, root: Root, expected: RootHash): Promi
   if (current !== undefined) checkSuccessor(root, current);
   if (current === undefined) await checkPin(store, root);
   else await settlePin(store, current);
+  return add(store, root, (newest?.number ?? 0) + 1);
+}
+
+async function add(store: Store, root: Root, number: number): Promise<RootHash> {
   await checkLiveList(store, root);
-  const number = (newest?.number ?? 0) + 1;
   const at = await store.ledger.clock.advance();
   await store.ledger.rootAges.record(number, { at, hasList: root.body.live !== null });
   if (!(await store.roots.add(number, root.bytes)))
     throw new BackupError('store-replaced', 'another storage VM writes roots to the same place');
   await settlePin(store, root);
   return root.hash;
+}
+
+/** What is wrong with the bytes of a root; undefined if they are one. Throws `store-version`. */
+function damageOf(bytes: Uint8Array): BackupError | undefined {
+  try {
+    decodeRoot(bytes);
+    return undefined;
+  } catch (error) {
+    if (isBackupError(error, 'store-damaged')) return error;
+    throw error;
+  }
+}
+
+/** What may take the place of the damaged root `number`: one of the pinned key that may follow the newest root before it that is whole. */
+async function checkInstead(store: Store, number: number, root: Root, damage: BackupError): Promise<void> {
+  const pinned = await store.pinnedKey();
+  if (pinned === undefined) throw damage;
+  if (!follows(root, pinned)) throw replaced();
+  for (let at = number - 1; at > 0; at--) {
+    const before = await store.roots.read(at);
+    if (before === undefined) return;
+    if (damageOf(before.bytes) !== undefined) continue;
+    const whole = decodeRoot(before.bytes);
+    if (!isOfOwner(root, whole)) throw replaced();
+    checkSuccessor(root, whole);
+    return;
+  }
 }
 
 /**

@@ -22,6 +22,7 @@ import type { Sweeper } from './sweeper.ts';
 
 /** What a store is known by; another version's is refused. */
 const FORMAT = utf8('qubes-incremental-backup store 2\n');
+const FORMAT_FILE = /^qubes-incremental-backup store [1-9]\d{0,3}\n$/;
 /** Longest `format` and `key` that are read. */
 const MAX_SMALL = 1024;
 const KEY_FILE = /^[0-9a-f]{64}\n$/;
@@ -202,6 +203,11 @@ export class Store {
         );
     }
     if (equalBytes(found, FORMAT)) return true;
+    if (!FORMAT_FILE.test(Buffer.from(found).toString('latin1')))
+      throw new BackupError(
+        'store-damaged',
+        `the file "format" of the store in the storage VM is damaged: its one line should be "${Buffer.from(FORMAT).toString('latin1').trimEnd()}"`,
+      );
     throw new BackupError(
       'store-version',
       'the file "format" of the store in the storage VM names a format that this program does not know: update it there',

@@ -24,7 +24,8 @@ export async function check(app: App, share: number, repair = false): Promise<vo
   if (repair) await app.lock();
   const repository = await app.open();
   if (repair) {
-    const behind = ({ standing: { is } }: Store) => is === 'behind' || is === 'rolled-back';
+    const behind = ({ standing: { is }, lostRoot }: Store) =>
+      is === 'behind' || is === 'rolled-back' || lostRoot;
     await syncStores(app, repository, app.storage.all.filter(behind));
   }
   let faults = 0;

@@ -95,7 +95,7 @@ export async function storageSync(app: App, name: string | undefined, refill: bo
 /** Throws unless a person said enough for `store` to be written to. */
 function requireFillable(store: Store, refill: boolean): void {
   const { standing, name, root } = store;
-  if (!('error' in standing) || standing.is === 'rolled-back') return;
+  if (!('error' in standing) || standing.is === 'rolled-back' || store.lostRoot) return;
   const { code } = standing.error;
   const isEmptied = root === undefined && code === 'store-missing';
   if (isEmptied && refill) return;

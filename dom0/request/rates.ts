@@ -9,11 +9,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { utf8 } from '../../shared/bytes.ts';
 import { BackupError, messageOf } from '../../shared/errors.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { MAX_VMS } from '../../shared/limits.ts';
-import { readFileIfAny, replaceFile } from '../state/files.ts';
+import { readChecked, writeChecked } from '../state/checked-file.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -66,7 +65,7 @@ export class Rates {
 
   /** Counts one more request, durably. Throws `limit` like {@link check}. */
   charge(vm: VmName, kind: RateKind): void {
-    replaceFile(this.#file, utf8(`${JSON.stringify(this.#next(vm, kind))}\n`));
+    writeChecked(this.#file, this.#next(vm, kind));
   }
 
   /** The state after one more. */
@@ -88,15 +87,7 @@ export class Rates {
   }
 
   #read(): z.output<typeof state> | undefined {
-    const bytes = readFileIfAny(this.#file);
-    if (bytes === undefined) return undefined;
-    try {
-      return state.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-    } catch (cause) {
-      throw new BackupError('io', `${this.#file} is damaged, so no request is answered: remove it`, {
-        cause,
-      });
-    }
+    return readChecked(this.#file, state, 'remove it; until then no request is answered');
   }
 }
 

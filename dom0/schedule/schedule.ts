@@ -2,10 +2,9 @@
 
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { utf8 } from '../../shared/bytes.ts';
-import { BackupError } from '../../shared/errors.ts';
 import { isVmName } from '../../shared/ids.ts';
-import { readFileIfAny, removeFile, replaceFile } from '../state/files.ts';
+import { readChecked, writeChecked } from '../state/checked-file.ts';
+import { removeFile } from '../state/files.ts';
 import { calendar, nextTime } from './calendar.ts';
 
 const vmName = z.string().refine(isVmName);
@@ -30,21 +29,11 @@ const fileIn = (stateFolder: string) => join(stateFolder, 'schedule.json');
 
 /** Undefined if nothing is scheduled. Throws `io` if that cannot be told. */
 export function readSchedule(stateFolder: string): Schedule | undefined {
-  const bytes = readFileIfAny(fileIn(stateFolder));
-  if (bytes === undefined) return undefined;
-  try {
-    return schedule.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-  } catch (cause) {
-    throw new BackupError(
-      'io',
-      `${fileIn(stateFolder)} is damaged: give "qubes-backup schedule enable" again`,
-      { cause },
-    );
-  }
+  return readChecked(fileIn(stateFolder), schedule, 'give "qubes-backup schedule enable" again');
 }
 
 export function writeSchedule(stateFolder: string, what: Schedule): void {
-  replaceFile(fileIn(stateFolder), utf8(`${JSON.stringify(what)}\n`));
+  writeChecked(fileIn(stateFolder), what);
 }
 
 export function removeSchedule(stateFolder: string): void {

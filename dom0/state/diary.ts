@@ -5,12 +5,12 @@
 
 import { join } from 'node:path';
 import { z } from 'zod';
-import { utf8 } from '../../shared/bytes.ts';
 import { isBackupError, messageOf } from '../../shared/errors.ts';
 import type { VmId } from '../../shared/ids.ts';
 import { MAX_TEXT } from '../../shared/limits.ts';
 import { count, printable } from '../../shared/schema.ts';
-import { makePrivateFolder, readFileIfAny, replaceFile } from './files.ts';
+import { readChecked, writeChecked } from './checked-file.ts';
+import { makePrivateFolder } from './files.ts';
 
 /** When the run ended, in milliseconds since 1970. */
 const at = count;
@@ -77,14 +77,13 @@ export class Diary {
 
   #read<K extends Kind>(kind: K): Map<VmId, DiaryEntry<K>> {
     try {
-      const bytes = readFileIfAny(this.#file(kind));
-      if (bytes === undefined) return new Map();
       const schema = z.record(vmId, ENTRIES[kind]);
-      const entries = schema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+      const entries = readChecked(this.#file(kind), schema, 'it is written anew') ?? {};
       return new Map(Object.entries(entries) as [VmId, DiaryEntry<K>][]);
     } catch (error) {
-      const what = isBackupError(error) ? error.message : `${this.#file(kind)} is damaged`;
-      if (!this.#damaged.has(kind)) this.#warn(`${what}: nothing is known of earlier runs (${kind})`);
+      if (!isBackupError(error)) throw error;
+      if (!this.#damaged.has(kind))
+        this.#warn(`${error.message}; nothing is known of earlier runs (${kind})`);
       this.#damaged.add(kind);
       return new Map();
     }
@@ -93,7 +92,7 @@ export class Diary {
   #write<K extends Kind>(kind: K, entries: ReadonlyMap<VmId, DiaryEntry<K>>): void {
     try {
       makePrivateFolder(this.#folder);
-      replaceFile(this.#file(kind), utf8(`${JSON.stringify(Object.fromEntries(entries))}\n`));
+      writeChecked(this.#file(kind), Object.fromEntries(entries));
     } catch (error) {
       this.#warn(`this run is not remembered: ${messageOf(error)}`);
     }

@@ -5,11 +5,12 @@
 
 import { join } from 'node:path';
 import { z } from 'zod';
-import { hex, utf8 } from '../../shared/bytes.ts';
-import { BackupError, systemCode } from '../../shared/errors.ts';
+import { hex } from '../../shared/bytes.ts';
+import { BackupError } from '../../shared/errors.ts';
 import type { RepositoryId, RootHash, VmId } from '../../shared/ids.ts';
 import { decodeRoot } from '../../shared/root.ts';
 import type { Root } from '../../shared/root.ts';
+import { readChecked, writeChecked } from './checked-file.ts';
 import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from './files.ts';
 
 /** Lower-case hex digits. */
@@ -44,16 +45,8 @@ export class PinFile {
   }
 
   read(): Pin | undefined {
-    const bytes = readFileIfAny(this.#pin);
-    if (bytes === undefined) return undefined;
-    try {
-      return pinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-    } catch (cause) {
-      const how = 'restore it from a backup, or move it away to trust the store anew';
-      throw new BackupError('io', `${this.#pin} is damaged (${systemCode(cause) ?? 'not a pin'}): ${how}`, {
-        cause,
-      });
-    }
+    const how = 'restore it from a backup, or move it away to trust the store anew';
+    return readChecked(this.#pin, pinSchema, how);
   }
 
   /**
@@ -74,7 +67,7 @@ export class PinFile {
       highestCounter: Math.max(counter, before?.highestCounter ?? 0, pending?.body.counter ?? 0),
       vms: (vms ?? before?.vms ?? []).map(({ id, name }) => ({ id, name })),
     };
-    replaceFile(this.#pin, utf8(`${JSON.stringify(pin)}\n`));
+    writeChecked(this.#pin, pin);
     if (pending !== undefined && pending.body.counter <= counter) removeFile(this.#pending);
   }
 
@@ -89,14 +82,21 @@ export class PinFile {
     if (pending === undefined) return;
     if (pin !== undefined) {
       const highestCounter = Math.max(pin.highestCounter, pending.body.counter);
-      replaceFile(this.#pin, utf8(`${JSON.stringify({ ...pin, highestCounter })}\n`));
+      writeChecked(this.#pin, { ...pin, highestCounter });
     }
     removeFile(this.#pending);
   }
 
-  /** The root that was about to be published when a run died, if any. */
+  /** The root that was about to be published when a run died, if any. Throws `io`. */
   pending(): Root | undefined {
     const bytes = readFileIfAny(this.#pending);
-    return bytes === undefined ? undefined : decodeRoot(bytes);
+    if (bytes === undefined) return undefined;
+    try {
+      return decodeRoot(bytes);
+    } catch (cause) {
+      const what =
+        'it is the root that a run was about to publish when it died; move it away, and back up again';
+      throw new BackupError('io', `${this.#pending} is damaged: ${what}`, { cause });
+    }
   }
 }

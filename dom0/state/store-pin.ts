@@ -6,11 +6,10 @@
 import { statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { utf8 } from '../../shared/bytes.ts';
-import { BackupError, systemCode } from '../../shared/errors.ts';
 import type { RepositoryId, RootHash } from '../../shared/ids.ts';
 import type { Root } from '../../shared/root.ts';
-import { makePrivateFolder, readFileIfAny, replaceFile } from './files.ts';
+import { readChecked, writeChecked } from './checked-file.ts';
+import { makePrivateFolder } from './files.ts';
 import { hexText } from './pin.ts';
 
 const storePinSchema = z.strictObject({
@@ -33,17 +32,7 @@ export class StorePinFile {
   }
 
   read(): StorePin | undefined {
-    const bytes = readFileIfAny(this.#file);
-    if (bytes === undefined) return undefined;
-    try {
-      return storePinSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-    } catch (cause) {
-      throw new BackupError(
-        'io',
-        `${this.#file} is damaged (${systemCode(cause) ?? 'not a pin'}): move it away to trust that store anew`,
-        { cause },
-      );
-    }
+    return readChecked(this.#file, storePinSchema, 'move it away to trust that store anew');
   }
 
   /** Remembers that the store has `root` now, and whether it waits for its owner; as before if that is not known. */
@@ -52,7 +41,7 @@ export class StorePinFile {
     const waiting = (waits ?? before?.waits === true) ? { waits: true } : {};
     if (before?.hash === hash && (before.waits === true) === 'waits' in waiting)
       utimesSync(this.#file, now, now);
-    else replaceFile(this.#file, utf8(`${JSON.stringify({ repository, counter, hash, ...waiting })}\n`));
+    else writeChecked(this.#file, { repository, counter, hash, ...waiting });
   }
 
   /** When write() was last called, in milliseconds since 1970; undefined if never. */

@@ -55,8 +55,14 @@ export class Store {
       if (untrusted === undefined) this.standing = { is: 'empty' };
       else this.root = decodeRoot(untrusted);
     } catch (error) {
-      this.standing = { is: 'damaged', error: asBackupError(error) };
+      this.standing = { is: 'damaged', error: unreadable(this.name, asBackupError(error)) };
     }
+  }
+
+  /** True if what it has for a root cannot be read: then it may be given the newest one again. */
+  get lostRoot(): boolean {
+    const { standing } = this;
+    return standing.is === 'damaged' && this.root === undefined && standing.error.code === 'store-damaged';
   }
 
   /** Its root is `root`, which is the newest. `waits`: whether it said that something waits for its owner, if it said. */
@@ -107,6 +113,15 @@ const DESCRIBED: Readonly<Record<Faulty, string>> = {
   forked: 'has another history',
   replaced: 'was replaced',
 };
+
+/** What to do about a root that cannot be read. */
+function unreadable(name: string, error: BackupError): BackupError {
+  if (error.code !== 'store-damaged') return error;
+  const how =
+    `"qubes-backup storage sync ${name}" gives it the newest one from another store; without another, ` +
+    '"qubes-backup-storage roots" and "restore-root" in its VM go back to the one before';
+  return new BackupError(error.code, `${error.message} (in ${name}): ${how}`, { cause: error });
+}
 
 export function asBackupError(error: unknown): BackupError {
   return isBackupError(error) ? error : new BackupError('internal', messageOf(error), { cause: error });

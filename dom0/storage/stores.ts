@@ -121,7 +121,7 @@ export class Stores {
     if (standing.is === 'in-step') return;
     const code = 'error' in standing ? standing.error.code : 'store-missing';
     const how =
-      standing.is === 'behind' || standing.is === 'rolled-back' || standing.is === 'empty'
+      standing.is === 'behind' || standing.is === 'rolled-back' || standing.is === 'empty' || primary.lostRoot
         ? `run "qubes-backup storage sync ${name}" first`
         : `see to it, or make another store the primary one: "qubes-backup storage primary NAME"`;
     throw new BackupError(

@@ -62,6 +62,8 @@ const state = z.strictObject({
 });
 export type LedgerState = z.output<typeof state>;
 
+const hint = z.strictObject({ number: count });
+
 const NEW_STATE: LedgerState = {
   pass: null,
   applied: 0,
@@ -118,11 +120,11 @@ export class Ledger {
 
   /** A number not above the newest root's, or undefined. */
   async newestRootHint(): Promise<number | undefined> {
-    return readJson(this.#path('newest-root'), count);
+    return (await readJson(this.#path('newest-root'), hint))?.number;
   }
 
   async writeNewestRootHint(number: number): Promise<void> {
-    await writeJson(this.#path('newest-root'), count, number);
+    await writeJson(this.#path('newest-root'), hint, { number });
   }
 
   /** Makes the folder, durably, once a process, and removes what dead sessions left in it. */

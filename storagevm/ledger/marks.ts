@@ -3,10 +3,14 @@
  * ago than matters.
  *
  *     name (32) · put: store-age in seconds + 1, or 0 (u32) · dead since: the same (u32)
+ *
+ * After the last row comes the SHA-256 of all: one bit that is wrong could make a living object one that is long dead. A file without it has no more rows
+ * than were written, and is taken as it is.
  */
 
+import { hash } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { equalBytes, readU32 } from '../../shared/bytes.ts';
+import { concat, equalBytes, readU32 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { idBytes, objectIdFromBytes } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
@@ -24,6 +28,7 @@ export interface Mark {
 export type ShardMarks = Map<ObjectId, Mark>;
 
 const ROW = 40;
+const SUM = 32;
 /** Largest file: a shard of a store of 300 million objects. */
 const MAX_FILE = 48 * 1024 * 1024;
 
@@ -38,13 +43,17 @@ export class Marks {
   async read(shard: string): Promise<ShardMarks> {
     const file = join(this.#folder, shard);
     const bytes = (await readWhole(file, MAX_FILE)) ?? new Uint8Array();
+    const rest = bytes.length % ROW;
+    const end = bytes.length - rest;
+    const isWhole =
+      rest === 0 || (rest === SUM && equalBytes(sumOf(bytes.subarray(0, end)), bytes.subarray(end)));
+    if (!isWhole) throw new BackupError('store-damaged', damagedLedger(dirname(file)));
     const marks: ShardMarks = new Map();
-    for (let at = 0; at + ROW <= bytes.length; at += ROW) {
+    for (let at = 0; at < end; at += ROW) {
       const id = objectIdFromBytes(bytes.subarray(at, at + 32));
       marks.set(id, { put: ageOf(readU32(bytes, at + 32)), dead: ageOf(readU32(bytes, at + 36)) });
       if (!id.startsWith(shard)) throw new BackupError('store-damaged', damagedLedger(dirname(file)));
     }
-    if (bytes.length % ROW !== 0) throw new BackupError('store-damaged', damagedLedger(dirname(file)));
     return marks;
   }
 
@@ -70,14 +79,17 @@ function encode(marks: ShardMarks): Uint8Array {
   const rows = [...marks]
     .filter(([, { put, dead }]) => put !== undefined || dead !== undefined)
     .sort(([a], [b]) => (a < b ? -1 : 1));
+  if (rows.length === 0) return new Uint8Array();
   const bytes = Buffer.alloc(rows.length * ROW);
   rows.forEach(([id, { put, dead }], index) => {
     bytes.set(idBytes(id), index * ROW);
     bytes.writeUInt32BE(numberOf(put), index * ROW + 32);
     bytes.writeUInt32BE(numberOf(dead), index * ROW + 36);
   });
-  return bytes;
+  return concat([bytes, sumOf(bytes)]);
 }
+
+const sumOf = (bytes: Uint8Array) => hash('sha256', bytes, 'buffer');
 
 /** The earliest store-age since which an object is dead, of `before` and those of a shard. */
 export function oldest(before: number | null, marks: ShardMarks): number | null {

@@ -90,7 +90,7 @@ function kindOf(path: string, how: 'new' | 'gone' | 'changed'): Trace {
   if (path.startsWith(`${store}roots/`) && how === 'new') return 'root';
   if (
     path.startsWith(`${store}ledger/`) ||
-    /^state\/pins\/(pin\.json|primary|stores\/main\.json)$/.test(path)
+    /^state\/pins\/(pin\.json|primary\.json|stores\/main\.json)$/.test(path)
   )
     return 'root';
   if (path === 'state/pins/pending-root' && how === 'new') return 'pending';

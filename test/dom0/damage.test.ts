@@ -3,112 +3,17 @@
  * wrong in each object of a store, one after the other. Services in the test's own process.
  */
 
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { App } from '../../dom0/app.ts';
-import { backup } from '../../dom0/commands/backup.ts';
-import { check } from '../../dom0/commands/check.ts';
 import { DamageTable } from '../../dom0/commands/damage-table.ts';
-import { extract } from '../../dom0/commands/extract.ts';
 import { init } from '../../dom0/commands/init.ts';
-import { restore } from '../../dom0/commands/restore.ts';
 import { createKeyFile } from '../../dom0/keys/secret.ts';
-import { neededObjects } from '../../dom0/repository/live-objects.ts';
-import { isBackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
-import { compareTrees } from '../support/checker.ts';
-import { Home } from '../support/home.ts';
-import type { Event } from '../support/home.ts';
-import { InProcessDomains } from '../support/in-process-domains.ts';
-import { runOver } from '../support/in-process.ts';
+import { DamageBench, namedIn, objectFiles, proveNamed } from '../support/damage-bench.ts';
 import { QuietOutput } from '../support/quiet-output.ts';
 import { Random } from '../support/random.ts';
-import { tempFolder } from '../support/temp.ts';
-
-const WAY = { tar: undefined, intoVm: undefined, overwrite: false } as const;
-
-class Bench {
-  readonly home: Home;
-  readonly domains: InProcessDomains;
-  /** What each snapshot was, by `VM@NUMBER`. */
-  readonly states = new Map<string, string>();
-
-  constructor(home = new Home()) {
-    this.home = home;
-    this.domains = new InProcessDomains(home.folder, () => Date.now() + 60_000);
-  }
-
-  run(command: (app: App) => Promise<void>) {
-    return runOver(this.domains, this.home, command);
-  }
-
-  async backUp(vm: string): Promise<void> {
-    await this.run((app) => backup(app, [vm]));
-    const kept = join(this.home.folder, 'kept', `${vm}@${this.#numberOf(vm)}`);
-    mkdirSync(dirname(kept), { recursive: true });
-    execFileSync('cp', ['-a', this.home.volume(vm), kept]); // Node's own copy loses nanoseconds.
-    this.states.set(`${vm}@${this.#numberOf(vm)}`, kept);
-  }
-
-  #numberOf(vm: string): number {
-    return [...this.states.keys()].filter((name) => name.startsWith(`${vm}@`)).length + 1;
-  }
-
-  /** A machine that remembers nothing but the newest root. */
-  forgetCache(): void {
-    rmSync(join(this.home.state, 'cache'), { recursive: true, force: true });
-  }
-
-  object(id: ObjectId, store = 'main'): string {
-    return join(this.home.folder, 'storage', store, 'qubes-backup', 'objects', id.slice(0, 2), id);
-  }
-
-  async needed(): Promise<ObjectId[]> {
-    const ids: ObjectId[] = [];
-    await this.run(async (app) => {
-      app.defer(() => app.storage.abort());
-      for await (const id of neededObjects(await app.open())) ids.push(id);
-    });
-    return ids;
-  }
-
-  /** All that a check told, whether it ended well or not. */
-  async check(repair = false): Promise<QuietOutput> {
-    let told: unknown;
-    await this.run(async (app) => {
-      told = app.output;
-      await check(app, 100, repair);
-    }).catch(unlessDamaged);
-    return told as QuietOutput;
-  }
-
-  /** True if all of `paths` come back as they were. */
-  async comesBack(name: string, paths: readonly string[]): Promise<boolean> {
-    const to = join(tempFolder(), 'out');
-    const done = await this.run((app) => extract(app, name, paths, { ...WAY, to })).catch(unlessDamaged);
-    if (done === undefined) return false;
-    const state = this.states.get(name) ?? '';
-    return paths.every((path) => readFileSync(join(state, path)).equals(readFileSync(join(to, path))));
-  }
-
-  /** True if it can be restored as a VM, which is then as it was. */
-  async restores(name: string): Promise<boolean> {
-    const done = await this.run((app) => restore(app, name, 'copy')).catch(unlessDamaged);
-    if (done === undefined) return false;
-    const isSame = compareTrees(this.states.get(name) ?? '', this.home.volume('copy')).length === 0;
-    rmSync(join(this.home.folder, 'vms', 'copy'), { recursive: true });
-    return isSame;
-  }
-}
-
-/** A run that failed because of the store is answered as undefined. */
-function unlessDamaged(error: unknown): undefined {
-  if (!isBackupError(error, 'store-damaged', 'store-missing')) throw error;
-  return undefined;
-}
 
 /** A name after whose entry a leaf of the tree ends, once that has 64 KiB (docs/format.md, section 8.1). */
 function cutting(folder: string, start: string): string {
@@ -130,8 +35,8 @@ const SAMPLE = [
 ];
 
 /** Two VMs with five snapshots. `settings`: more lines of the configuration. */
-async function filled(...settings: readonly string[]): Promise<Bench> {
-  const bench = new Bench();
+async function filled(...settings: readonly string[]): Promise<DamageBench> {
+  const bench = new DamageBench();
   const { home } = bench;
   const random = new Random(11);
   home.identify('work', 1);
@@ -159,52 +64,6 @@ async function filled(...settings: readonly string[]): Promise<Bench> {
   return bench;
 }
 
-/** All objects of a store. */
-function filesIn(bench: Bench, store: string): string[] {
-  const folder = join(bench.home.folder, 'storage', store, 'qubes-backup', 'objects');
-  const all = readdirSync(folder, { recursive: true, withFileTypes: true });
-  return all.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-}
-
-interface Named {
-  readonly whole: ReadonlySet<string>;
-  /** True if the damage report names `path` of the snapshot `name`. */
-  hits(name: string, path: string): boolean;
-  settings(name: string): boolean;
-}
-
-const EVERYTHING: Named = { whole: new Set(), hits: () => true, settings: () => false };
-
-/** Path order: the shell's, with the slash before all. */
-const key = (path: string) => path.replaceAll('/', '\0');
-
-function namedIn(events: readonly Event[], state = 'lost'): Named {
-  const damage = events.filter((event) => event.event === 'damage' && event['state'] === state);
-  const of = (name: string) => {
-    const [vm, number] = name.split('@');
-    return damage.filter((event) => {
-      const snapshots = event['snapshots'] as number[] | null;
-      return event['vm'] === vm && (snapshots === null || snapshots.includes(Number(number)));
-    });
-  };
-  const covers = (event: Event, path: string): boolean => {
-    const { what, path: from, until, within } = event as unknown as Record<string, string | null>;
-    if (what === 'all') return true;
-    if (what === 'file') return path === from;
-    if (what !== 'list') return false;
-    const isIn = key(path) >= key(from ?? '') && (until === null || key(path) < key(until ?? ''));
-    return isIn || (within !== null && (within === '' || path.startsWith(`${within ?? ''}/`)));
-  };
-  const intact = events.filter(({ event }) => event === 'intact');
-  return {
-    whole: new Set(
-      intact.flatMap((one) => (one['snapshots'] as number[]).map((n) => `${String(one['vm'])}@${n}`)),
-    ),
-    hits: (name, path) => of(name).some((event) => covers(event, path)),
-    settings: (name) => of(name).some(({ what }) => what === 'settings'),
-  };
-}
-
 describe('R54: one byte that is wrong', () => {
   it('in any object: what is named does not come back, and all else does', async () => {
     const bench = await filled();
@@ -219,28 +78,9 @@ describe('R54: one byte that is wrong', () => {
       writeFileSync(file, wrong);
       bench.forgetCache();
       const { events } = await bench.check();
-      // Without the catalog nothing can be opened, and the check ends with that.
-      const opened = events.some(({ event }) => event === 'checked');
-      const named = opened ? namedIn(events) : EVERYTHING;
       for (const { event, what } of events) if (event === 'damage') seen.add(String(what));
-      for (const [turn, name] of [...bench.states.keys()].entries()) {
-        const sample = name.startsWith('work') ? SAMPLE : ['secret'];
-        const told = `object ${id.slice(0, 8)} of ${name}: ${JSON.stringify(events.filter(({ event }) => event === 'damage'))}`;
-        bench.forgetCache();
-        const free = sample.filter((path) => !named.hits(name, path));
-        if (named.whole.has(name)) {
-          expect(free, told).toEqual(sample);
-          // A restore as a VM proves all of it, and takes a while: each snapshot has its turns.
-          const whole = (round + turn) % bench.states.size === 0;
-          expect(await (whole ? bench.restores(name) : bench.comesBack(name, sample)), told).toBe(true);
-        } else if (free.length > 0) expect(await bench.comesBack(name, free), told).toBe(true);
-        const hit = sample.filter((path) => named.hits(name, path));
-        for (const path of hit.filter((_, index) => index < 2 || index === hit.length - 1)) {
-          bench.forgetCache();
-          expect(await bench.comesBack(name, [path]), `${path}: ${told}`).toBe(false);
-        }
-        if (named.settings(name)) expect(await bench.restores(name), told).toBe(false);
-      }
+      const sampleOf = (name: string) => (name.startsWith('work') ? SAMPLE : ['secret']);
+      await proveNamed(bench, sampleOf, events, `object ${id.slice(0, 8)}`, round);
       rmSync(file);
       writeFileSync(file, bytes);
     }
@@ -251,11 +91,11 @@ describe('R54: one byte that is wrong', () => {
 describe('R54: what a store lost, and others have', () => {
   it('is named as such, and once it is repaired as that', async () => {
     const bench = await filled('[[storage]]', 'vm = "main"', '[[storage]]', 'vm = "second"');
-    const before = new Set(filesIn(bench, 'second'));
+    const before = new Set(objectFiles(bench, 'second'));
     const random = new Random(12);
     bench.home.write('work', 'deep/inner/z', random.bytes(120_000));
     await bench.backUp('work');
-    const newest = filesIn(bench, 'second').filter((file) => !before.has(file));
+    const newest = objectFiles(bench, 'second').filter((file) => !before.has(file));
     for (const file of newest) rmSync(file); // Its content, list of files, tables, record, and the catalog.
     const found = await bench.check();
     expect(found.events.filter(({ event }) => event === 'damage').map(({ state }) => state)).not.toContain(
@@ -274,10 +114,10 @@ describe('R54: what a store lost, and others have', () => {
 
   it('one pack, of which no other store has a copy either', async () => {
     const bench = await filled('[[storage]]', 'vm = "main"', '[[storage]]', 'vm = "second"');
-    const before = new Set(filesIn(bench, 'main'));
+    const before = new Set(objectFiles(bench, 'main'));
     bench.home.write('vault', 'third', new Random(13).bytes(3_000_000));
     await bench.backUp('vault');
-    const added = filesIn(bench, 'main').filter((file) => !before.has(file));
+    const added = objectFiles(bench, 'main').filter((file) => !before.has(file));
     const [largest = ''] = added.sort((a, b) => statSync(b).size - statSync(a).size);
     for (const store of ['main', 'second']) rmSync(bench.object(basename(largest) as ObjectId, store));
     const { events, lines } = await bench.check(true);

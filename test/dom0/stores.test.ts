@@ -249,14 +249,14 @@ describe('R44: writing', () => {
     machine.publishes = true;
     await machine.open();
     expect(machine.stores.primary.name).toBe('vault');
-    writeFileSync(join(bench.state, 'pins/primary'), 'gone\n');
+    writeFileSync(join(bench.state, 'pins/primary.json'), '{"primary":"gone"}');
     const { code, message } = await rejection(Object.assign(bench.fresh(), { publishes: true }).open());
     expect([code, message]).toEqual([
       'usage',
       expect.stringContaining('is gone, which is not configured any more'),
     ]);
     await bench.fresh().open();
-    expect(readFileSync(join(bench.state, 'pins/primary'), 'latin1')).toBe('gone\n');
+    expect(readFileSync(join(bench.state, 'pins/primary.json'), 'latin1')).toBe('{"primary":"gone"}');
   });
 });
 
@@ -610,7 +610,7 @@ it('a new primary never publishes what was for the old one, and its counter is n
   expect(machine.pin.pending()).toBeUndefined();
   expect(existsSync(join(bench.state, 'pins/pending-root'))).toBe(false);
   await machine.stores.abort();
-  writeFileSync(join(bench.state, 'pins/primary'), 'vault2\n');
+  writeFileSync(join(bench.state, 'pins/primary.json'), '{"primary":"vault2"}');
   const again = await bench.fresh().open();
   expect(again.root.body.counter).toBe(2);
   await backUp(again, 'two');

@@ -1,6 +1,6 @@
 /** R42: when an object goes, and when it must not (docs/retention.md). Each rule of it has a test here. */
 
-import { rm, unlink, writeFile } from 'node:fs/promises';
+import { readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -309,6 +309,23 @@ describe('R42: a ledger that went lost', () => {
       expect(await store.has(dead)).toBe(true);
     },
   );
+
+  test('or has one bit wrong by which a living object is long dead: that is named, and it stays', async () => {
+    const [dead, living] = [object(), object()];
+    const store = await oldStore(dead);
+    await store.put(living);
+    await store.publishList([...MANY, living]);
+    await store.live(10);
+    const path = join(store.folder, 'ledger/marks', living.id.slice(0, 2));
+    const bytes = await readFile(path);
+    const row = bytes.indexOf(Buffer.from(living.id, 'hex'));
+    expect(row).toBeGreaterThanOrEqual(0);
+    bytes[row + 39]! ^= 1; // Dead since the store began.
+    await rm(path);
+    await writeFile(path, bytes);
+    expect((await rejection(store.live(100))).code).toBe('store-damaged');
+    expect(await store.has(living)).toBe(true);
+  });
 });
 
 describe('R42: old roots', () => {

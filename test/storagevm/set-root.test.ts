@@ -234,6 +234,60 @@ describe('R41: setRoot', () => {
     await expectRefused(second!, 'store-damaged');
   });
 
+  describe('R41: in the place of a damaged root', () => {
+    /** A store whose newest root has a byte that is wrong. */
+    async function damaged(count: number): Promise<Root[]> {
+      const roots = repository.chain(count + 3);
+      await setAll(roots.slice(0, count));
+      const path = join(folder, rootName(count));
+      await unlink(path);
+      const bytes = Buffer.from(roots[count - 1]!.bytes);
+      bytes[20]! ^= 1;
+      await writeFile(path, bytes);
+      return roots;
+    }
+
+    test('takes the same again, or a later one, from who expects none', async () => {
+      const roots = await damaged(3);
+      expect(await set(roots[2]!, NO_ROOT)).toBe(roots[2]!.hash);
+      await setAll(roots.slice(3));
+    });
+
+    test('takes none that is older than those before it, nor of another key', async () => {
+      const roots = await damaged(3);
+      await expectRefused(roots[1]!, 'store-rolled-back', NO_ROOT);
+      await expectRefused(new TestRepository().root(), 'store-replaced', NO_ROOT);
+      await expectRefused(
+        repository.root(roots[2], { repository: newRepositoryId() }),
+        'store-replaced',
+        NO_ROOT,
+      );
+      expect(await set(roots[4]!, NO_ROOT)).toBe(roots[4]!.hash);
+    });
+
+    test('goes by the pinned key alone where no root is whole, and takes none where that is lost, too', async () => {
+      const roots = await damaged(1);
+      await expectRefused(new TestRepository().root(), 'store-replaced', NO_ROOT);
+      const key = await readFile(join(folder, 'key'));
+      await unlink(join(folder, 'key'));
+      await expectRefused(roots[0]!, 'store-damaged', NO_ROOT);
+      await writeFile(join(folder, 'key'), key);
+      await setAll([roots[0]!, roots[1]!]);
+    });
+
+    test('takes none in the place of one of a newer version', async () => {
+      const [first, second] = repository.chain(2);
+      await setAll([first!]);
+      const path = join(folder, rootName(1));
+      await unlink(path);
+      await writeFile(
+        path,
+        Buffer.concat([Buffer.from('QIBROOT5'), first!.bytes.subarray(8, -1), Buffer.of(0)]),
+      );
+      await expectRefused(second!, 'store-version', NO_ROOT);
+    });
+  });
+
   test('refuses a root that is not signed by the key it carries', () => {
     const { bytes } = repository.root();
     for (const at of [40, bytes.length - 64, bytes.length - 1]) {

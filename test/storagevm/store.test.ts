@@ -75,11 +75,12 @@ describe('a store', () => {
   });
 
   test.each([
-    'qubes-incremental-backup store 1\n',
-    'qubes-incremental-backup store 3\n',
-    '',
-    'something else',
-  ])('of format %j is refused', async (format) => {
+    ['qubes-incremental-backup store 1\n', 'store-version'],
+    ['qubes-incremental-backup store 3\n', 'store-version'],
+    ['qubes-incremental-backup stpre 2\n', 'store-damaged'],
+    ['', 'store-damaged'],
+    ['something else', 'store-damaged'],
+  ])('of format %j is refused: %s', async (format, code) => {
     const folder = newFolder();
     const some = object();
     const repository = new TestRepository();
@@ -96,7 +97,7 @@ describe('a store', () => {
       () => publish(storeIn(folder), repository.root(root), root.hash),
       () => storeIn(folder).sweep(),
     ];
-    for (const attempt of attempts) expect((await rejection(attempt())).code).toBe('store-version');
+    for (const attempt of attempts) expect((await rejection(attempt())).code).toBe(code);
     expect(stateOf(folder)).toBe(before);
   });
 
@@ -145,10 +146,10 @@ describe('R41: after a crash', () => {
   }
 
   test.each([
-    ['behind by one', '4'],
-    ['behind by all', '1'],
-    ['of a root that never was', '77'],
-    ['of no root', '0'],
+    ['behind by one', '{"number":4}'],
+    ['behind by all', '{"number":1}'],
+    ['of a root that never was', '{"number":77}'],
+    ['of no root', '{"number":0}'],
     ['empty', ''],
     ['garbage', '../../../../etc/passwd\n'],
     ['huge', '1'.repeat(2 << 20)],

@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { decodeChecked, encodeChecked } from '../../../shared/checked-json.ts';
 import { BackupError, isBackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from '../../state/files.ts';
 
@@ -154,12 +155,12 @@ export class Journal {
   #read(file: string): StoredStep[] {
     const path = join(this.#folder, file);
     const bytes = readFileIfAny(path) ?? new Uint8Array();
-    try {
-      if (bytes.length > MAX_FILE) throw new BackupError('limit', 'too large');
-      return stored.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))).steps;
-    } catch (cause) {
-      throw damaged(path, cause);
-    }
+    if (bytes.length > MAX_FILE) throw damaged(path);
+    const found = decodeChecked(bytes, stored);
+    if (found.is === 'whole') return found.value.steps;
+    if (found.is === 'damaged') throw damaged(path, found.cause);
+    const what = `${path} is a journal of another version of this program`;
+    throw new BackupError('io', `${what}: run the one that wrote it`, { cause: found.cause });
   }
 }
 
@@ -262,7 +263,7 @@ export class Transaction {
   }
 }
 
-function damaged(what: string, cause: unknown): BackupError {
+function damaged(what: string, cause?: unknown): BackupError {
   return new BackupError(
     'io',
     `the journal is damaged (${what}), so what it tells of is not undone: look for what is named qib-... or tagged ` +
@@ -272,8 +273,7 @@ function damaged(what: string, cause: unknown): BackupError {
 }
 
 function encode(steps: readonly StoredStep[]): Uint8Array {
-  const text = JSON.stringify({ version: 1, steps });
-  if (Buffer.byteLength(text) > MAX_FILE)
-    throw new BackupError('limit', 'a step of the journal is too large');
-  return Buffer.from(text);
+  const bytes = encodeChecked({ version: 1, steps });
+  if (bytes.length > MAX_FILE) throw new BackupError('limit', 'a step of the journal is too large');
+  return bytes;
 }
