@@ -17,9 +17,9 @@ import { Vms } from './qubesd-vms.ts';
 import { Volumes } from './qubesd-volumes.ts';
 
 const MAX_REQUEST = 65_536;
-/** Methods that change nothing. */
-const READS =
-  /\.(List|Get|GetAll|GetDefault|CheckWithTemplate|Info|ListSnapshots|CurrentState|UsageDetails|Available|Assigned|Attached)$/;
+/** Methods that change nothing; also as the beginning of a call, up to its argument. */
+export const READS =
+  /\.(List|Get|GetAll|GetDefault|CheckWithTemplate|Info|ListSnapshots|CurrentState|UsageDetails|Available|Assigned|Attached)(?:$|\+)/;
 
 export interface Options {
   readonly release?: Release;
@@ -27,6 +27,8 @@ export interface Options {
   readonly shownRoot?: string;
   /** Is asked before each call: what it rejects with is the answer. */
   readonly before?: (call: string, dest: string, payload: string) => Promise<void> | void;
+  /** Is asked after each call that was done: if it is true, nobody is told so, as where qubesd is restarted then. */
+  readonly losesAnswer?: (call: string, dest: string) => boolean;
 }
 
 /** A request as it came in. */
@@ -116,7 +118,8 @@ export class FakeQubesd {
       if (method === 'admin.Events') this.#follow(socket, dest.join(' '));
       else {
         const answer = await this.#run(method, argument, dest.join(' '), payload);
-        socket.end(Buffer.concat([Buffer.from('0\0'), Buffer.from(answer ?? '', 'utf8')]));
+        if (this.#options.losesAnswer?.(call, dest.join(' ')) === true) socket.destroy();
+        else socket.end(Buffer.concat([Buffer.from('0\0'), Buffer.from(answer ?? '', 'utf8')]));
       }
     } catch (error) {
       if (error instanceof QubesException) socket.end(Buffer.from(`2\0${error.type}\0\0${error.message}\0`));

@@ -18,8 +18,10 @@ import { captureVmConfig, readSystemFacts } from '../../dom0/domains/qubes/vm-co
 import { encodeVmConfig } from '../../dom0/domains/qubes/vm-config/vm-config.ts';
 import type { VmConfig } from '../../dom0/domains/qubes/vm-config/vm-config.ts';
 import { keptName } from '../../dom0/domains/restore-names.ts';
+import { BackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import { rejection } from '../support/failure.ts';
+import { READS } from './fake-qubesd.ts';
 import type { Options } from './fake-qubesd.ts';
 import { Instants } from './instants.ts';
 import { QubesException } from './qubesd-exception.ts';
@@ -125,6 +127,17 @@ async function expectReplaced(system: Backed, hint = ''): Promise<void> {
   const sorted = (configs: readonly VmConfig[]) => [...configs].sort((a, b) => (a.name < b.name ? -1 : 1));
   expect(sorted(after.configs), hint).toEqual(sorted(expected));
   expect(after.globals, hint).toEqual(before.globals);
+  await expectPlaces(system, hint);
+}
+
+/** Both are there with their content, and nothing else is. */
+async function expectPlaces(system: Backed, hint: string): Promise<void> {
+  const names = (await system.admin.list()).map(({ name }) => name);
+  const before = system.before.configs.map(({ name }) => name);
+  expect(
+    names.filter((name) => !before.includes(name) && name !== 'dom0'),
+    hint,
+  ).toEqual([KEPT]);
   expect([textOf(system, dvm), textOf(system, KEPT)], hint).toEqual(['new', 'old']);
 }
 
@@ -302,6 +315,63 @@ test('a process that dies at any instant, and its cleaning up as well, leaves th
   expect(ends.untouched).toBeGreaterThan(30);
   expect(ends.replaced).toBeGreaterThan(30);
 });
+
+/** Fails one call of qubesd that changes something: refused, or done with its answer lost. */
+class OneFailure {
+  readonly #how: 'refused' | 'lost';
+  /** Of the calls to come, which one. */
+  left = Infinity;
+
+  constructor(how: 'refused' | 'lost') {
+    this.#how = how;
+  }
+
+  readonly options: Options = {
+    before: (call) => {
+      if (this.#how === 'refused' && this.#isIt(call)) throw new QubesException('StoragePoolException', 'no');
+    },
+    losesAnswer: (call) => this.#how === 'lost' && this.#isIt(call),
+  };
+
+  #isIt(call: string): boolean {
+    return !READS.test(call) && --this.left === 0;
+  }
+}
+
+test.each(['refused', 'lost'] as const)(
+  'a call that is %s once, whichever, leaves the old VM untouched or the new one whole, but for what is told',
+  async (how) => {
+    const ends = { untouched: 0, replaced: 0, told: 0 };
+    for (let last = 1; ; last++) {
+      const hint = `call ${last} that changes something was ${how}`;
+      const failure = new OneFailure(how);
+      const system = await backedUp(failure.options);
+      failure.left = last;
+      const told = await replace(system, system.admin).catch((error: unknown) => {
+        expect(error, hint).toBeInstanceOf(BackupError);
+        return undefined;
+      });
+      const ended = failure.left > 0;
+      failure.left = Infinity;
+      const { journal } = start(system, system.admin);
+      await journal.cleanUp();
+      expect(await journal.cleanUp(), hint).toEqual([]);
+      const { uuid } = system.before.configs.find(({ name }) => name === dvm) ?? {};
+      const untouched = (await system.admin.list()).some((vm) => vm.name === dvm && vm.uuid === uuid);
+      if (untouched) await expectUntouched(system, hint);
+      else if (told?.length === 1) await expectPlaces(system, hint);
+      else await expectReplaced(system, hint);
+      if (untouched) expect(told, hint).toBeUndefined();
+      ends[untouched ? 'untouched' : told?.length === 1 ? 'told' : 'replaced'] += 1;
+      await system.qubesd.close();
+      if (ended) break;
+    }
+    expect(ends.untouched).toBeGreaterThan(20);
+    expect(ends.replaced).toBeGreaterThan(20);
+    expect(ends.told).toBeGreaterThan(5);
+  },
+  120_000,
+);
 
 test('a kept name fits, is dated, and is of no VM', () => {
   const long = parseVmName('x'.repeat(31));
