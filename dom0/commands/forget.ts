@@ -96,7 +96,7 @@ async function planAll(
     const history = await VmHistory.read(repository, entry);
     const entries = await history.entries();
     const alarms = alarming(entries);
-    const decisions = alarms.length > 0 ? freeze(entries) : decide(entries, own);
+    const decisions = alarms.length > 0 ? freeze(entries) : decide(entries, own, Date.now());
     for (const alarm of alarms)
       app.warn(`${entry.name}: nothing is forgotten: ${describeAlarm(entry.name, alarm)}`);
     plans.push({ history, decisions });

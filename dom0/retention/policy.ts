@@ -7,6 +7,10 @@ import { z } from 'zod';
 import { MAX_TAGS } from '../../shared/limits.ts';
 import { tag } from '../repository/records.ts';
 import { before, duration } from './duration.ts';
+import { settleTimes } from './settled-times.ts';
+
+/** Milliseconds that a clock may differ from another one that is right. */
+const DAY = 86_400_000;
 
 /** `a,b`: both tags. */
 export const tagList = z
@@ -77,14 +81,18 @@ const PERIODS: Readonly<Record<Exclude<keyof KeepRules, 'within' | 'tags'>, Peri
 };
 
 /**
- * What becomes of each snapshot of one VM; the answer is in the order of `snapshots`, which is from the oldest to the newest. The
- * newest complete one is kept whatever the rules say, and so is a partial one, which no rule counts. Those that a VM asked for are
- * counted apart from the owner's, so that none of his goes because a VM asks often.
+ * What becomes of each snapshot of one VM; the answer is in the order of `snapshots`, which is from the oldest to the newest, by their
+ * numbers: a clock may have been wrong. The newest complete one is kept whatever the rules say, and so is a partial one, which no rule
+ * counts. Those that a VM asked for are counted apart from the owner's, so that none of his goes because a VM asks often. `now`:
+ * milliseconds since 1970.
  */
-export function decide<C extends Candidate>(snapshots: readonly C[], rules: KeepRules): Decision<C>[] {
-  const complete = snapshots
-    .filter(({ partial }) => !partial)
-    .sort((a, b) => b.takenAt - a.takenAt || b.number - a.number);
+export function decide<C extends Candidate>(
+  snapshots: readonly C[],
+  rules: KeepRules,
+  now = Infinity,
+): Decision<C>[] {
+  const complete = snapshots.filter(({ partial }) => !partial).sort((a, b) => b.number - a.number);
+  const times = settleTimes([...complete].reverse(), now + DAY);
   const reasons = new Map<C, string[]>(snapshots.map((snapshot) => [snapshot, []]));
   const keep = (snapshot: C | undefined, why: string) => snapshot && reasons.get(snapshot)?.push(why);
   for (const partial of snapshots.filter((snapshot) => snapshot.partial)) keep(partial, 'unfinished');
@@ -92,6 +100,7 @@ export function decide<C extends Candidate>(snapshots: readonly C[], rules: Keep
     applyRules(
       complete.filter(({ requested }) => requested === asked),
       rules,
+      (snapshot) => times.get(snapshot) ?? snapshot.takenAt,
       (snapshot, why) => keep(snapshot, asked ? `requested, ${why}` : why),
     );
   const [newest] = complete;
@@ -102,14 +111,15 @@ export function decide<C extends Candidate>(snapshots: readonly C[], rules: Keep
 function applyRules<C extends Candidate>(
   newestFirst: readonly C[],
   rules: KeepRules,
+  timeOf: (snapshot: C) => number,
   keep: (snapshot: C, why: string) => void,
 ): void {
   for (const rule of Object.keys(PERIODS) as (keyof typeof PERIODS)[])
     keepByPeriod(newestFirst, rule, rules[rule] ?? 0, keep);
   const [newest] = newestFirst;
   if (newest !== undefined && rules.within !== undefined) {
-    const limit = before(newest.takenAt, rules.within);
-    for (const snapshot of newestFirst) if (snapshot.takenAt >= limit) keep(snapshot, 'within');
+    const limit = before(timeOf(newest), rules.within);
+    for (const snapshot of newestFirst) if (timeOf(snapshot) >= limit) keep(snapshot, 'within');
   }
   for (const snapshot of newestFirst) {
     const list = rules.tags?.find((tags) => tags.every((text) => snapshot.tags.includes(text)));
@@ -124,15 +134,15 @@ function keepByPeriod<C extends Candidate>(
   wanted: number,
   keep: (snapshot: C, why: string) => void,
 ): void {
+  const seen = new Set<string>();
   let left = wanted;
-  let last: string | undefined;
   for (const [at, snapshot] of newestFirst.entries()) {
     if (left === 0) return;
     const period = PERIODS[rule](new Date(snapshot.takenAt), snapshot);
     const isOldest = at === newestFirst.length - 1;
-    if (period === last && !isOldest) continue;
-    keep(snapshot, period === last ? `oldest, ${rule}` : rule);
-    last = period;
+    if (seen.has(period) && !isOldest) continue;
+    keep(snapshot, seen.has(period) ? `oldest, ${rule}` : rule);
+    seen.add(period);
     left -= 1;
   }
 }

@@ -101,10 +101,34 @@ const CASES: readonly (readonly [string, readonly Candidate[], KeepRules, readon
     [3],
   ],
   [
-    'a clock that was set back: what is newest is newest by its time',
+    'a clock that was set back: what was taken last is the newest',
     taken('2026-01-03T10:00', '2026-01-01T10:00', '2026-01-02T10:00'),
     { last: 1 },
-    [1],
+    [3],
+  ],
+  [
+    'one by a clock ten years ahead drops no other',
+    taken('2026-01-01T10:00', '2036-01-02T10:00', '2026-01-03T10:00', '2026-01-04T10:00'),
+    within('10d'),
+    [1, 2, 3, 4],
+  ],
+  [
+    'nor does it stay for ten years',
+    taken('2026-01-01T10:00', '2036-01-02T10:00', '2026-01-03T10:00', '2026-01-20T10:00'),
+    within('10d'),
+    [4],
+  ],
+  [
+    'one by a clock a year behind counts as taken with the one before it',
+    taken('2026-01-01T10:00', '2026-01-02T10:00', '2025-01-03T10:00', '2026-01-04T10:00'),
+    within('2d'),
+    [2, 3, 4],
+  ],
+  [
+    'a day with one of a wrong clock between its others is one day',
+    taken('2026-01-01T08:00', '2036-01-01T09:00', '2026-01-01T10:00', '2026-01-02T10:00'),
+    { daily: 3 },
+    [2, 3, 4],
   ],
   [
     'ten days before the newest, to the second',
@@ -317,4 +341,33 @@ describe('R53: rules of what is kept', () => {
       expect(keepRules.safeParse(rules).success).toBe(false);
     },
   );
+});
+
+describe('a clock that was wrong', () => {
+  it('does not make the newest snapshot a time to come, beside which all others are old', () => {
+    const snapshots = taken('2026-01-01T10:00', '2026-01-02T10:00', '2036-01-03T10:00');
+    const keptAt = (now: string) =>
+      decide(snapshots, within('10d'), new Date(now).getTime())
+        .filter(({ reasons }) => reasons.length > 0)
+        .map(({ snapshot }) => snapshot.number);
+    expect(keptAt('2026-01-03T12:00')).toEqual([1, 2, 3]);
+    expect(keptAt('2036-01-03T12:00')).toEqual([3]); // Nothing tells that from a machine that was off.
+    expect(keptAt('2025-01-03T12:00')).toEqual([3]); // No time is right by this clock.
+  });
+
+  it('never drops the newest, whatever the times are', () => {
+    const times = fc.array(fc.integer({ min: 0, max: 4e12 }), { minLength: 1, maxLength: 30 });
+    const someRules = fc.record({
+      last: fc.integer({ min: 1, max: 3 }),
+      daily: fc.integer({ min: 1, max: 9 }),
+    });
+    fc.assert(
+      fc.property(times, someRules, fc.integer({ min: 0, max: 4e12 }), (takenAt, rules, now) => {
+        const snapshots = takenAt.map((at, index) => ({ ...OWN, number: index + 1, takenAt: at }));
+        for (const own of [rules, { ...rules, ...within('30d') }])
+          expect(decide(snapshots, own, now).at(-1)?.reasons).not.toEqual([]);
+      }),
+      { numRuns: 300 },
+    );
+  });
 });
