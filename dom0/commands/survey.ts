@@ -1,7 +1,7 @@
 /** How each VM stands: those that are to be backed up, and those that have snapshots. For `status`, and for the findings of `check`. */
 
 import type { VmId, VmName } from '../../shared/ids.ts';
-import { formatCount } from '../../shared/format.ts';
+import { formatCount, formatTime } from '../../shared/format.ts';
 import type { App } from '../app.ts';
 import { isIncluded } from '../domains/domains.ts';
 import type { Vm } from '../domains/domains.ts';
@@ -42,6 +42,7 @@ export interface VmState {
 }
 
 const DAY = 86_400_000;
+const HOUR = 3_600_000;
 
 /** Sorted by name. `now`: milliseconds since 1970. */
 export async function survey(app: App, repository: Repository, now: number): Promise<VmState[]> {
@@ -109,6 +110,8 @@ export function problemsOf({ name, stale, alarms, diary: { check, drill } }: VmS
 function staleness(app: App, vm: Vm, takenAt: number | undefined, now: number): string | undefined {
   if (takenAt === undefined) return `it was never backed up: run "qubes-backup backup ${vm.name}"`;
   const age = now - takenAt;
+  if (age < -HOUR)
+    return `its newest backup is of ${formatTime(takenAt)}, which is yet to come: set the clock, and run "qubes-backup backup ${vm.name}"`;
   if (age <= app.config.backup(vm).staleAfter) return undefined;
   return `its newest backup is ${formatCount(Math.floor(age / DAY))} days old: run "qubes-backup backup ${vm.name}"`;
 }

@@ -65,6 +65,14 @@ describe('R55: status', () => {
     expect(well.all).toMatchObject({ root: 3, nextRun: null, problems: [], stores: [{ inStep: true }] });
     expect(well.lines.at(-1)).toBe('All is well.');
     writeFileSync(join(home.folder, 'config.toml'), '[vm.work]\nstale_days = 20\n');
+    vi.useFakeTimers({ now: Date.now() - 365 * DAY, toFake: ['Date'] });
+    try {
+      const [warning, ...others] = (await statusOf(home)).warnings;
+      expect(warning).toMatch(/^vault: its newest backup is of 20.*, which is yet to come: set the clock/);
+      expect(others).toHaveLength(1); // Of the other VM.
+    } finally {
+      vi.useRealTimers();
+    }
     vi.useFakeTimers({ now: Date.now() + 9 * DAY, toFake: ['Date'] });
     try {
       const old = ['vault: its newest backup is 9 days old: run "qubes-backup backup vault"'];
