@@ -2,7 +2,7 @@
 
 import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import type { JournalOptions, StepKind } from '../../dom0/domains/qubes/journal.ts';
@@ -36,6 +36,26 @@ function journalIn(folder: string, kinds: readonly StepKind<{ thing: string }>[]
 }
 
 describe('a transaction', () => {
+  it('is undone before those that began before it, also where the clock went back between them', async () => {
+    const { kind, undone } = world();
+    const folder = tempFolder();
+    const begin = async (journal: Journal, thing: string) => {
+      const transaction = journal.begin();
+      await transaction.write(kind, { thing });
+    };
+    const journal = journalIn(folder, [kind]);
+    await begin(journal, 'first');
+    vi.useFakeTimers({ now: Date.now() - 365 * 86_400_000, toFake: ['Date'] });
+    try {
+      await begin(journal, 'second');
+      await begin(journalIn(folder, [kind]), 'third'); // Of another process.
+    } finally {
+      vi.useRealTimers();
+    }
+    await journalIn(folder, [kind]).cleanUp();
+    expect(undone).toEqual(['third', 'second', 'first']);
+  });
+
   it('is on disk before the step is done, private, and gone when committed', async () => {
     const folder = join(tempFolder(), 'journal');
     const { kind } = world();

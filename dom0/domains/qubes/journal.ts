@@ -66,7 +66,6 @@ export class Journal {
   readonly #after: (event: JournalEvent) => Promise<void>;
   readonly #boot: string;
   readonly #open = new Set<string>();
-  #sequence = 0;
 
   /** `folder`: a private folder of dom0's state, of which one process at a time is the user. */
   constructor(folder: string, options: JournalOptions = {}) {
@@ -91,9 +90,7 @@ export class Journal {
 
   /** A new transaction. There is nothing on disk before its first step. */
   begin(): Transaction {
-    // By time, and within a millisecond by number: later ones sort later.
-    const order = String(Date.now() * 1000 + (this.#sequence++ % 1000)).padStart(16, '0');
-    const file = `${order}-${randomBytes(4).toString('hex')}.json`;
+    const file = `${this.#nextOrder()}-${randomBytes(4).toString('hex')}.json`;
     this.#open.add(file);
     return this.#transaction(file, []);
   }
@@ -121,6 +118,13 @@ export class Journal {
       }
     }
     return lines;
+  }
+
+  /** Microseconds since 1970, so that later ones sort later; more where the clock went back meanwhile. */
+  #nextOrder(): string {
+    const files = [...this.#open, ...readdirSync(this.#folder)].filter((file) => FILE.test(file));
+    const newest = Math.max(0, ...files.map((file) => Number(file.split('-')[0])));
+    return String(Math.max(Date.now() * 1000, newest + 1)).padStart(16, '0');
   }
 
   #transaction(file: string, steps: StoredStep[]): Transaction {
