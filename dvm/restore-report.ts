@@ -45,8 +45,8 @@ export class Report {
   #notes: Note[] = [];
   #noted = 0;
   readonly #unnamed = new Map<NoteCode, number>();
-  #turned = Date.now();
-  #progressed = Date.now();
+  #turned = performance.now(); // The time of day may jump.
+  #progressed = performance.now();
   #total = { totalFiles: 0, totalBytes: 0 };
   /** Entries done. */
   entries = 0;
@@ -89,7 +89,7 @@ export class Report {
    * nothing to wait for.
    */
   tick(position = 0): Promise<void> | undefined {
-    const now = Date.now();
+    const now = performance.now();
     if (now - this.#turned < TURN && this.#notes.length === 0) return undefined;
     return this.#turn(now, position);
   }
