@@ -142,7 +142,7 @@ export class FrameReader {
   readonly #io: ByteIo;
   readonly #specs = new Map<number, [string, FrameSpec]>();
   readonly #admit: (spec: FrameSpec, length: number) => void;
-  readonly #onBytes: () => void;
+  readonly #onBytes: (ofPayload: number) => void;
   readonly #buffer = new Uint8Array(64 * 1024);
   #start = 0;
   #end = 0;
@@ -150,7 +150,11 @@ export class FrameReader {
   constructor(
     io: ByteIo,
     table: FrameTable,
-    hooks: { admit: (spec: FrameSpec, length: number) => void; onBytes: () => void },
+    hooks: {
+      admit: (spec: FrameSpec, length: number) => void;
+      /** Something came; so many bytes at least of the payload of a bulk frame or page. */
+      onBytes: (ofPayload: number) => void;
+    },
   ) {
     this.#io = io;
     this.#admit = hooks.admit;
@@ -193,12 +197,12 @@ export class FrameReader {
     // flood may wait in the queue: they share.
     const payload =
       untrustedLength < SHARED ? Buffer.allocUnsafe(untrustedLength) : this.memory.take(untrustedLength);
-    await this.#fill(payload);
+    await this.#fill(payload, spec.form !== 'control');
     usedBuffers(2 * untrustedLength);
     return { name, spec, payload };
   }
 
-  async #fill(target: Uint8Array): Promise<void> {
+  async #fill(target: Uint8Array, isBulk = false): Promise<void> {
     let filled = 0;
     while (filled < target.length) {
       if (this.#start < this.#end) {
@@ -215,7 +219,7 @@ export class FrameReader {
       const direct = target.length - filled >= this.#buffer.length;
       const count = await this.#io.read(direct ? target.subarray(filled) : this.#buffer);
       if (count === 0) throw new BackupError('service-died', 'ended in the middle of the conversation');
-      this.#onBytes();
+      this.#onBytes(isBulk ? Math.min(count, target.length - filled) : 0);
       if (direct) filled += count;
       else {
         this.#start = 0;

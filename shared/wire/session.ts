@@ -11,7 +11,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { lengthOf } from '../bytes.ts';
 import { BackupError, isBackupError } from '../errors.ts';
-import { FRAME_COST, IDLE_TIMEOUT, MAX_CONTROL_QUEUED, PING_INTERVAL } from '../limits.ts';
+import { FRAME_COST, IDLE_TIMEOUT, MAX_CONTROL_QUEUED, PING_INTERVAL, SLOWEST } from '../limits.ts';
 import { COMMON, FrameReader, HEADER_SIZE, MAGIC, creditFor, decodeFrame, encodeFrame } from './frame.ts';
 import type { BulkSpec, FrameSpec, FrameTable, RawFrame, ValueOf } from './frame.ts';
 import type { ByteIo } from './io.ts';
@@ -23,6 +23,9 @@ export type Message<Table extends FrameTable> = {
 
 /** What may be passed to send() for a frame: bulk values also as pieces, to spare a copy. */
 export type Sendable<Spec> = Spec extends BulkSpec ? Uint8Array | readonly Uint8Array[] : ValueOf<Spec>;
+
+/** Bytes that are written at once where an answer is owed in time: each piece that goes is a sign that it goes on. */
+const PIECE = 256 * 1024;
 
 /** Milliseconds to wait for the last words of a peer that no longer reads. */
 const LAST_WORDS = 1_000;
@@ -38,7 +41,10 @@ export interface SessionOptions {
   readonly autoGrant?: boolean;
   /** Silence after which a waiting receive() or send() gives up, in milliseconds. */
   readonly idleTimeout?: number;
-  /** Time after which a waiting receive() or send() gives up whatever signs of life there are, in milliseconds. */
+  /**
+   * Time after which a waiting receive() or send() gives up whatever signs of life there are, in milliseconds; and longer by the time
+   * that what comes and goes meanwhile takes at SLOWEST.
+   */
   readonly answerTimeout?: number;
 }
 
@@ -54,6 +60,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   #peerMaySend = 0;
   #credit = 0;
   #heard = performance.now();
+  /** Bytes of payloads that came, and all that went. */
+  #moved = 0;
   #received = { frames: 0, bytes: 0 };
   #sent = { frames: 0, bytes: 0 };
   #peerEnded = false;
@@ -71,8 +79,9 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     this.#options = options;
     this.#reader = new FrameReader(io, tables.incoming, {
       admit: (spec, length) => this.#admit(spec, length),
-      onBytes: () => {
+      onBytes: (ofPayload) => {
         this.#heard = performance.now();
+        this.#moved += ofPayload;
       },
     });
     this.#ping = setInterval(() => {
@@ -254,13 +263,21 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   }
 
   #write(pieces: readonly Uint8Array[]): Promise<void> {
-    const written = this.#writing.then(() => this.#io.write(pieces));
+    const written = this.#writing.then(() => this.#writeAll(pieces));
     this.#writing = written.catch(() => undefined); // The failure reaches the caller through `written`.
     return written.catch(async (error: unknown) => {
       // What the peer said before it went away explains more than the broken pipe.
       await Promise.race([this.#pumping, delay(LAST_WORDS, undefined, { ref: false })]);
       throw this.fail(error);
     });
+  }
+
+  async #writeAll(pieces: readonly Uint8Array[]): Promise<void> {
+    const inParts = this.#options.answerTimeout !== undefined && lengthOf(pieces) > PIECE;
+    for (const part of inParts ? pieces.flatMap(partsOf) : [pieces]) {
+      await this.#io.write(part);
+      this.#moved += lengthOf(part);
+    }
   }
 
   /** Waits for `write`, but no longer than the session lives: a peer that stopped reading fails it. */
@@ -278,13 +295,14 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   /** Waits for `condition`, which may become true only through frames of the peer. */
   async #until(condition: () => boolean): Promise<void> {
     const { idleTimeout = IDLE_TIMEOUT, answerTimeout = Infinity } = this.#options;
-    this.#heard = performance.now();
-    const deadline = this.#heard + answerTimeout;
+    const [started, moved] = [performance.now(), this.#moved];
+    this.#heard = started;
     while (!condition()) {
       if (this.#failure !== undefined) throw this.#failure;
       const now = performance.now();
+      const deadline = started + answerTimeout + (1000 * (this.#moved - moved)) / SLOWEST;
       if (now >= this.#heard + idleTimeout) throw this.fail(late('said nothing', idleTimeout));
-      if (now >= deadline) throw this.fail(late('lives, but did not answer', answerTimeout));
+      if (now >= deadline) throw this.fail(late('lives, but did not answer', now - started));
       await this.#change(Math.min(this.#heard + idleTimeout, deadline) - now);
     }
   }
@@ -304,6 +322,13 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   #wake(): void {
     for (const waiter of [...this.#waiters]) waiter();
   }
+}
+
+/** `piece` in parts of at most PIECE bytes, each to be written by itself. */
+function partsOf(piece: Uint8Array): Uint8Array[][] {
+  return Array.from({ length: Math.ceil(piece.length / PIECE) }, (_, at) => [
+    piece.subarray(at * PIECE, (at + 1) * PIECE),
+  ]);
 }
 
 function late(what: string, milliseconds: number): BackupError {

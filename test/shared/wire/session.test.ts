@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { hex } from '../../../shared/bytes.ts';
@@ -448,6 +448,31 @@ describe('failure', () => {
     clearInterval(pings);
     expect(failed.code).toBe('timeout');
     expect(failed.message).toContain(`${PEER} lives, but did not answer`);
+  });
+
+  test('an answer that comes slowly has the longer time for what comes of it', async () => {
+    const { peer, session } = facing([], { answerTimeout: 60 });
+    const whole = frame(0x80, Buffer.alloc(2000));
+    const received = session.receive();
+    for (let at = 0; at < whole.length; at += 100) {
+      await delay(15);
+      peer.say(whole.subarray(at, at + 100));
+    }
+    expect((await received)?.value).toHaveLength(2000);
+  });
+
+  test('what is sent slowly has it as well, and pings bring none', async () => {
+    let left = 20;
+    const { peer, session } = facing([credit(8 * MiB)], { answerTimeout: 60, idleTimeout: 5000 });
+    const waiting = rejection(session.receive());
+    await session.send('data', Buffer.alloc(20_000)); // 39 s at the slowest.
+    while (left-- > 0) {
+      await delay(15);
+      peer.say(ping());
+    }
+    expect(session.failure).toBeUndefined();
+    peer.hangUp();
+    expect((await waiting).code).toBe('service-died');
   });
 
   test('a peer that grants nothing, but pings, is given up as well', async () => {
