@@ -11,6 +11,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -19,11 +20,29 @@ import { BackupError, messageOf, systemCode } from '../../shared/errors.ts';
 /** Creates `folder` and its parents, private to their owner. */
 export function makePrivateFolder(folder: string): void {
   try {
-    const first = mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (first !== undefined) chmodSync(folder, 0o700); // The umask took away from what was asked for.
+    if (makeFolders(folder)) chmodSync(folder, 0o700); // The umask took away from what was asked for.
   } catch (cause) {
-    throw new BackupError('io', `cannot create the folder ${folder}: ${messageOf(cause)}`, { cause });
+    const advice = ADVICE[systemCode(cause) ?? ''] ?? 'try again';
+    throw new BackupError('io', `cannot create the folder ${folder}: ${advice} (${messageOf(cause)})`, {
+      cause,
+    });
   }
+}
+
+/** False if `folder` is there. Not by Node's own way to make parents, which on a disk that cannot be written says that nothing is there. */
+function makeFolders(folder: string): boolean {
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    const code = systemCode(error);
+    // Some file systems say that they cannot be written before they say that something is there.
+    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return false;
+    if (code !== 'ENOENT' || dirname(folder) === folder) throw error;
+  }
+  makeFolders(dirname(folder));
+  mkdirSync(folder, { mode: 0o700 });
+  return true;
 }
 
 /** Replaces `file`, which is dom0's alone unless `mode` says otherwise, so that after a crash at any instant it holds the old or the new bytes. */

@@ -49,6 +49,8 @@ describe('files', () => {
     const folder = tempFolder();
     writeFileSync(join(folder, 'file'), '');
     expect(failure(() => makePrivateFolder(join(folder, 'file/in'))).message).toContain('file/in');
+    const refused = failure(() => makePrivateFolder('/proc/self/qib/deep')).message; // Nobody may make one there.
+    expect(refused).toMatch(/deep: (you may not|nothing can be written there|create its folder first)/);
     expect(failure(() => replaceFile(join(folder, 'absent/file'), utf8('x'))).message).toContain(
       'absent/file',
     );
