@@ -14,7 +14,7 @@
 
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { makeFolder, removeStale, syncFolder } from '../files.ts';
+import { explained, makeFolder, removeStale, syncFolder } from '../files.ts';
 import { locked } from '../lock.ts';
 import { StoreClock } from './clock.ts';
 import { readJson, writeJson } from './json.ts';
@@ -63,6 +63,8 @@ const state = z.strictObject({
 export type LedgerState = z.output<typeof state>;
 
 const hint = z.strictObject({ number: count });
+/** What was done when the operating system refused something. */
+const WRITING = 'writing the ledger of its store';
 
 const NEW_STATE: LedgerState = {
   pass: null,
@@ -93,9 +95,11 @@ export class Ledger {
   }
 
   /** Runs `action` as the only one of this storage VM. */
-  async locked<T>(action: () => Promise<T>): Promise<T> {
-    await this.#make();
-    return locked(this.#path('lock'), action);
+  locked<T>(action: () => Promise<T>): Promise<T> {
+    return explained(WRITING, async () => {
+      await this.#make();
+      return locked(this.#path('lock'), action);
+    });
   }
 
   async readState(): Promise<LedgerState> {
@@ -109,9 +113,11 @@ export class Ledger {
   }
 
   /** The file of a put session that begins. */
-  async openPuts(): Promise<PutJournal> {
-    await this.#make();
-    return PutJournal.create(this.#path('puts'), () => this.clock.age());
+  openPuts(): Promise<PutJournal> {
+    return explained(WRITING, async () => {
+      await this.#make();
+      return PutJournal.create(this.#path('puts'), () => this.clock.age());
+    });
   }
 
   readPuts(offsets: Offsets): PutReader {

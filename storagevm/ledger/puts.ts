@@ -15,7 +15,7 @@ import { BackupError } from '../../shared/errors.ts';
 import { idBytes } from '../../shared/ids.ts';
 import type { ObjectId } from '../../shared/ids.ts';
 import { SESSION_TIMEOUT } from '../../shared/limits.ts';
-import { makeFolder, syncFolder, unless } from '../files.ts';
+import { explained, makeFolder, syncFolder, unless } from '../files.ts';
 import { PutRows, ROW } from './put-rows.ts';
 
 /** Rows read at once: 2.6 MB. */
@@ -58,7 +58,7 @@ export class PutJournal {
       this.#age = { seconds: await this.#clock(), until: performance.now() + AGE_KEPT };
     row.writeUInt32BE(this.#age.seconds, 32);
     row.writeUInt32BE(size, 36);
-    const { bytesWritten } = await this.#handle.write(row);
+    const { bytesWritten } = await explained('noting what is put', () => this.#handle.write(row));
     if (bytesWritten !== ROW)
       throw new BackupError('store-full', 'the storage VM has no room left for its ledger');
   }
