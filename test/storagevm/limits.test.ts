@@ -1,5 +1,6 @@
 /** R45: quota and reserve, which only the owner of the storage VM sets. */
 
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
@@ -76,4 +77,17 @@ describe('R45: the reserve of a disk', () => {
       32,
     );
   });
+});
+
+test('what the system refuses of the ledger is told as of objects', async () => {
+  const folder = tempFolder();
+  writeFileSync(join(folder, 'ledger'), ''); // Where its folder should be.
+  const store = storeIn(folder);
+  for (const refused of [store.sweep(), putInto(store, [object()])]) {
+    const { code, message } = await rejection(refused);
+    expect([code, message]).toEqual([
+      'io',
+      expect.stringMatching(/^the storage VM failed while writing the ledger/),
+    ]);
+  }
 });

@@ -9,7 +9,7 @@
  */
 
 import { randomBytes, randomInt } from 'node:crypto';
-import { chmodSync, mkdirSync, realpathSync } from 'node:fs';
+import { chmodSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { utf8 } from '../../../shared/bytes.ts';
@@ -18,6 +18,7 @@ import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';
 import { MAX_VM_CONFIG } from '../../../shared/limits.ts';
 import { PROGRAM } from '../../program.ts';
+import { makePrivateFolder } from '../../state/files.ts';
 import type {
   Attachment,
   Disposable,
@@ -360,9 +361,7 @@ function newId(prefix: string): string {
 function openHome(path: string): string {
   try {
     const home = realpathSync(resolve(path));
-    for (const folder of ['root', 'volatile']) {
-      mkdirSync(join(home, 'state', 'local', folder), { recursive: true, mode: 0o700 });
-    }
+    for (const folder of ['root', 'volatile']) makePrivateFolder(join(home, 'state', 'local', folder));
     chmodSync(join(home, 'state'), 0o700);
     return home;
   } catch (cause) {
