@@ -5,7 +5,11 @@ import { join } from 'node:path';
 import { formatTable } from '../../shared/format.ts';
 import { Random } from '../support/random.ts';
 import { removeTree } from '../support/temp.ts';
+import { AROUND } from './around.ts';
 import type { Baseline, Trial } from './lane.ts';
+import { cannot } from './confined.ts';
+import { CONDITIONS, isCondition, isEvent } from './plan.ts';
+import type { Condition, Edit, How } from './plan.ts';
 import { idOf, isNamed, pointsNamed, pointsOf, rowOf, seedOf } from './points.ts';
 import type { Point } from './points.ts';
 import { makeScenarios } from './scenarios.ts';
@@ -17,11 +21,13 @@ export interface Options {
   readonly folder: string;
   /** Decides what is backed up, and which points a sample has. */
   readonly seed: number;
-  /** With `sample`: so many points of one seed. Else all points of as many seeds, one after the other, as have at least so many. */
+  /** With `sample`: so many points of one seed, at least one for each thing that can be wrong around processes. Else all points of as many seeds, one after the other, as have at least so many. */
   readonly points: number;
   readonly sample: boolean;
   /** Ids of points, or what the ids of several begin with: no others are tried. Each says its seed. */
   readonly only: readonly string[] | undefined;
+  /** In what way the product is another one: to see that the campaign finds it. */
+  readonly edits?: readonly Edit[];
   /** How many are tried at a time. */
   readonly lanes: number;
   /** Ends it early; what was tried until then is told. */
@@ -34,6 +40,8 @@ export interface Options {
 export interface Totals {
   readonly points: number;
   readonly lost: number;
+  /** All that went wrong in one of them. */
+  readonly ways: ReadonlySet<How>;
   /** Points that the run did not come to: it took fewer steps than the one that was counted. */
   readonly unreached: number;
 }
@@ -47,7 +55,7 @@ interface Row {
 export async function runCampaign(options: Options): Promise<Totals> {
   const workers = Array.from(
     { length: options.lanes },
-    (_, i) => new Worker(join(options.folder, `lane-${i}`)),
+    (_, i) => new Worker(join(options.folder, `lane-${i}`), options.edits ?? []),
   );
   try {
     return await new Campaign(options, workers).run();
@@ -60,6 +68,8 @@ class Campaign {
   readonly #options: Options;
   readonly #workers: readonly Worker[];
   readonly #rows = new Map<string, Row>();
+  readonly #conditions: Condition[] = [];
+  readonly #ways = new Set<How>();
   #planned = 0;
   #done = 0;
   #lost = 0;
@@ -71,6 +81,11 @@ class Campaign {
 
   async run(): Promise<Totals> {
     const { only, seed, points, sample } = this.#options;
+    for (const how of CONDITIONS) {
+      const missing = cannot(how);
+      if (missing === undefined) this.#conditions.push(how);
+      else this.#options.print(`NOT TRIED ${AROUND[how].title}: ${missing}`);
+    }
     if (only !== undefined) for (const own of new Set(only.map(seedOf))) await this.#seed(own, only);
     else
       for (let at = seed; this.#done < points && !this.#isStopped; at++) {
@@ -94,9 +109,12 @@ class Campaign {
       baselines.set(scenario, await worker.baseline(scenario));
     });
     if (this.#isStopped) return;
-    const every = scenarios.flatMap((scenario) => pointsOf(seed, scenario, baselines.get(scenario)!));
+    const every = scenarios.flatMap((scenario) =>
+      pointsOf(seed, scenario, baselines.get(scenario)!, this.#conditions),
+    );
     const all = ids?.flatMap((id) => pointsNamed(id, every)) ?? every;
-    const points = this.#options.sample ? chosen(all, this.#options.points, new Random(seed)) : all;
+    const { sample, points: count } = this.#options;
+    const points = sample ? sampleOf(all, count, new Random(seed)) : all;
     this.#planned += points.length;
     await this.#each(points, async (point, worker) => {
       const { usual } = baselines.get(point.scenario)!;
@@ -122,6 +140,7 @@ class Campaign {
     const row = this.#rows.get(name) ?? { points: 0, lost: 0, unreached: 0 };
     this.#rows.set(name, row);
     row.points += 1;
+    this.#ways.add(point.fault.how);
     this.#done += 1;
     if (problems.length > 0) {
       row.lost += 1;
@@ -148,7 +167,7 @@ class Campaign {
       ...[...rows, ['all', sum] as const].map(cells),
     ];
     for (const line of formatTable(table, [1, 2, 3, 4])) this.#options.print(line);
-    return sum;
+    return { ...sum, ways: this.#ways };
   }
 }
 
@@ -156,7 +175,22 @@ class Campaign {
 function chosen<T>(all: readonly T[], count: number, random: Random): T[] {
   const left = [...all];
   return Array.from(
-    { length: Math.min(count, all.length) },
+    { length: Math.min(Math.max(count, 0), all.length) },
     () => left.splice(random.below(left.length), 1)[0]!,
   );
+}
+
+/** So many of `all`, the first of them one of each thing around processes. */
+function sampleOf(all: readonly Point[], count: number, random: Random): Point[] {
+  const isAround = ({ fault: { how } }: Point) => isEvent(how) || isCondition(how);
+  const ways = new Set(all.filter(isAround).map(({ fault }) => fault.how));
+  const around = [...ways].flatMap((way) =>
+    chosen(
+      all.filter(({ fault }) => fault.how === way),
+      1,
+      random,
+    ),
+  );
+  const steps = all.filter((point) => !isAround(point));
+  return [...around, ...chosen(steps, count - around.length, random)].slice(0, count);
 }

@@ -70,3 +70,20 @@ async function purge(home: string): Promise<void> {
   const owner = { line: () => undefined, confirm: () => Promise.resolve(), progress: () => undefined };
   await sweepStore(openEmbeddedStore(storageOf(home)), owner, true);
 }
+
+/** The same for the command line, after its options; `checkpointed` is none of them. */
+export const ARGUMENTS: Readonly<Partial<Record<CommandName, (home: string) => readonly string[]>>> = {
+  init: () => ['init'],
+  backup: () => ['backup', VM],
+  restore: () => ['restore', `${VM}@1`, '--as', COPY],
+  check: () => ['check', '--read-data', '100'],
+  forget: () => ['forget', '--keep-last', '1'],
+  'key add': (home) => ['key', 'add', '--label', 'second', '--new-key-file', join(home, SECOND_KEY)],
+  purge: () => ['purge'],
+};
+
+/** The options before them: of dom0's command line, or of the owner's. */
+export function optionsOf(name: CommandName, home: string): readonly string[] {
+  if (name === 'purge') return ['--home', storageOf(home), '--yes'];
+  return ['--local', home, '--sandbox', 'none', '--key-file', placeOf(home).keyFile, '--yes'];
+}

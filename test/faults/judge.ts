@@ -33,9 +33,20 @@ export interface Judged {
 /** Bytes of objects that are written for each root: record, snapshot, catalog, tables, tree. A checkpoint that is not committed is lost. */
 const SLACK = 200_000;
 
-/** Looks at `home` after a run of `scenario`, in which somebody may have died. `usual`: undefined for the trial without a fault. */
-export async function judge(home: string, scenario: Scenario, usual?: Usual): Promise<Judged> {
-  const judge = new Judge(home, scenario);
+/** What the command line keeps of what it said. */
+const LOG = ['state/log', 'state/log/runs.jsonl'];
+
+/**
+ * Looks at `home` after a run of `scenario`, in which somebody may have died. `usual`: undefined for the trial without a fault.
+ * `others`: others used the store meanwhile.
+ */
+export async function judge(
+  home: string,
+  scenario: Scenario,
+  usual?: Usual,
+  others = false,
+): Promise<Judged> {
+  const judge = new Judge(home, scenario, others);
   try {
     return { problems: await judge.all(usual), seen: judge.seen };
   } catch (error) {
@@ -46,11 +57,13 @@ export async function judge(home: string, scenario: Scenario, usual?: Usual): Pr
 class Judge {
   readonly #home: string;
   readonly #scenario: Scenario;
+  readonly #others: boolean;
   seen: Usual = { names: new Set(), stored: 0, storedAfter: 0 };
 
-  constructor(home: string, scenario: Scenario) {
+  constructor(home: string, scenario: Scenario, others: boolean) {
     this.#home = home;
     this.#scenario = scenario;
+    this.#others = others;
   }
 
   async all(usual: Usual | undefined): Promise<readonly string[]> {
@@ -66,12 +79,12 @@ class Judge {
     const names = namesIn(this.#home);
     this.seen = { names, stored: added(before, dead), storedAfter: added(dead, after) };
     if (usual === undefined) return problems;
-    const leftOver = [...names].filter((name) => !usual.names.has(name));
+    const leftOver = [...names].filter((name) => !usual.names.has(name) && !LOG.includes(name));
     const bound = usual.stored + usual.storedAfter - committed + SLACK;
     return [
       ...problems,
       ...leftOver.map((name) => `left over: ${name}`),
-      ...(this.seen.storedAfter > bound
+      ...(this.seen.storedAfter > bound && !this.#others
         ? [
             `the next backup stored ${this.seen.storedAfter} bytes, more than ${bound}: what was stored is not used`,
           ]
@@ -115,8 +128,10 @@ class Judge {
   /** Every snapshot of before, and the newest one, each as it was. */
   async #restored(): Promise<readonly string[]> {
     const problems: string[] = [];
-    const { snapshots } = this.#scenario.template;
-    const kept = this.#scenario.command === 'forget' ? [...snapshots].slice(-1) : [...snapshots];
+    const { command, template } = this.#scenario;
+    // What is the newest, and so what is forgotten, is the others' to say as well.
+    const count = command !== 'forget' ? template.snapshots.size : this.#others ? 0 : 1;
+    const kept = [...template.snapshots].slice(template.snapshots.size - count);
     for (const [number, tree] of kept)
       problems.push(...(await this.#compare(`${VM}@${number}`, `was-${number}`, tree)));
     problems.push(...(await this.#compare(VM, 'newest', join(this.#home, 'vms', VM, 'private'))));

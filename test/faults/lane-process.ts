@@ -7,7 +7,7 @@ let lane: Lane | undefined;
 
 async function answer(request: Request): Promise<unknown> {
   if (request.kind === 'open') {
-    lane = new Lane(request.folder);
+    lane = new Lane(request.folder, request.edits);
     return 'open';
   }
   if (lane === undefined) throw new Error('no folder to work in');

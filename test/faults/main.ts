@@ -1,7 +1,8 @@
 /**
  * `npm run faults [-- --long | --sample N] [--seed S] [--lanes N] [--case ID]`: kills processes of the product at each step that the outside can
- * see, and looks what the next run makes of it (judge.ts). All points of a small run, at least 5,000; with --long at least 50,000, of several seeds;
- * with --sample N so many of one seed. --case (any number of times) tries those whose id is or begins so. Ends with 1 if anything is lost.
+ * see, lets steps fail, or has something else go wrong around them (around.ts), and looks what the next run makes of it (judge.ts). All points
+ * of a small run, at least 5,000; with --long at least 50,000, of several seeds; with --sample N so many of one seed. --case (any number of
+ * times) tries those whose id is or begins so, with any part for `*`. Ends with 1 if anything is lost.
  */
 
 import { availableParallelism } from 'node:os';

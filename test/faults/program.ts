@@ -1,11 +1,27 @@
 /** A program folder in which every process begins with what numbers its steps (steps.ts). */
 
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { linkProgram } from '../attack/program.ts';
 import { PROJECT } from '../support/processes.ts';
-import { FAULT_FILE, STEPS_FOLDER } from './plan.ts';
-import type { Fault, ProcessName } from './plan.ts';
+import {
+  CLOCK_FILE,
+  FAULT_FILE,
+  GONE_FILE,
+  MEANWHILE_FILE,
+  NUMBERS_FOLDER,
+  STEPS_FOLDER,
+  SURROUNDINGS_FILE,
+} from './plan.ts';
+import type { Edit, Fault, Meanwhile, ProcessName, Surroundings } from './plan.ts';
 
 const STEPS = join(PROJECT, 'test/faults/steps.ts');
 const UNDER_TEST = join(PROJECT, 'test/faults/under-test.ts');
@@ -14,6 +30,9 @@ const ROLES = ['dvm', 'storagevm'] as const;
 /** What runs by itself, and calls services. */
 export type Main = 'dom0' | 'owner';
 
+/** Command lines of the product. */
+const COMMAND_LINES: Readonly<Record<Main, string>> = { dom0: 'dom0/main.ts', owner: 'storagevm/main.ts' };
+
 export class FaultyProgram {
   readonly folder: string;
 
@@ -21,15 +40,19 @@ export class FaultyProgram {
   constructor(folder: string) {
     this.folder = folder;
     linkProgram(folder);
+    symlinkSync(join(PROJECT, 'dom0'), join(folder, 'dom0'));
     for (const role of ROLES)
       for (const service of servicesOf(role))
         this.#install(join('services', role), service, join(PROJECT, 'services', role, `${service}.ts`));
-    for (const main of ['dom0', 'owner']) this.#install('services/main', main, UNDER_TEST);
+    for (const main of ['dom0', 'owner'] as const) {
+      this.#install('services/main', main, UNDER_TEST);
+      this.#install('services/command', main, join(PROJECT, COMMAND_LINES[main]));
+    }
   }
 
   #install(folder: string, name: string, real: string): void {
     mkdirSync(join(this.folder, folder), { recursive: true });
-    writeFileSync(join(this.folder, folder, `${name}.ts`), `import '${STEPS}';\nimport '${real}';\n`);
+    writeFileSync(join(this.folder, folder, `${name}.ts`), `import '${STEPS}';\nawait import('${real}');\n`);
   }
 
   /** The file to start. */
@@ -37,11 +60,37 @@ export class FaultyProgram {
     return join(this.folder, 'services/main', `${main}.ts`);
   }
 
-  /** Before each run: who dies in it. */
-  plan(fault: Fault | null): void {
-    rmSync(join(this.folder, STEPS_FOLDER), { recursive: true, force: true });
-    mkdirSync(join(this.folder, STEPS_FOLDER));
+  /** The same of the product's command line, with what {@link commandLineEdits} says. */
+  commandLine(main: Main): string {
+    return join(this.folder, 'services/command', `${main}.ts`);
+  }
+
+  /** Command lines are imported, and start services of this folder. */
+  get commandLineEdits(): readonly Edit[] {
+    const begin = { from: 'if (import.meta.main)', to: 'if (true)' };
+    return [
+      ...Object.values(COMMAND_LINES).map((file) => ({ file, ...begin })),
+      { file: 'dom0/program.ts', from: 'dirname(import.meta.dirname)', to: JSON.stringify(this.folder) },
+    ];
+  }
+
+  /** Before each run: what goes wrong in it. `clock`: milliseconds by which that of its processes is wrong at first. */
+  plan(fault: Fault | null, surroundings: Surroundings = { edits: [] }, clock = 0): void {
+    for (const name of [STEPS_FOLDER, NUMBERS_FOLDER]) {
+      rmSync(join(this.folder, name), { recursive: true, force: true });
+      mkdirSync(join(this.folder, name));
+    }
+    for (const name of [CLOCK_FILE, GONE_FILE, MEANWHILE_FILE])
+      rmSync(join(this.folder, name), { force: true });
+    if (clock !== 0) writeFileSync(join(this.folder, CLOCK_FILE), String(clock));
+    writeFileSync(join(this.folder, SURROUNDINGS_FILE), JSON.stringify(surroundings));
     writeFileSync(join(this.folder, FAULT_FILE), JSON.stringify(fault));
+  }
+
+  /** How what ran meanwhile ended, if anything did. */
+  meanwhile(): Meanwhile | undefined {
+    const file = join(this.folder, MEANWHILE_FILE);
+    return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Meanwhile) : undefined;
   }
 
   /** The steps that each process of the last run took. */

@@ -7,14 +7,28 @@
  * The product knows nothing of this: what it imports of Node.js and koffi is exchanged before it is loaded.
  */
 
+import './surroundings.ts';
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { DIVISIBLE, FAULT_FILE, STEPS_FOLDER, isDeath } from './plan.ts';
-import type { Failure, Fault, ProcessName } from './plan.ts';
+import { clockOf } from './around.ts';
+import {
+  CLOCK_FILE,
+  DIVISIBLE,
+  FAULT_FILE,
+  GONE_FILE,
+  MEANWHILE_FILE,
+  NUMBERS_FOLDER,
+  STEPS_FOLDER,
+  SURROUNDINGS_FILE,
+  isCondition,
+  isDeath,
+  isEvent,
+} from './plan.ts';
+import type { Event, Failure, Fault, ProcessName, Surroundings } from './plan.ts';
 
 type Call = (this: unknown, ...args: unknown[]) => unknown;
 type Table = Record<string, Call | undefined>;
@@ -22,7 +36,17 @@ type Table = Record<string, Call | undefined>;
 const entry = process.argv[1] ?? '';
 const role = basename(dirname(entry));
 const program = join(dirname(entry), '..', '..');
-const { writeSync, openSync, readFileSync } = fs;
+const {
+  writeSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  readdirSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+} = fs;
+const { spawnSync } = childProcess;
 
 /** The first of its name has the number 1, the next 2: who makes the file has it. */
 function claimName(): { readonly name: ProcessName; readonly record: number } {
@@ -37,6 +61,8 @@ function claimName(): { readonly name: ProcessName; readonly record: number } {
 }
 
 const { name, record } = claimName();
+const numbers = join(program, NUMBERS_FOLDER);
+if (existsSync(numbers)) writeFileSync(join(numbers, `${role} ${name}`), String(process.pid));
 const planned = JSON.parse(readFileSync(join(program, FAULT_FILE), 'utf8')) as Fault | null;
 const fault = planned?.process === name ? planned : undefined;
 let taken = 0;
@@ -46,19 +72,68 @@ function die(): never {
   throw new Error('survived SIGKILL');
 }
 
+/** What is done at the step by who is not the process. What is left to do is with the step itself. */
+function happen(event: Event): 'stuck' | 'sent-twice' | 'sent-never' | undefined {
+  switch (event) {
+    case 'clock-back':
+    case 'clock-forward':
+      writeFileSync(join(program, CLOCK_FILE), String(clockOf(event)));
+      return undefined;
+    case 'same-state':
+    case 'second-machine':
+    case 'another-vm':
+      meanwhile();
+      return undefined;
+    case 'stopped':
+      process.kill(process.pid, 'SIGSTOP');
+      return undefined;
+    case 'restarted':
+    case 'gone':
+      if (event === 'gone') writeFileSync(join(program, GONE_FILE), '');
+      for (const file of readdirSync(numbers).filter((one) => one.startsWith('storagevm ')))
+        if (file !== `${role} ${name}`) end(Number(readFileSync(join(numbers, file), 'utf8')));
+      return die();
+    default:
+      return event;
+  }
+}
+
+/** Another command, from its beginning to its end. */
+function meanwhile(): void {
+  const { meanwhile: [command = '', ...args] = [] } = JSON.parse(
+    readFileSync(join(program, SURROUNDINGS_FILE), 'utf8'),
+  ) as Surroundings;
+  const { status, stderr } = spawnSync(command, args, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    encoding: 'utf8',
+  });
+  writeFileSync(join(program, MEANWHILE_FILE), JSON.stringify({ code: status, stderr }));
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It had ended.
+  }
+}
+
 /** What the step has beside the doing of it. */
 interface Way {
   /** Writes half of what it would write; answers how many bytes that is. */
   readonly half?: (() => number) | undefined;
+  /** Beside a failure: what was written and not on the disk yet is lost, as the kernel drops it then. */
+  readonly lose?: (() => void) | undefined;
   /** How it fails, if it may; `short` is the answer of a write of so many bytes. */
   readonly failed?: (error: Error | undefined, short: number) => unknown;
 }
 
 /** Notes a step, and dies at it if that is planned. Answers what else is to be done at it, if anything. */
-function begin(kind: string, { half }: Way): 'die after' | Failure | undefined {
+function begin(kind: string, { half }: Way): 'die after' | Failure | ReturnType<typeof happen> {
   taken += 1;
   writeSync(record, `${kind}${half === undefined ? '' : DIVISIBLE}\n`);
-  if (fault?.step !== taken) return undefined;
+  if (fault?.step !== taken || isCondition(fault.how)) return undefined;
+  if (isEvent(fault.how)) return happen(fault.how);
   if (!isDeath(fault.how)) return fault.how;
   if (fault.how === 'halfway') half?.();
   if (fault.how !== 'after') die();
@@ -66,9 +141,14 @@ function begin(kind: string, { half }: Way): 'die after' | Failure | undefined {
 }
 
 /** What a step that fails answers instead. Of a kind that cannot fail so, in a run of a few steps more or less, nothing fails. */
-function fail(kind: string, how: Failure, { half, failed }: Way): { readonly answer: unknown } | undefined {
+function fail(
+  kind: string,
+  how: Failure,
+  { half, failed, lose }: Way,
+): { readonly answer: unknown } | undefined {
   if (failed === undefined || (how === 'short' && half === undefined)) return undefined;
   if (how === 'short') return { answer: failed(undefined, half?.() ?? 0) };
+  lose?.();
   const number = -constants.errno[how];
   const error = Object.assign(new Error(`${how}: planned, ${kind}`), {
     code: how,
@@ -82,6 +162,9 @@ function fail(kind: string, how: Failure, { half, failed }: Way): { readonly ans
 function take(kind: string, work: () => unknown, way: Way = {}): unknown {
   const then = begin(kind, way);
   if (then === undefined) return work();
+  if (then === 'stuck') return new Promise(() => undefined);
+  if (then === 'sent-never') return Promise.resolve();
+  if (then === 'sent-twice') return Promise.all([work(), work()]).then(([first]) => first);
   if (then !== 'die after') {
     const failure = fail(kind, then, way);
     return failure === undefined ? work() : failure.answer;
@@ -92,14 +175,15 @@ function take(kind: string, work: () => unknown, way: Way = {}): unknown {
 }
 
 /** The same of what calls back. */
-function takeCalling(kind: string, work: (args: unknown[]) => unknown, args: unknown[], half?: () => number) {
+function takeCalling(kind: string, work: (args: unknown[]) => unknown, args: unknown[], way: Way) {
   const back = args.findLast((arg) => typeof arg === 'function') as Call | undefined;
   const failed = (error: Error | undefined, short: number) =>
     void setImmediate(() => back?.(error ?? null, short, args[1]));
-  const then = begin(kind, { half });
-  if (then === undefined) return work(args);
+  const then = begin(kind, way);
+  if (then === 'stuck') return undefined;
+  if (then === undefined || then === 'sent-never' || then === 'sent-twice') return work(args);
   if (then === 'die after') return work(args.map((arg) => (arg === back ? die : arg)));
-  return fail(kind, then, { half, failed }) === undefined ? work(args) : undefined;
+  return fail(kind, then, { ...way, failed }) === undefined ? work(args) : undefined;
 }
 
 /** `made`, with what else `original` is: promisify() looks there. */
@@ -140,6 +224,22 @@ function halfOf(args: readonly unknown[]): (() => number) | undefined {
   return () => writeSync(file, data, start, count >> 1, typeof position === 'number' ? position : null);
 }
 
+const SYNCS = ['fsync', 'fdatasync', 'sync', 'datasync'];
+
+/** Bytes that are on the disk of each file, by its inode, of those that this process writes. */
+const durable = new Map<number, number>();
+
+/** Before a step on an open file. Answers how what is not on the disk yet is lost, if the step is to put it there. */
+function follow(kind: string, file: unknown): (() => void) | undefined {
+  if (typeof file !== 'number' || !toFile(file)) return undefined;
+  const { ino, size } = fstatSync(file);
+  const before = durable.get(ino);
+  if (WRITES.includes(kind)) durable.set(ino, before ?? size);
+  if (!SYNCS.includes(kind) || before === undefined) return undefined;
+  durable.set(ino, size);
+  return () => ftruncateSync(file, Math.min(before, size));
+}
+
 type Answering = 'at once' | 'calls back' | 'by a promise';
 
 function failedNow(error: Error | undefined, short: number): number {
@@ -160,9 +260,14 @@ function exchangeFiles(): void {
       const isStep = kind === 'open' ? creates(args[1]) : toFile(args[0]);
       if (!isStep) return original.apply(this, args);
       const half = writes ? halfOf(args) : undefined;
+      const lose = follow(kind, args[0]);
       const work = (changed: unknown[]) => original.apply(this, changed);
-      if (way === 'calls back') return takeCalling(kind, work, args, half);
-      return take(kind, () => work(args), { half, failed: way === 'at once' ? failedNow : failedLater });
+      if (way === 'calls back') return takeCalling(kind, work, args, { half, lose });
+      return take(kind, () => work(args), {
+        half,
+        lose,
+        failed: way === 'at once' ? failedNow : failedLater,
+      });
     });
   };
   for (const kind of [...WRITES, ...CHANGES, 'open']) {
@@ -183,8 +288,13 @@ async function exchangeHandles(): Promise<void> {
     if (original === undefined) continue;
     const writes = WRITES.includes(kind);
     methods[kind] = like(original, function (this: unknown, ...args) {
-      const half = writes ? halfOf([(this as fs.promises.FileHandle).fd, ...args]) : undefined;
-      return take(kind, () => original.apply(this, args), { half, failed: failedLater });
+      const { fd } = this as fs.promises.FileHandle;
+      const half = writes ? halfOf([fd, ...args]) : undefined;
+      return take(kind, () => original.apply(this, args), {
+        half,
+        lose: follow(kind, fd),
+        failed: failedLater,
+      });
     });
   }
 }

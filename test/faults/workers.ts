@@ -8,11 +8,11 @@ import { COMPILED } from '../support/processes.ts';
 import { removeTree } from '../support/temp.ts';
 import type { Usual } from './judge.ts';
 import type { Baseline, Trial } from './lane.ts';
-import type { Fault } from './plan.ts';
+import type { Edit, Fault } from './plan.ts';
 import type { Scenario } from './scenarios.ts';
 
 export type Request =
-  | { readonly kind: 'open'; readonly folder: string }
+  | { readonly kind: 'open'; readonly folder: string; readonly edits: readonly Edit[] }
   | { readonly kind: 'baseline'; readonly scenario: Scenario }
   | { readonly kind: 'try'; readonly scenario: Scenario; readonly fault: Fault; readonly usual: Usual };
 
@@ -21,12 +21,14 @@ const LIMIT = 120_000;
 
 export class Worker {
   readonly #folder: string;
+  readonly #edits: readonly Edit[];
   #child: ChildProcess | undefined;
   #said = '';
 
-  /** `folder` is made, and is this worker's alone. */
-  constructor(folder: string) {
+  /** `folder` is made, and is this worker's alone. `edits`: see Lane. */
+  constructor(folder: string, edits: readonly Edit[]) {
     this.#folder = folder;
+    this.#edits = edits;
   }
 
   async baseline(scenario: Scenario): Promise<Baseline> {
@@ -58,7 +60,7 @@ export class Worker {
     if (this.#child === undefined) {
       this.#child = this.#start();
       removeTree(this.#folder);
-      await this.#send(this.#child, { kind: 'open', folder: this.#folder });
+      await this.#send(this.#child, { kind: 'open', folder: this.#folder, edits: this.#edits });
     }
     return this.#send(this.#child, request);
   }
