@@ -76,7 +76,7 @@ export class Qrexec {
    */
   async call(target: CallTarget, service: string, argument = ''): Promise<ServiceCall> {
     checkCallName(service, argument);
-    await this.#checkPolicy(target, service, argument);
+    await requireAllowed(this.#policyFolder, target, service, argument);
     return this.run(target, service, argument);
   }
 
@@ -121,20 +121,25 @@ export class Qrexec {
   stopAll(): Promise<void> {
     return this.#running.stopAll();
   }
+}
 
-  /** Throws `policy-denied`. */
-  async #checkPolicy(target: CallTarget, service: string, argument: string): Promise<void> {
-    const rules = await loadPolicy(this.#policyFolder);
-    const request = { service, argument, source: 'dom0', target: target.name };
-    const permission = evaluatePolicy(rules, request, (name) =>
-      name === target.name ? target.policy : undefined,
+/** Throws `policy-denied` unless the policy in `folder` lets dom0 call the service of `target`. */
+export async function requireAllowed(
+  folder: string,
+  target: Pick<CallTarget, 'name' | 'policy'>,
+  service: string,
+  argument: string,
+): Promise<void> {
+  const rules = await loadPolicy(folder);
+  const request = { service, argument, source: 'dom0', target: target.name };
+  const permission = evaluatePolicy(rules, request, (name) =>
+    name === target.name ? target.policy : undefined,
+  );
+  if (permission.target !== target.name) {
+    throw new BackupError(
+      'policy-denied',
+      `${permission.where} redirects ${service} elsewhere; calls from dom0 are not redirected`,
     );
-    if (permission.target !== target.name) {
-      throw new BackupError(
-        'policy-denied',
-        `${permission.where} redirects ${service} elsewhere; calls from dom0 are not redirected`,
-      );
-    }
   }
 }
 

@@ -7,11 +7,16 @@ import { shell, withMounted } from '../../support/images.ts';
 import { runOver } from '../../support/in-process.ts';
 import { removeTree, tempFolder } from '../../support/temp.ts';
 import { openDomains } from './open.ts';
-import type { System } from './system.ts';
+import type { Machine, System } from './system.ts';
 
 export function localSystem(): Promise<System> {
   const folder = tempFolder();
-  const machine = { driver: 'local', folder, keyFile: join(folder, 'key') } as const;
+  return Promise.resolve(homeSystem({ driver: 'local', folder, keyFile: join(folder, 'key') }));
+}
+
+/** A machine whose VMs are folders with images. */
+export function homeSystem(machine: Machine & { readonly driver: 'local' | 'lab' }): System {
+  const { folder } = machine;
   const imageOf = (vm: string) => join(folder, 'vms', vm, 'private.img');
   const add = (vm: string) => {
     mkdirSync(join(folder, 'vms', vm), { recursive: true });
@@ -19,7 +24,7 @@ export function localSystem(): Promise<System> {
   };
   add('data');
   createKeyFile(machine.keyFile);
-  const system: System = {
+  return {
     machine,
     imageOf,
     add: (vm) => {
@@ -44,7 +49,6 @@ export function localSystem(): Promise<System> {
         .filter((line) => line.includes(folder)),
     ],
   };
-  return Promise.resolve(system);
 }
 
 /** Real loop devices over files of a folder. */

@@ -6,6 +6,8 @@ import { LocalDomains } from '../../../dom0/domains/local/local.ts';
 import { Admin } from '../../../dom0/domains/qubes/admin/admin.ts';
 import { Journal } from '../../../dom0/domains/qubes/journal.ts';
 import { QubesDomains } from '../../../dom0/domains/qubes/qubes.ts';
+import { imageIn } from '../../lab/image-files.ts';
+import { LabDomains } from '../../lab/lab-domains.ts';
 import { callsBy } from '../../qubes/calls-kit.ts';
 import { Instants } from '../../qubes/instants.ts';
 import { playedTools } from '../../qubes/tools/tools-kit.ts';
@@ -29,6 +31,8 @@ export function openDomains(
 function openDriver(machine: Machine, instants: Instants, warn: (text: string) => void): Domains {
   const { folder } = machine;
   if (machine.driver === 'local') return new LocalDomains({ home: folder, sandbox: SANDBOX, warn });
+  if (machine.driver === 'lab')
+    return new LabDomains({ home: folder, sandbox: SANDBOX, image: imageIn(machine.image), warn });
   const { root, socket, programs, dom0 } = machine;
   return new QubesDomains({
     admin: instants.around(new Admin(socket), (method) => !READS.test(method)),

@@ -9,6 +9,13 @@ import type { Instants } from '../../qubes/instants.ts';
 export type Machine =
   | { readonly driver: 'local'; readonly folder: string; readonly keyFile: string }
   | {
+      readonly driver: 'lab';
+      readonly folder: string;
+      readonly keyFile: string;
+      /** The folder of what its guests boot. */
+      readonly image: string;
+    }
+  | {
       readonly driver: 'qubes';
       readonly folder: string;
       readonly keyFile: string;
