@@ -87,9 +87,9 @@ export const SERVICE_WINDOW = 32 * MiB;
 export const PING_INTERVAL = 10_000;
 /** Silence of a peer that is owed an answer. Six pings fit. */
 export const IDLE_TIMEOUT = 60_000;
-/** Time a storage VM has for one answer, whatever signs of life it gives; more by {@link SLOWEST}. */
+/** Time a storage VM has for one answer, whatever signs of life it gives; anew while it is not slower than {@link SLOWEST}. */
 export const ANSWER_TIMEOUT = 10 * 60_000;
-/** Bytes a second of an answer, or of what is to be answered, that a storage VM may take its time for: half of a KiB on the slowest link. */
+/** Bytes a second that have to move meanwhile for it to have that time again: half of what the slowest link takes. */
 export const SLOWEST = 512;
 /** A service without any word from dom0 ends itself. */
 export const SERVICE_IDLE_TIMEOUT = 10 * 60_000;

@@ -25,7 +25,7 @@ export type Message<Table extends FrameTable> = {
 export type Sendable<Spec> = Spec extends BulkSpec ? Uint8Array | readonly Uint8Array[] : ValueOf<Spec>;
 
 /** Bytes that are written at once where an answer is owed in time: each piece that goes is a sign that it goes on. */
-const PIECE = 256 * 1024;
+const PIECE = 128 * 1024;
 
 /** Milliseconds to wait for the last words of a peer that no longer reads. */
 const LAST_WORDS = 1_000;
@@ -42,8 +42,8 @@ export interface SessionOptions {
   /** Silence after which a waiting receive() or send() gives up, in milliseconds. */
   readonly idleTimeout?: number;
   /**
-   * Time after which a waiting receive() or send() gives up whatever signs of life there are, in milliseconds; and longer by the time
-   * that what comes and goes meanwhile takes at SLOWEST.
+   * Time after which a waiting receive() or send() gives up whatever signs of life there are, in milliseconds. It begins anew
+   * whenever as much has come or gone as SLOWEST allows for it.
    */
   readonly answerTimeout?: number;
 }
@@ -60,7 +60,8 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   #peerMaySend = 0;
   #credit = 0;
   #heard = performance.now();
-  /** Bytes of payloads that came, and all that went. */
+  /** When enough bytes of payloads had last come or gone, and how many there were since. */
+  #progressed = 0;
   #moved = 0;
   #received = { frames: 0, bytes: 0 };
   #sent = { frames: 0, bytes: 0 };
@@ -81,7 +82,7 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
       admit: (spec, length) => this.#admit(spec, length),
       onBytes: (ofPayload) => {
         this.#heard = performance.now();
-        this.#moved += ofPayload;
+        this.#move(ofPayload);
       },
     });
     this.#ping = setInterval(() => {
@@ -276,8 +277,16 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
     const inParts = this.#options.answerTimeout !== undefined && lengthOf(pieces) > PIECE;
     for (const part of inParts ? pieces.flatMap(partsOf) : [pieces]) {
       await this.#io.write(part);
-      this.#moved += lengthOf(part);
+      this.#move(lengthOf(part));
     }
+  }
+
+  #move(bytes: number): void {
+    const { answerTimeout = Infinity } = this.#options;
+    this.#moved += bytes;
+    if (this.#moved < (SLOWEST * answerTimeout) / 1000) return;
+    this.#moved = 0;
+    this.#progressed = performance.now();
   }
 
   /** Waits for `write`, but no longer than the session lives: a peer that stopped reading fails it. */
@@ -295,12 +304,12 @@ export class Session<Incoming extends FrameTable, Outgoing extends FrameTable> {
   /** Waits for `condition`, which may become true only through frames of the peer. */
   async #until(condition: () => boolean): Promise<void> {
     const { idleTimeout = IDLE_TIMEOUT, answerTimeout = Infinity } = this.#options;
-    const [started, moved] = [performance.now(), this.#moved];
+    const started = performance.now();
     this.#heard = started;
     while (!condition()) {
       if (this.#failure !== undefined) throw this.#failure;
       const now = performance.now();
-      const deadline = started + answerTimeout + (1000 * (this.#moved - moved)) / SLOWEST;
+      const deadline = Math.max(started, this.#progressed) + answerTimeout;
       if (now >= this.#heard + idleTimeout) throw this.fail(late('said nothing', idleTimeout));
       if (now >= deadline) throw this.fail(late('lives, but did not answer', now - started));
       await this.#change(Math.min(this.#heard + idleTimeout, deadline) - now);
