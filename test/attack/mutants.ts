@@ -58,6 +58,7 @@ const ROOTS: readonly Mutant[] = [
     ],
     ['root-length', 'length !== untrusted.length - overhead', 'false', ['get-root-padded']],
     ['root-magic', '!equalBytes(magic, ROOT_MAGIC)', 'false', ['get-root-newer', 'get-root-older']],
+    ['root-version', '!isOurs(untrusted)', 'true', ['get-root-version']],
     ['root-size', 'untrusted.length > MAX_ROOT || untrusted.length < overhead', 'false', ['get-root-magic']],
   ]),
 ];

@@ -16,15 +16,18 @@ const OBJECT = GET.frame;
 export function rootCases({ world: { roots } }: Bench): Case[] {
   const root = (bytes: Uint8Array) => [at(ROOT, ofBytes(bytes))];
   const clean = { clean: true } as const;
-  const nextVersion = Buffer.from(roots.current);
-  nextVersion[7] = (nextVersion[7] ?? 0) + 1;
-  const oldVersion = Buffer.from(roots.current);
-  oldVersion[7] = (oldVersion[7] ?? 0) - 1;
+  const changed = (...places: readonly (readonly [place: number, by: number])[]) => {
+    const bytes = Buffer.from(roots.current);
+    for (const [place, by] of places) bytes[place] = (bytes[place] ?? 0) + by;
+    return bytes;
+  };
+  const version = 7;
+  const inBody = roots.current.length >> 1;
   const bit = (share: number) => {
-    const changed = Buffer.from(roots.current);
-    const place = Math.min(Math.floor(share * changed.length), changed.length - 1);
-    changed[place] = (changed[place] ?? 0) ^ 1;
-    return changed;
+    const bytes = Buffer.from(roots.current);
+    const place = Math.min(Math.floor(share * bytes.length), bytes.length - 1);
+    bytes[place] = (bytes[place] ?? 0) ^ 1;
+    return bytes;
   };
   return rows(GET, [
     [
@@ -104,8 +107,24 @@ export function rootCases({ world: { roots } }: Bench): Case[] {
       root(bit(9 / roots.current.length)),
       'store-damaged',
     ],
-    ['root-newer', 'offers a root of a newer format', root(nextVersion), 'store-version'],
-    ['root-older', 'offers a root of an older format', root(oldVersion), 'store-version'],
+    [
+      'root-newer',
+      'offers a root of a newer format',
+      root(changed([version, 1], [inBody, 1])),
+      'store-version',
+    ],
+    [
+      'root-older',
+      'offers a root of an older format',
+      root(changed([version, -1], [inBody, 1])),
+      'store-version',
+    ],
+    [
+      'root-version',
+      'offers a root that is as it was but for its version',
+      root(changed([version, 1])),
+      'store-damaged',
+    ],
     [
       'root-zero-signature',
       'offers a root with a signature of zeros',
