@@ -3,10 +3,12 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import type { App } from '../../dom0/app.ts';
 import { perform } from '../../dom0/request/perform.ts';
 import type { Answer } from '../../dom0/request/perform.ts';
 import { Rates } from '../../dom0/request/rates.ts';
+import { readChecked, writeChecked } from '../../dom0/state/checked-file.ts';
 import { lockFolder } from '../../dom0/state/lock.ts';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import { parseVmName } from '../../shared/ids.ts';
@@ -146,9 +148,10 @@ describe('a VM', () => {
     const list = () => dom0.call('work', 'qubes.BackupRequest+list');
     const rates = join(home.state, 'requests/rates.json');
     await list();
-    const state = JSON.parse(readFileSync(rates, 'utf8')) as { age: number; full: Record<string, number> };
+    const form = z.looseObject({ age: z.number(), full: z.record(z.string(), z.number()) });
+    const state = readChecked(rates, form, 'none')!;
     state.full['read work'] = state.age + 24 * 3600_000;
-    writeFileSync(rates, JSON.stringify(state));
+    writeChecked(rates, state);
     const refused = { code: 1, lines: ['refused: asked too often; try again later'] };
     expect(await list()).toEqual(refused);
     const unlock = await lockFolder(home.state);
