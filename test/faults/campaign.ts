@@ -1,9 +1,9 @@
 /** Kills processes at their steps or lets the steps fail, many at a time, and tells what became of it. */
 
+import { hash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatTable } from '../../shared/format.ts';
-import { Random } from '../support/random.ts';
 import { removeTree } from '../support/temp.ts';
 import { AROUND } from './around.ts';
 import type { Baseline, Trial } from './lane.ts';
@@ -114,7 +114,7 @@ class Campaign {
     );
     const all = ids?.flatMap((id) => pointsNamed(id, every)) ?? every;
     const { sample, points: count } = this.#options;
-    const points = sample ? sampleOf(all, count, new Random(seed)) : all;
+    const points = sample ? sampleOf(all, count) : all;
     this.#planned += points.length;
     await this.#each(points, async (point, worker) => {
       const { usual } = baselines.get(point.scenario)!;
@@ -171,26 +171,27 @@ class Campaign {
   }
 }
 
-/** So many of `all`, or all of them, in the order that `random` decides. */
-function chosen<T>(all: readonly T[], count: number, random: Random): T[] {
-  const left = [...all];
-  return Array.from(
-    { length: Math.min(Math.max(count, 0), all.length) },
-    () => left.splice(random.below(left.length), 1)[0]!,
-  );
+/**
+ * So many of `all`, or all of them, in the order of a hash of their ids: runs differ by a few steps, and the sample by no more than
+ * those.
+ */
+function chosen(all: readonly Point[], count: number): Point[] {
+  const rank = (point: Point) => hash('sha256', idOf(point), 'hex');
+  const ranked = all.map((point) => ({ point, rank: rank(point) }));
+  ranked.sort((a, b) => (a.rank < b.rank ? -1 : 1));
+  return ranked.slice(0, Math.max(count, 0)).map(({ point }) => point);
 }
 
 /** So many of `all`, the first of them one of each thing around processes. */
-function sampleOf(all: readonly Point[], count: number, random: Random): Point[] {
+function sampleOf(all: readonly Point[], count: number): Point[] {
   const isAround = ({ fault: { how } }: Point) => isEvent(how) || isCondition(how);
   const ways = new Set(all.filter(isAround).map(({ fault }) => fault.how));
   const around = [...ways].flatMap((way) =>
     chosen(
       all.filter(({ fault }) => fault.how === way),
       1,
-      random,
     ),
   );
   const steps = all.filter((point) => !isAround(point));
-  return [...around, ...chosen(steps, count - around.length, random)].slice(0, count);
+  return [...around, ...chosen(steps, count - around.length)].slice(0, count);
 }
