@@ -1,6 +1,6 @@
 /**
- * State as one JSON object with the SHA-256 of its text as the last field, `sum`. A schema notices a byte that breaks the form; the sum notices one that
- * makes another number of a number. It is no seal: who can write the file can write the sum.
+ * State as one JSON object with the SHA-256 of its text as the last field, `sum`. A schema notices a byte that breaks the form; the
+ * sum notices one that makes another number of a number. It is no seal: who can write the file can write the sum.
  */
 
 import { hash } from 'node:crypto';

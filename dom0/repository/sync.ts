@@ -31,8 +31,8 @@ export interface SyncListener {
 }
 
 /**
- * `store` offers a root that is known to be one before the current one, none, or one that cannot be read. Throws what went wrong with it; then it has its
- * old root, and the objects that it acknowledged.
+ * `store` offers a root that is known to be one before the current one, none, or one that cannot be read. Throws what went wrong with
+ * it; then it has its old root, and the objects that it acknowledged.
  */
 export async function syncStore(
   repository: Repository,

@@ -4,8 +4,8 @@
  *
  *     name (32) · put: store-age in seconds + 1, or 0 (u32) · dead since: the same (u32)
  *
- * After the last row comes the SHA-256 of all: one bit that is wrong could make a living object one that is long dead. A file without it has no more rows
- * than were written, and is taken as it is.
+ * After the last row comes the SHA-256 of all: one bit that is wrong could make a living object one that is long dead. A file
+ * without it has no more rows than were written, and is taken as it is.
  */
 
 import { hash } from 'node:crypto';

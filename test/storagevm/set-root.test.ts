@@ -279,10 +279,11 @@ describe('R41: setRoot', () => {
       const [first, second] = repository.chain(2);
       await setAll([first!]);
       const path = join(folder, rootName(1));
+      const last = first!.bytes.at(-1) ?? 0;
       await unlink(path);
       await writeFile(
         path,
-        Buffer.concat([Buffer.from('QIBROOT5'), first!.bytes.subarray(8, -1), Buffer.of(0)]),
+        Buffer.concat([Buffer.from('QIBROOT5'), first!.bytes.subarray(8, -1), Buffer.of(last ^ 1)]),
       );
       await expectRefused(second!, 'store-version', NO_ROOT);
     });
