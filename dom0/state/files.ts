@@ -22,10 +22,11 @@ export function makePrivateFolder(folder: string): void {
   try {
     if (makeFolders(folder)) chmodSync(folder, 0o700); // The umask took away from what was asked for.
   } catch (cause) {
-    const advice = ADVICE[systemCode(cause) ?? ''] ?? 'try again';
-    throw new BackupError('io', `cannot create the folder ${folder}: ${advice} (${messageOf(cause)})`, {
-      cause,
-    });
+    throw new BackupError(
+      'io',
+      `cannot create the folder ${folder}: ${adviceOn(cause)} (${messageOf(cause)})`,
+      { cause },
+    );
   }
 }
 
@@ -52,9 +53,11 @@ export function replaceFile(
   { durably = true, mode = 0o600 }: { readonly durably?: boolean; readonly mode?: number } = {},
 ): void {
   const temporary = `${file}.${process.pid}.tmp`;
+  let isMade = false;
   try {
     rmSync(temporary, { force: true }); // A dead run's, of whatever mode.
     const descriptor = openSync(temporary, 'wx', mode);
+    isMade = true;
     try {
       fchmodSync(descriptor, mode);
       for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
@@ -65,24 +68,28 @@ export function replaceFile(
     renameSync(temporary, file);
     if (durably) syncFolder(dirname(file));
   } catch (cause) {
-    const code = systemCode(cause);
-    if (code !== 'ENOTDIR') rmSync(temporary, { force: true }); // Else its folder is a file: nothing of it is there.
-    const advice = ADVICE[code ?? ''] ?? 'try again';
-    throw new BackupError('io', `cannot write ${file}: ${advice} (${messageOf(cause)})`, { cause });
+    if (isMade) rmSync(temporary, { force: true });
+    throw new BackupError('io', `cannot write ${file}: ${adviceOn(cause)} (${messageOf(cause)})`, { cause });
   }
 }
 
-/** What to do where a file cannot be written, by the system's error. */
-const ADVICE: Readonly<Record<string, string>> = {
-  ENOENT: 'create its folder first, or name a file elsewhere',
-  ENOTDIR: 'what it should be in is no folder: name a file elsewhere',
-  EISDIR: 'a folder has that name: name a file in it',
-  EACCES: 'you may not: name a file elsewhere, or run as who may',
-  EPERM: 'you may not: name a file elsewhere, or run as who may',
-  EROFS: 'nothing can be written there: name a file elsewhere',
-  ENOSPC: 'make room there',
-  EDQUOT: 'make room there',
-};
+/** What to do where a file or a folder cannot be made. */
+function adviceOn(cause: unknown): string {
+  return ADVICE.get(systemCode(cause)) ?? 'try again';
+}
+
+/** By the system's error. */
+const ADVICE: ReadonlyMap<string | undefined, string> = new Map([
+  ['ENOENT', 'create its folder first, or name a file elsewhere'],
+  ['ENOTDIR', 'what it should be in is no folder: name a file elsewhere'],
+  ['EISDIR', 'a folder has that name: name a file in it'],
+  ['ENAMETOOLONG', 'its name is too long: use a shorter one'],
+  ['EACCES', 'you may not: name a file elsewhere, or run as who may'],
+  ['EPERM', 'you may not: name a file elsewhere, or run as who may'],
+  ['EROFS', 'nothing can be written there: name a file elsewhere'],
+  ['ENOSPC', 'make room there'],
+  ['EDQUOT', 'make room there'],
+]);
 
 /** What {@link replaceFile} names a file after until it is whole: the process that writes it. */
 const TEMPORARY = /\.(\d+)\.tmp$/;

@@ -67,5 +67,7 @@ describe('the log of runs', () => {
     const blocked = tempFolder();
     writeFileSync(join(blocked, 'log'), 'in the way');
     new RunLog(blocked, 'check').add('error', 'b');
+    new RunLog(join(blocked, 'log'), 'check').add('error', 'nor where its folder cannot be made');
+    expect(readFileSync(join(blocked, 'log'), 'utf8')).toBe('in the way');
   });
 });

@@ -1,7 +1,17 @@
 /** dom0's own files: what is damaged, missing or in the way. */
 
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ObjectCache } from '../../dom0/state/cache.ts';
@@ -56,6 +66,12 @@ describe('files', () => {
     );
     const inFile = failure(() => replaceFile(join(folder, 'file/in'), utf8('x')));
     expect([inFile.code, inFile.message]).toEqual(['io', expect.stringContaining('name a file elsewhere')]);
+    const long = join(folder, 'x'.repeat(300));
+    for (const refused of [() => makePrivateFolder(long), () => replaceFile(long, utf8('x'))])
+      expect(failure(refused).message).toContain('use a shorter one');
+    symlinkSync('loop', join(folder, 'loop'));
+    expect(failure(() => makePrivateFolder(join(folder, 'loop/in'))).message).toContain('try again (ELOOP');
+    rmSync(join(folder, 'loop'));
     mkdirSync(join(folder, 'directory'));
     const folderItself = failure(() => replaceFile(join(folder, 'directory'), utf8('x')));
     expect(folderItself.message).toContain('a folder has that name');

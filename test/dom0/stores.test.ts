@@ -359,6 +359,31 @@ describe('R44: what is wrong with a store is named, and the others go on', () =>
     expect(alone.code).toBe('wrong-secret');
   });
 
+  it('a newest root whose catalog no store has: the next newest opens on a machine that knows nothing yet', async () => {
+    const { bench, repository } = await Bench.make();
+    const behind = [1, 2].map((index) => bench.remember(index));
+    await backUp(repository, 'two');
+    for (const back of behind) back();
+    await bench.machine.stores.close();
+    const { catalog } = repository.root.body;
+    rmSync(join(bench.folder(0), 'objects', catalog.slice(0, 2), catalog));
+    const other = new Machine(bench.folders);
+    const opened = await other.open();
+    expect(opened.root.body.counter).toBe(repository.root.body.counter - 1);
+    expect(other.stores.all.map(({ standing }) => standing.is)).toEqual(['damaged', 'in-step', 'in-step']);
+    await other.stores.close();
+  });
+
+  it('none at all: what is wrong with each store is said, and nothing is accepted', async () => {
+    const bench = new Bench();
+    bench.takeAway(1);
+    const { code, message } = await rejection(bench.machine.open());
+    expect(code).toBe('store-missing');
+    expect(message).toMatch(/^no store has a root .*vault: .*; vault2: there is no .*; vault3: /);
+    const only = new Machine(storeFolder());
+    expect((await rejection(only.open('zoo-zoo-zoo-zoo-zoo-zoo-zoo-zoo'))).code).toBe('not-initialised');
+  });
+
   it('is not forgotten because its pin is damaged', async () => {
     const { bench } = await Bench.make();
     await bench.machine.stores.close();

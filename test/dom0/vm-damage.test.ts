@@ -115,6 +115,25 @@ it('a tree that cannot be read counts as lost, though a listing has it; content 
   await machine.stores.close();
 });
 
+it('snapshots of one tree that lack content of theirs are told together', async () => {
+  const folder = storeFolder();
+  const machine = new Machine(folder);
+  const repository = await machine.create();
+  let tree: number | undefined;
+  for (const text of ['first', 'second']) {
+    const writer = await writerFor(repository);
+    tree ??= await appendBlob(writer, 'tree', 'tree');
+    await commitVolume(writer, tree, [tree, await appendBlob(writer, text)]);
+  }
+  const history = await historyFor(repository);
+  const lost = (await Promise.all([1, 2].map((number) => history.table.row(number)))).map((row) => row?.id);
+  const loss = { isLost: (id: ObjectId) => lost.includes(id), withUnreadable: true };
+  const { parts, trees } = await damageOf(repository, repository.vms[0]!, loss);
+  expect(parts).toEqual([]);
+  expect(trees.map(({ snapshots, volume }) => [snapshots, volume.top])).toEqual([[[2, 1], tree]]);
+  await machine.stores.close();
+});
+
 it('a VM without its record is lost', async () => {
   const { of, entry, remove, machine } = await filled(1);
   expect((await of([entry.record])).parts).toMatchObject([{ snapshots: undefined, what: 'all' }]);
