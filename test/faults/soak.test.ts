@@ -12,7 +12,7 @@ const TIMEOUT = 120_000 + DAYS * 10_000;
 const LARGER = 1.5;
 const ROOTS = 100_000;
 /** What a process may hold more at the end than after the first quarter. */
-const HEAP = 24 << 20;
+const HEAP = 8 << 20;
 
 test(
   'R50: every snapshot that is kept comes back, and nothing grows but what is backed up',
