@@ -50,20 +50,20 @@ export async function publish(store: Store, root: Root, expected: RootHash): Pro
 
 async function publishAlone(store: Store, root: Root, expected: RootHash): Promise<RootHash> {
   const newest = await store.roots.newest();
-  const damage = newest && damageOf(newest.bytes);
-  if (newest !== undefined && damage !== undefined) {
-    if (expected !== NO_ROOT) throw damage;
-    await checkInstead(store, newest.number, root, damage);
-    return add(store, root, newest.number + 1);
+  const number = newest?.number ?? 0;
+  const current = newest && rootOrDamage(newest.bytes);
+  if (isBackupError(current)) {
+    if (expected !== NO_ROOT) throw current;
+    await checkInstead(store, number, root, current);
+    return add(store, root, number + 1);
   }
-  const current = newest && decodeRoot(newest.bytes);
   if (current?.hash === root.hash) return root.hash; // Sent again after a crash.
   if (current !== undefined && !isOfOwner(root, current)) throw replaced();
   if ((current?.hash ?? NO_ROOT) !== expected) return current?.hash ?? NO_ROOT;
   if (current !== undefined) checkSuccessor(root, current);
   if (current === undefined) await checkPin(store, root);
   else await settlePin(store, current);
-  return add(store, root, (newest?.number ?? 0) + 1);
+  return add(store, root, number + 1);
 }
 
 async function add(store: Store, root: Root, number: number): Promise<RootHash> {
@@ -76,11 +76,10 @@ async function add(store: Store, root: Root, number: number): Promise<RootHash> 
   return root.hash;
 }
 
-/** What is wrong with the bytes of a root; undefined if they are one. Throws `store-version`. */
-function damageOf(bytes: Uint8Array): BackupError | undefined {
+/** The root of these bytes, or what is wrong with them. Throws `store-version`. */
+function rootOrDamage(bytes: Uint8Array): Root | BackupError {
   try {
-    decodeRoot(bytes);
-    return undefined;
+    return decodeRoot(bytes);
   } catch (error) {
     if (isBackupError(error, 'store-damaged')) return error;
     throw error;
@@ -95,8 +94,8 @@ async function checkInstead(store: Store, number: number, root: Root, damage: Ba
   for (let at = number - 1; at > 0; at--) {
     const before = await store.roots.read(at);
     if (before === undefined) return;
-    if (damageOf(before.bytes) !== undefined) continue;
-    const whole = decodeRoot(before.bytes);
+    const whole = rootOrDamage(before.bytes);
+    if (isBackupError(whole)) continue;
     if (!isOfOwner(root, whole)) throw replaced();
     checkSuccessor(root, whole);
     return;
