@@ -80,9 +80,12 @@ async function chooseNamed(
 
 /** The newest snapshots of `count` VMs that have a complete one. Of VMs whose last drills are equally long ago, any. */
 async function chooseLongestAgo(app: App, repository: Repository, count: number): Promise<Chosen[]> {
+  const now = Date.now();
+  /** A time to come was noted by a clock that was wrong: it is not known when that was. */
+  const timeOf = ({ at }: { readonly at: number } = { at: 0 }) => (at > now ? 0 : at);
   const ranked = repository.vms
     .filter(({ name }) => name !== DOM0) // It is not restored.
-    .map((entry) => ({ entry, at: app.diary.of(entry.id).drill?.at ?? 0, lot: randomInt(2 ** 32) }))
+    .map((entry) => ({ entry, at: timeOf(app.diary.of(entry.id).drill), lot: randomInt(2 ** 32) }))
     .sort((a, b) => a.at - b.at || a.lot - b.lot);
   const chosen: Chosen[] = [];
   for (const { entry } of ranked) {

@@ -18,17 +18,12 @@ export async function startService(
   command: readonly [string, ...string[]],
   options: { environment: Readonly<Record<string, string>>; directory: string },
 ): Promise<ServiceCall> {
-  const { child, stdin, stdout, stderr } = spawnDetached(command, options);
+  const { child, stdin, stdout, stderr } = await spawned(peer, command, options);
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
     child.once('close', (code, signal) => resolve({ code, signal }));
   });
   const kept = keepStderr(stderr);
   const io = streamIo(stdout, stdin);
-  try {
-    await once(child, 'spawn');
-  } catch (cause) {
-    throw new BackupError('sandbox', `${peer}: cannot start ${command[0]}: ${messageOf(cause)}`, { cause });
-  }
   child.on('error', (error) => kept.add(Buffer.from(messageOf(error)))); // A kill that failed.
   let hungUp = false;
   child.once('exit', () => {
@@ -51,4 +46,14 @@ export async function startService(
       stderr.destroy(); // Nobody else who may hold its other end keeps the call.
     },
   };
+}
+
+async function spawned(peer: string, ...[command, options]: Parameters<typeof spawnDetached>) {
+  try {
+    const made = spawnDetached(command, options); // Some errors are thrown here, others told by an event.
+    await once(made.child, 'spawn');
+    return made;
+  } catch (cause) {
+    throw new BackupError('sandbox', `${peer}: cannot start ${command[0]}: ${messageOf(cause)}`, { cause });
+  }
 }

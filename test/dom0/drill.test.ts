@@ -19,6 +19,7 @@ import { Home } from '../support/home.ts';
 import { InProcessDomains } from '../support/in-process-domains.ts';
 import { runOver } from '../support/in-process.ts';
 
+const DAY = 86_400_000;
 const VMS = ['personal', 'vault', 'work'] as const;
 
 /** A home with a backup of three VMs. */
@@ -146,6 +147,22 @@ describe('drill', () => {
     expect(output.events.filter(({ event }) => event === 'drill').map(({ vm }) => vm)).toEqual(['vault']);
     const all = await run((app) => drill(app, [], { random: 99 }));
     expect(all.output.events.filter(({ event }) => event === 'drill')).toHaveLength(3);
+  });
+
+  it('--random does not wait for a time to come that a wrong clock noted', async () => {
+    const { home, run } = await backedUp();
+    await run(async (app) => {
+      const { vms } = await app.open();
+      const passed = { snapshot: 1, result: 'passed', detail: '' } as const;
+      const at = (name: string) => (name === 'work' ? 10 * 365 * DAY : -DAY) + Date.now();
+      app.diary.record(
+        'drill',
+        vms.map(({ id, name }) => [id, { at: at(name), ...passed }]),
+      );
+      app.defer(() => app.storage.abort());
+    });
+    await run((app) => drill(app, [], { random: 1 }));
+    expect(drills(home)['work']?.at).toBeLessThanOrEqual(Date.now());
   });
 
   it('is refused where it is not said of what, and does not remember what a person ended', async () => {
