@@ -154,10 +154,10 @@ export class Soak {
   /** What this process holds now, and what there is on disk beside backups. */
   held(): Held {
     collect();
+    const { heapUsed, external } = process.memoryUsage(); // Before the lists of files below, which are long.
     const own = [this.home.state, ...STORES.map((name) => join(this.#storage(name), 'qubes-backup'))];
     const all = own.flatMap((folder) => filesBelow(folder).map(({ path }) => path));
     const files = all.filter((path) => !/\/(cache|objects|roots|marks|puts)\//.test(path));
-    const { heapUsed, external } = process.memoryUsage();
     return {
       heap: heapUsed + external,
       descriptors: readdirSync('/proc/self/fd').length,
