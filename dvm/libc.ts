@@ -67,6 +67,7 @@ const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const EINVAL = 22;
+const EOVERFLOW = 75;
 /** "Leave it as it is" for an owner or group. */
 const KEEP = 0xffffffff;
 
@@ -211,7 +212,7 @@ export interface Stat {
 
 const statBuffer = Buffer.alloc(256);
 
-/** Metadata of `name` below `directory`; of a symlink itself, never of its target. */
+/** Metadata of `name` below `directory`; of a symlink itself, never of its target. Throws EOVERFLOW on a size beyond 2^53. */
 export function statAt(directory: number, name: ByteString): Stat {
   run(
     'statx',
@@ -242,7 +243,7 @@ function readStat(b: Buffer): Stat {
     gid: b.readUInt32LE(24),
     mode: b.readUInt16LE(28),
     inode: foldInode(b.readUInt32LE(36), b.readUInt32LE(32)),
-    size: readU53(b, 40),
+    size: readSize(b, 40),
     blocks: readU53(b, 48),
     ctime: readTime(b, 96),
     mtime: readTime(b, 112),
@@ -251,6 +252,13 @@ function readStat(b: Buffer): Stat {
     mountRoot: (attributes & STATX_ATTR_MOUNT_ROOT) !== 0,
     attributes,
   };
+}
+
+/** Throws EOVERFLOW on one that no number is exact for, as xfs and memory have them: the tree stores none either. */
+function readSize(b: Buffer, at: number): number {
+  const size = readU53(b, at);
+  if (!Number.isSafeInteger(size)) throw new LibcError('statx', EOVERFLOW);
+  return size;
 }
 
 function readU53(b: Buffer, at: number): number {

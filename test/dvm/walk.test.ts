@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -8,6 +8,8 @@ import * as libc from '../../dvm/libc.ts';
 import { walk } from '../../dvm/walk.ts';
 import type { Noter } from '../../dvm/walk.ts';
 import type { ByteString } from '../../shared/bytes.ts';
+import { shell } from '../support/images.ts';
+import { testNeeding } from '../support/needs.ts';
 import { tempFolder } from '../support/temp.ts';
 
 const noNotes: Noter = (code, path, detail) => {
@@ -155,4 +157,18 @@ test('windows of consecutive starts cover every byte, each exactly as long as as
     ),
   );
   expect(new RecheckWindow(100, 0, 5).overlaps(0, 100)).toBe(false);
+});
+
+/** ext4 has no files of that size; xfs, btrfs and memory do. */
+const largeFiles = existsSync('/dev/shm') ? undefined : 'there is no /dev/shm';
+
+testNeeding(largeFiles)('a file whose size no number is exact for is noted, and others are found', () => {
+  const folder = tempFolder('/dev/shm');
+  shell('truncate -s 9223372036854775807 "$1/endless"; truncate -s 9007199254740991 "$1/large"', folder);
+  const notes: string[] = [];
+  expect(paths(folder, (code, path, detail) => notes.push(`${code} ${path}: ${detail}`))).toEqual([
+    '',
+    'large',
+  ]);
+  expect(notes).toEqual(['unreadable endless: statx: EOVERFLOW']);
 });
