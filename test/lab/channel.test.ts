@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { Channel, WINDOW, relay } from './channel.ts';
+import { Channel, WINDOW, encodeFrame, relay } from './channel.ts';
 import type { ClientCall, ServedCall } from './channel.ts';
 
 const REQUEST = { service: 'qubes.Test', argument: '', source: 'dom0' };
@@ -26,14 +26,8 @@ async function textOf(call: ClientCall): Promise<string> {
   return Buffer.concat(pieces).toString('latin1');
 }
 
-const frame = (type: number, stream: number, call: number, payload = Buffer.alloc(0)) => {
-  const header = Buffer.alloc(12);
-  header.writeUInt8(type, 0);
-  header.writeUInt8(stream, 1);
-  header.writeUInt32BE(call, 4);
-  header.writeUInt32BE(payload.length, 8);
-  return Buffer.concat([header, payload]);
-};
+const frame = (type: number, stream: number, call: number, payload?: Buffer) =>
+  encodeFrame({ type, stream, call, ...(payload === undefined ? {} : { payload }) });
 
 describe('a channel', () => {
   test('carries stdin, stdout, stderr and the status, whatever the size', async () => {

@@ -18,7 +18,17 @@ const MAX_CALLS = 256;
 const LOST = 255;
 
 const HEADER = 12;
-const TYPE = { ready: 0, open: 1, data: 2, end: 3, credit: 4, exit: 5, abandon: 6, shutdown: 7 } as const;
+/** Types of frames. */
+export const TYPE = {
+  ready: 0,
+  open: 1,
+  data: 2,
+  end: 3,
+  credit: 4,
+  exit: 5,
+  abandon: 6,
+  shutdown: 7,
+} as const;
 const STREAM = { stdin: 0, stdout: 1, stderr: 2 } as const;
 type StreamNumber = (typeof STREAM)[keyof typeof STREAM];
 
@@ -35,6 +45,18 @@ interface Frame {
   readonly stream: number;
   readonly call: number;
   readonly payload: Buffer;
+}
+
+/** Of one that concerns no call, or has no payload, the rest is zeros. */
+type SentFrame = Partial<Frame> & { readonly type: number };
+
+export function encodeFrame({ type, stream = 0, call = 0, payload = Buffer.alloc(0) }: SentFrame): Buffer {
+  const header = Buffer.alloc(HEADER);
+  header.writeUInt8(type, 0);
+  header.writeUInt8(stream, 1);
+  header.writeUInt32BE(call, 4);
+  header.writeUInt32BE(payload.length, 8);
+  return Buffer.concat([header, payload]);
 }
 
 /** One call, as who sent or serves it sees it. */
@@ -133,15 +155,9 @@ export class Channel {
   }
 
   /** Hands a frame on; settles when the transport has taken it. For the streams of this file. */
-  send({ type, stream = 0, call = 0, payload }: Partial<Frame> & { readonly type: number }): Promise<void> {
+  send(frame: SentFrame): Promise<void> {
     if (!this.#open) return Promise.resolve();
-    const header = Buffer.alloc(HEADER);
-    header.writeUInt8(type, 0);
-    header.writeUInt8(stream, 1);
-    header.writeUInt32BE(call, 4);
-    header.writeUInt32BE(payload?.length ?? 0, 8);
-    const bytes = payload === undefined ? header : Buffer.concat([header, payload]);
-    return new Promise((resolve) => this.#output.write(bytes, () => resolve()));
+    return new Promise((resolve) => this.#output.write(encodeFrame(frame), () => resolve()));
   }
 
   #receive(bytes: Buffer): void {

@@ -73,11 +73,6 @@ async function madeWith(name: string, installed: Tree, base: Unpacked): Promise<
 async function installedTree(): Promise<Tree> {
   const ours = (await packages(readRelease())).filter(({ name }) => name !== 'qubes-backup-dom0');
   const vm = await vmBundle();
-  const { outputFiles } = await build({
-    absWorkingDir: PROJECT,
-    entryPoints: [join(GUEST, 'agent.ts')],
-    ...{ bundle: true, format: 'esm', platform: 'node', target: 'node24', write: false, logLevel: 'warning' },
-  });
   const filecopy = `exec ${PROGRAM}/bin/node ${PROGRAM}/services/vm/qubes.Filecopy.mjs "$@"`;
   return merge(
     ...ours.map(({ tree }) => new Map([...tree].filter(([path]) => !path.startsWith('/usr/share/')))),
@@ -92,9 +87,21 @@ async function installedTree(): Promise<Tree> {
       ['/etc/group', file('root:x:0:\nuser:x:1000:\n')],
       ['/etc/profile', file('# Nothing: what it printed would be in every service’s answer.\n')],
       ['/usr/sbin/init', file(readFileSync(join(GUEST, 'init.sh')), 0o755)],
-      ['/usr/lib/lab/agent.mjs', file(outputFiles[0]?.contents ?? '')],
+      ['/usr/lib/lab/node_modules', link('../qubes-backup/services/dvm/node_modules')],
     ]),
+    await guestPrograms(),
   );
+}
+
+/** The agent, and what tests have in its place or in that of a service. */
+async function guestPrograms(): Promise<Tree> {
+  const { outputFiles } = await build({
+    absWorkingDir: PROJECT,
+    entryPoints: ['agent', 'greedy', 'usurper'].map((name) => join(GUEST, `${name}.ts`)),
+    ...{ bundle: true, external: ['koffi'], format: 'esm', platform: 'node', target: 'node24' },
+    ...{ outdir: '/usr/lib/lab', outExtension: { '.js': '.mjs' }, write: false, logLevel: 'warning' },
+  });
+  return new Map(outputFiles.map(({ path, contents }) => [path, file(contents)]));
 }
 
 function makeInitramfs(path: string, { kernel, system }: Unpacked, version: string): void {
