@@ -8,6 +8,7 @@ import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { BackupError, messageOf } from '../../shared/errors.ts';
 import { Transient } from './remote.ts';
@@ -27,6 +28,11 @@ export interface RclonePost {
   readonly body?: FormData | string;
 }
 
+export interface RcloneDaemonOptions {
+  readonly callTimeout?: number;
+  readonly temporary?: string;
+}
+
 interface Running {
   readonly url: string;
   readonly authorization: string;
@@ -35,13 +41,21 @@ interface Running {
 export class RcloneDaemon {
   readonly #config: string;
   readonly #callTimeout: number;
+  readonly #temporary: string;
   #child: ChildProcess | undefined;
   #running: Promise<Running> | undefined;
 
-  /** `config`: rclone's configuration file; it need not exist. `callTimeout`: milliseconds. */
-  constructor(config: string, callTimeout = CALL_TIMEOUT) {
+  /**
+   * `config`: rclone's configuration file; it need not exist. `callTimeout`: milliseconds. `temporary`: where rclone keeps an object on its way to
+   * a remote that has to be told its size first; what one that is killed leaves there is sealed.
+   */
+  constructor(
+    config: string,
+    { callTimeout = CALL_TIMEOUT, temporary = tmpdir() }: RcloneDaemonOptions = {},
+  ) {
     this.#config = config;
     this.#callTimeout = callTimeout;
+    this.#temporary = temporary;
   }
 
   /** The process id of the child, while there is one. */
@@ -83,6 +97,7 @@ export class RcloneDaemon {
     const [user, password] = [randomBytes(16).toString('hex'), randomBytes(32).toString('hex')];
     const rclone = [
       ...['rclone', 'rcd', '--rc-addr', '127.0.0.1:0', '--rc-serve', '--config', this.#config],
+      ...['--temp-dir', this.#temporary],
       ...['--ask-password=false', '--contimeout', '15s', '--timeout', '30s', '--low-level-retries', '3'],
     ];
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...rclone], {

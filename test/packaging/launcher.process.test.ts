@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeEach, expect, test } from 'vitest';
 import { PROJECT } from '../../packaging/bundle.ts';
-import { makeTemp } from '../support/temp.ts';
+import { makeTemp, removeTree } from '../support/temp.ts';
 
 const BUNDLED = 'node_modules/.cache/qubes-backup-program';
 const AN_HOUR_AGO = Date.now() / 1000 - 3600;
@@ -39,6 +39,7 @@ beforeEach(() => {
   const made = later(changed('package-lock.json'), changed(`${BUNDLED}/checkout`));
   utimesSync(join(checkout, BUNDLED, 'dom0/main.mjs'), made, made);
   later(made);
+  return () => removeTree(checkout);
 });
 
 test('runs the bundle while nothing has changed', async () => {

@@ -12,6 +12,8 @@ import { makeTemp, removeTree } from './temp.ts';
 export interface RcloneRemotes {
   /** What both remotes show. */
   readonly folder: string;
+  /** For what rclone keeps for a moment. */
+  readonly temporary: string;
   /** rclone.conf, with the remotes `folder` and `dav`. */
   readonly config: string;
   /** http://127.0.0.1:PORT of the WebDAV server. */
@@ -40,8 +42,8 @@ async function makeRemotes(): Promise<RcloneRemotes> {
     removeTree(base);
     return Promise.resolve();
   });
-  const folder = join(base, 'folder');
-  mkdirSync(folder);
+  const [folder, temporary] = [join(base, 'folder'), join(base, 'temporary')];
+  for (const path of [folder, temporary]) mkdirSync(path);
   const password = randomBytes(20).toString('hex');
   const url = await serveWebdav(folder, password);
   let count = 0;
@@ -50,7 +52,7 @@ async function makeRemotes(): Promise<RcloneRemotes> {
     writeFileSync(file, configText(folder, target, secret), { mode: 0o600 });
     return file;
   };
-  return { folder, config: configFor(url), url, configFor };
+  return { folder, temporary, config: configFor(url), url, configFor };
 }
 
 function configText(folder: string, url: string, password: string): string {

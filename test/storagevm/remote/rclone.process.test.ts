@@ -21,7 +21,7 @@ let daemon: RcloneDaemon;
 beforeAll(async () => {
   if (missing !== undefined) return;
   remotes = await theRemotes();
-  daemon = new RcloneDaemon(remotes.config);
+  daemon = new RcloneDaemon(remotes.config, { temporary: remotes.temporary });
 });
 afterAll(() => daemon.stop());
 
