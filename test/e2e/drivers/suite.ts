@@ -1,10 +1,8 @@
 /**
  * R21 R30 R31 R33 R37 R50: the main job on a driver, on volumes that are real ext4 images: backup, an incremental one, restores under
- * other names, extractions; and dom0 killed at its steps. In CI a few steps, chosen by a seed; `npm run kill` tries each, and with
- * QIB_PIECE=3/20 the third one, the 23rd, and so on. Needs root and loop devices.
+ * other names, extractions; and dom0 killed at its steps (kills.ts). Needs root and loop devices.
  */
 
-import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -18,9 +16,8 @@ import { historyOf } from '../../../dom0/repository/find-vm.ts';
 import { rejection } from '../../support/failure.ts';
 import { shell, withMounted } from '../../support/images.ts';
 import type { testNeeding } from '../../support/needs.ts';
-import { COMPILED, PROJECT, run, waitFor } from '../../support/processes.ts';
-import { Random } from '../../support/random.ts';
 import { tempFolder } from '../../support/temp.ts';
+import { expectNothingLeft, killed } from './kills.ts';
 import { qubesSystem } from './qubes-system.ts';
 import type { QubesSystem } from './qubes-system.ts';
 import type { Machine, System } from './system.ts';
@@ -48,6 +45,13 @@ async function backedUp(
   return { system, first: survey(system, 'data') };
 }
 
+/** {@link backedUp}, and `data` changed since. */
+async function changed(create: () => Promise<System>) {
+  const { system, first } = await backedUp(create);
+  withMounted(system.imageOf('data'), 'rw', SECOND);
+  return { system, first, second: survey(system, 'data') };
+}
+
 /** What an extraction to `to` leaves there, if the driver allows it. */
 const TO = { to: undefined, tar: undefined, intoVm: undefined, overwrite: false };
 
@@ -58,9 +62,7 @@ export function driverSuite(
   testMounting: ReturnType<typeof testNeeding>,
 ): void {
   testMounting('R21 R30 R33: backs up, backs up what changed, restores and extracts both', async () => {
-    const { system, first } = await backedUp(create);
-    withMounted(system.imageOf('data'), 'rw', SECOND);
-    const second = survey(system, 'data');
+    const { system, first, second } = await changed(create);
     expect((await backUp(system)).warnings).toBe(0);
     await system.run((app) => restore(app, 'data@1', 'old'));
     await system.run((app) => restore(app, 'data', 'copy'));
@@ -173,11 +175,9 @@ export function driverSuite(
   );
 
   testMounting(
-    'R50: survives the death of dom0 at its steps',
+    'R50: survives the death of dom0 at steps of a backup and of a restore',
     async () => {
-      const { system, first } = await backedUp(create);
-      withMounted(system.imageOf('data'), 'rw', SECOND);
-      const second = survey(system, 'data');
+      const { system, first, second } = await changed(create);
       await killed(system, 'backup', async () => {
         expect(survey(system, 'data')).toBe(second);
         await Promise.resolve();
@@ -192,6 +192,17 @@ export function driverSuite(
       expect((await backUp(system)).warnings).toBe(0);
       await system.run((app) => restore(app, 'data@1', 'old'));
       expect(survey(system, 'old')).toBe(first);
+      expect((await system.run((app) => check(app, 100))).warnings).toBe(0);
+    },
+    1_800_000,
+  );
+
+  testMounting(
+    'R50: survives the death of dom0 at steps of a restore in place and of one of all',
+    async () => {
+      const { system, first, second } = await changed(create);
+      expect((await backUp(system)).warnings).toBe(0);
+      await system.run((app) => restore(app, 'data@1', 'old'));
       let now = second;
       await killed(system, 'replace', async () => {
         const kept = await keptVms(system);
@@ -226,27 +237,6 @@ export function driverSuite(
   );
 }
 
-/** Runs the command to its end, and kills it at steps; after each, what the next run does about it, and then what `expectWhole` says. */
-async function killed(
-  system: System,
-  command: 'backup' | 'restore' | 'replace' | 'restore-all' | 'drill',
-  expectWhole: () => Promise<void>,
-): Promise<void> {
-  const whole = await runUntil(system, command, 1e9);
-  expect(whole.code, whole.stderr).toBe(0);
-  await expectWhole();
-  const steps = Number(whole.stdout.toString());
-  expect(steps).toBeGreaterThan(5);
-  for (const step of chosen(steps)) {
-    const when = `QIB_SEED=${SEED}: killed at step ${step} of ${steps} of a ${command}`;
-    const { signal, stderr } = await runUntil(system, command, step);
-    expect(signal, `${when}: ${stderr}`).toBe('SIGKILL');
-    await system.run((app) => app.lock());
-    await expectNothingLeft(system, when);
-    await expectWhole();
-  }
-}
-
 /** The VM continues the snapshots of the one that it was (R11). */
 async function expectContinued(system: System, vm: string): Promise<void> {
   let record: unknown;
@@ -263,35 +253,4 @@ async function expectContinued(system: System, vm: string): Promise<void> {
 /** VMs that another took the place of. */
 async function keptVms(system: System): Promise<readonly string[]> {
   return (await system.vms()).filter((vm) => /^data-\d{8}/.test(vm));
-}
-
-/** Steps tried of each command, chosen by QIB_SEED; `npm run kill` tries all. */
-const SAMPLE = Number(process.env['QIB_KILLS'] ?? 1);
-const SEED = Number(process.env['QIB_SEED'] ?? randomInt(1_000_000));
-
-/** Each so many-th step alone, from a first one on: all of them in pieces, on several machines say. */
-const [FIRST_STEP = 1, EVERY = 1] = (process.env['QIB_PIECE'] ?? '1/1').split('/').map(Number);
-
-/** Numbers from 1 to `steps`, in that order. */
-function chosen(steps: number): readonly number[] {
-  const random = new Random(SEED);
-  const all = Array.from({ length: steps }, (_, i) => i + 1);
-  const left = all.filter((step) => step % EVERY === FIRST_STEP % EVERY);
-  while (left.length > SAMPLE) left.splice(random.below(left.length), 1);
-  return left;
-}
-
-/** dom0 as a process of its own, which kills itself at a step. */
-function runUntil(system: System, command: string, step: number) {
-  const program = join(PROJECT, 'test/e2e/drivers/dying-run.ts');
-  const words = ['--no-warnings', program, JSON.stringify(system.machine), command, String(step)];
-  return run(process.execPath, words, { env: { ...process.env, ...COMPILED } });
-}
-
-/** What died holds its devices for a moment. */
-async function expectNothingLeft(system: System, when = 'all is done'): Promise<void> {
-  await waitFor(() => system.leftovers().length === 0, `nothing is left when ${when}`, 5_000).catch(
-    () => undefined,
-  );
-  expect(system.leftovers(), when).toEqual([]);
 }
