@@ -52,7 +52,7 @@ export class RunLog {
       }
       this.#append(this.#descriptor, level, text, from);
     } catch (error) {
-      if (systemCode(error) === undefined && !isBackupError(error)) throw error;
+      if (!isBackupError(error) && systemCode(error) === undefined) throw error;
       this.#left = 0;
     }
   }

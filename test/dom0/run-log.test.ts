@@ -1,6 +1,6 @@
 /** R56: what runs leave in dom0's log. */
 
-import { appendFileSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { lastRun, RunLog } from '../../dom0/state/run-log.ts';
@@ -69,5 +69,8 @@ describe('the log of runs', () => {
     new RunLog(blocked, 'check').add('error', 'b');
     new RunLog(join(blocked, 'log'), 'check').add('error', 'nor where its folder cannot be made');
     expect(readFileSync(join(blocked, 'log'), 'utf8')).toBe('in the way');
+    const folder = tempFolder();
+    mkdirSync(fileIn(folder), { recursive: true });
+    new RunLog(folder, 'check').add('error', 'nor where a folder has its name');
   });
 });
