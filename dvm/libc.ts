@@ -228,7 +228,7 @@ export function statAt(directory: number, name: ByteString): Stat {
 const EMPTY = cString('');
 const AT_EMPTY_PATH = 0x1000;
 
-/** Metadata of an open descriptor. */
+/** Metadata of an open descriptor. Throws as {@link statAt}. */
 export function statDescriptor(descriptor: number): Stat {
   run('statx', descriptor, EMPTY, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer);
   return readStat(statBuffer);

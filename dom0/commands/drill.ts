@@ -9,7 +9,7 @@ import { BackupError, messageOf } from '../../shared/errors.ts';
 import { formatBytes, formatCount, formatTime } from '../../shared/format.ts';
 import { drill as drillProtocol } from '../../shared/protocol/disposable.ts';
 import { parseVmName } from '../../shared/ids.ts';
-import type { VmName } from '../../shared/ids.ts';
+import type { VmId, VmName } from '../../shared/ids.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import { splitTarget } from '../repository/find-snapshot.ts';
@@ -81,11 +81,13 @@ async function chooseNamed(
 /** The newest snapshots of `count` VMs that have a complete one. Of VMs whose last drills are equally long ago, any. */
 async function chooseLongestAgo(app: App, repository: Repository, count: number): Promise<Chosen[]> {
   const now = Date.now();
-  /** A time to come was noted by a clock that was wrong: it is not known when that was. */
-  const timeOf = ({ at }: { readonly at: number } = { at: 0 }) => (at > now ? 0 : at);
+  const lastDrill = (vm: VmId) => {
+    const at = app.diary.of(vm).drill?.at ?? 0;
+    return at > now ? 0 : at; // The clock was wrong then: nobody knows when that was.
+  };
   const ranked = repository.vms
     .filter(({ name }) => name !== DOM0) // It is not restored.
-    .map((entry) => ({ entry, at: timeOf(app.diary.of(entry.id).drill), lot: randomInt(2 ** 32) }))
+    .map((entry) => ({ entry, at: lastDrill(entry.id), lot: randomInt(2 ** 32) }))
     .sort((a, b) => a.at - b.at || a.lot - b.lot);
   const chosen: Chosen[] = [];
   for (const { entry } of ranked) {

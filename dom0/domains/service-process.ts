@@ -18,7 +18,7 @@ export async function startService(
   command: readonly [string, ...string[]],
   options: { environment: Readonly<Record<string, string>>; directory: string },
 ): Promise<ServiceCall> {
-  const { child, stdin, stdout, stderr } = await spawned(peer, command, options);
+  const { child, stdin, stdout, stderr } = await spawnNamed(peer, command, options);
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
     child.once('close', (code, signal) => resolve({ code, signal }));
   });
@@ -48,11 +48,12 @@ export async function startService(
   };
 }
 
-async function spawned(peer: string, ...[command, options]: Parameters<typeof spawnDetached>) {
+/** The first program of the call, which runs. Some of what can keep it from that is thrown, some told by an event. */
+async function spawnNamed(peer: string, ...[command, options]: Parameters<typeof spawnDetached>) {
   try {
-    const made = spawnDetached(command, options); // Some errors are thrown here, others told by an event.
-    await once(made.child, 'spawn');
-    return made;
+    const spawned = spawnDetached(command, options);
+    await once(spawned.child, 'spawn');
+    return spawned;
   } catch (cause) {
     throw new BackupError('sandbox', `${peer}: cannot start ${command[0]}: ${messageOf(cause)}`, { cause });
   }

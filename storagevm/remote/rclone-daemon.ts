@@ -29,7 +29,12 @@ export interface RclonePost {
 }
 
 export interface RcloneDaemonOptions {
-  readonly callTimeout?: number;
+  /** Milliseconds. */
+  readonly callTimeout?: number | undefined;
+  /**
+   * The folder where rclone keeps an object on its way to a remote that has to be told its size first. What one that is killed
+   * leaves there is sealed.
+   */
   readonly temporary?: string;
 }
 
@@ -45,10 +50,7 @@ export class RcloneDaemon {
   #child: ChildProcess | undefined;
   #running: Promise<Running> | undefined;
 
-  /**
-   * `config`: rclone's configuration file; it need not exist. `callTimeout`: milliseconds. `temporary`: where rclone keeps an object on its way to
-   * a remote that has to be told its size first; what one that is killed leaves there is sealed.
-   */
+  /** `config`: rclone's configuration file; it need not exist. */
   constructor(
     config: string,
     { callTimeout = CALL_TIMEOUT, temporary = tmpdir() }: RcloneDaemonOptions = {},

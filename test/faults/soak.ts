@@ -271,18 +271,18 @@ export class Soak {
   }
 }
 
-interface Place {
-  readonly domains: Domains;
-  readonly random: Random;
-  readonly storage: (name: StoreName) => string;
-  readonly state: string;
-}
-
 /** Frees what nobody holds. The bytes of a buffer go with the collection after that of the buffer. */
 function collect(): void {
   setFlagsFromString('--expose-gc');
   const collectOnce = runInNewContext('gc') as () => void;
   for (let i = 0; i < 3; i++) collectOnce();
+}
+
+interface Place {
+  readonly domains: Domains;
+  readonly random: Random;
+  readonly storage: (name: StoreName) => string;
+  readonly state: string;
 }
 
 /** What to use instead, and how to end it after the run. */

@@ -7,6 +7,7 @@ import type { Repository } from '../../dom0/repository/repository.ts';
 import { syncStore } from '../../dom0/repository/sync.ts';
 import { Machine, appendBlob, commitVolume, historyFor, storeFolder, writerFor } from './repository-bench.ts';
 import { tempFolder } from './temp.ts';
+import { withSteps } from './wrapped-domains.ts';
 
 const NAMES = ['vault', 'vault2', 'vault3'];
 
@@ -101,9 +102,7 @@ export function corrupt(file: string): void {
 
 /** A call that breaks down: `when` is asked at each write of dom0's. */
 export function dying(call: ServiceCall, when: () => boolean): ServiceCall {
-  const write = (pieces: readonly Uint8Array[]) => {
-    if (when()) call.kill();
-    return call.io.write(pieces);
-  };
-  return { ...call, io: { read: (target) => call.io.read(target), write } };
+  return withSteps(call, (doing) => {
+    if (doing === 'write' && when()) call.kill();
+  });
 }

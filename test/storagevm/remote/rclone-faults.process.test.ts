@@ -43,10 +43,8 @@ interface Setting {
 async function setting(attempts: number, callTimeout?: number): Promise<Setting> {
   const remotes = await theRemotes();
   const proxy = await faultProxy(remotes.url);
-  const daemon = new RcloneDaemon(remotes.configFor(proxy.url), {
-    ...(callTimeout === undefined ? {} : { callTimeout }),
-    temporary: remotes.temporary,
-  });
+  const { temporary } = remotes;
+  const daemon = new RcloneDaemon(remotes.configFor(proxy.url), { callTimeout, temporary });
   onTestFinished(() => daemon.stop());
   const place = randomBytes(6).toString('hex');
   const remote = new RcloneRemote({ remote: `dav:${place}`, daemon });
