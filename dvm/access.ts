@@ -19,9 +19,9 @@ import {
   openFileAt,
   readLinkAt,
   seekData,
-  statDescriptor,
 } from './libc.ts';
-import type { Stat } from './libc.ts';
+import { statDescriptor } from './stat.ts';
+import type { Stat } from './stat.ts';
 
 /** How xfs shows CAP_SYS_ADMIN the access control lists once more, beside system.posix_acl_*, which all have. */
 const XFS_ACL_PREFIX = 'trusted.SGI_ACL_';

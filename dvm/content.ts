@@ -10,7 +10,7 @@ import type { ChunkContent } from './digest.ts';
 import { sameState } from './describe.ts';
 import type { OpenFile } from './access.ts';
 import { isLibcError } from './libc.ts';
-import type { Stat } from './libc.ts';
+import type { Stat } from './stat.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** What came of reading a file. */

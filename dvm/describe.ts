@@ -7,7 +7,8 @@ import { attributesDiffer, idDiffers } from './compare-entries.ts';
 import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { OVERFLOW_ID } from './libc.ts';
-import type { MappedOwners, Stat } from './libc.ts';
+import type { MappedOwners } from './libc.ts';
+import type { Stat } from './stat.ts';
 import { attempt } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
 

@@ -10,7 +10,7 @@ import { holeFinder } from './access.ts';
 import type { Access, OpenFile } from './access.ts';
 import { TYPE } from './entry.ts';
 import { LibcError, sizeOf } from './libc.ts';
-import type { Stat } from './libc.ts';
+import type { Stat } from './stat.ts';
 import type { Found, Noter } from './walk.ts';
 
 /** The name of the one file. */

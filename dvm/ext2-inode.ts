@@ -3,7 +3,7 @@
 import { ALL_FILE_FLAGS, TYPE } from './entry.ts';
 import type { Timestamp } from './entry.ts';
 import { Ext2fsError } from './ext2fs.ts';
-import type { Stat } from './libc.ts';
+import type { Stat } from './stat.ts';
 import { TYPE_OF_MODE } from './walk.ts';
 import type { Found } from './walk.ts';
 

@@ -14,7 +14,7 @@ import { Ext2fs, Ext2fsError, lacksKey } from './ext2fs.ts';
 import type { BlockMap } from './ext2fs.ts';
 import { decodeInode, fastTarget } from './ext2-inode.ts';
 import type { Inode } from './ext2-inode.ts';
-import type { Stat } from './libc.ts';
+import type { Stat } from './stat.ts';
 import { attempt } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
 

@@ -32,12 +32,12 @@ import {
   makeDirectoryAt,
   openDirectory,
   openDirectoryAt,
-  statDescriptor,
   symlinkAt,
   syncFileSystem,
   unlinkAt,
   utimesAt,
 } from './libc.ts';
+import { statDescriptor } from './stat.ts';
 
 /** The argument with which names of any bytes are taken. */
 const ALL_NAMES = 'allow-all-names';

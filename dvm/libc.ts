@@ -6,7 +6,6 @@
  * {@link LibcError}. A descriptor is a plain number that the caller closes.
  */
 
-import { createHash } from 'node:crypto';
 import koffi from 'koffi';
 import { byteString } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
@@ -47,9 +46,8 @@ const calls = {
 
 /** Linux x86-64 constants (asm-generic fcntl.h, stat.h). */
 const AT_FDCWD = -100;
-const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_REMOVEDIR = 0x200;
-const AT_NO_AUTOMOUNT = 0x800;
 const O_WRONLY = 0o1;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
@@ -58,8 +56,6 @@ const O_DIRECTORY = 0o200000;
 const O_NOFOLLOW = 0o400000;
 const O_NOATIME = 0o1000000;
 const O_CLOEXEC = 0o2000000;
-const STATX_BASIC_STATS = 0x7ff;
-const STATX_ATTR_MOUNT_ROOT = 0x2000;
 /** linux/fs.h. */
 const FS_IOC_GETFLAGS = 0x80086601;
 const FS_IOC_SETFLAGS = 0x40086602;
@@ -67,20 +63,19 @@ const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const EINVAL = 22;
-const EOVERFLOW = 75;
 /** "Leave it as it is" for an owner or group. */
 const KEEP = 0xffffffff;
 
 const ERROR_NAMES = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
 
-/** A failed system call. `code` is the symbolic errno (`ENOENT`, …), `call` the name of the call. */
+/** A failed system call. `code` is the symbolic errno (`ENOENT`, …), `call` the name of the call, `why` what the errno does not tell. */
 export class LibcError extends Error {
   readonly code: string;
   readonly call: string;
 
-  constructor(call: string, errno: number) {
+  constructor(call: string, errno: number, why?: string) {
     const code = ERROR_NAMES.get(errno) ?? `errno ${errno}`;
-    super(`${call}: ${code}`);
+    super(`${call}: ${code}${why === undefined ? '' : ` (${why})`}`);
     this.name = 'LibcError';
     this.code = code;
     this.call = call;
@@ -93,14 +88,14 @@ export function isLibcError(error: unknown, ...codes: string[]): error is LibcEr
 }
 
 /** Runs one call; -1 becomes an exception. */
-function run(name: keyof typeof calls, ...args: (number | bigint | Uint8Array | null)[]): number {
+export function run(name: keyof typeof calls, ...args: (number | bigint | Uint8Array | null)[]): number {
   const result = Number(calls[name](...args));
   if (result === -1) throw new LibcError(name, koffi.errno());
   return result;
 }
 
 /** `name` with the NUL that C expects. Throws on a NUL inside, which would silently name something else. */
-function cString(name: string): Uint8Array {
+export function cString(name: string): Uint8Array {
   if (name.includes('\0')) throw new LibcError('name', EINVAL);
   return Buffer.from(`${name}\0`, 'latin1');
 }
@@ -183,108 +178,6 @@ export function readDirectory(descriptor: number): ByteString[] {
       if (name !== '.' && name !== '..') names.push(name as ByteString);
     }
   }
-}
-
-/** What statx(2) says. */
-export interface Stat {
-  /** Type bits (S_IFMT) and the low 12 bits of permissions. */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  /** Bytes. */
-  readonly size: number;
-  /** Units of 512 bytes. */
-  readonly blocks: number;
-  readonly mtime: Timestamp;
-  readonly ctime: Timestamp;
-  /** Exact up to 2^52; a larger one is folded (see {@link foldInode}). */
-  readonly inode: number;
-  readonly links: number;
-  /** Device of the file system, as one comparable text. */
-  readonly fileSystem: string;
-  /** Major and minor of a device node. */
-  readonly device: readonly [number, number];
-  /** The root of a mount (Linux 5.8 and later; false before). */
-  readonly mountRoot: boolean;
-  /** STATX_ATTR_* bits that the file system knows. */
-  readonly attributes: number;
-}
-
-const statBuffer = Buffer.alloc(256);
-
-/** Metadata of `name` below `directory`; of a symlink itself, never of its target. Throws EOVERFLOW on a size beyond 2^53. */
-export function statAt(directory: number, name: ByteString): Stat {
-  run(
-    'statx',
-    directory,
-    cString(name),
-    AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-    STATX_BASIC_STATS,
-    statBuffer,
-  );
-  return readStat(statBuffer);
-}
-
-const EMPTY = cString('');
-const AT_EMPTY_PATH = 0x1000;
-
-/** Metadata of an open descriptor. Throws as {@link statAt}. */
-export function statDescriptor(descriptor: number): Stat {
-  run('statx', descriptor, EMPTY, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer);
-  return readStat(statBuffer);
-}
-
-/** Offsets of struct statx (linux/stat.h). */
-function readStat(b: Buffer): Stat {
-  const attributes = b.readUInt32LE(8) & b.readUInt32LE(56);
-  return {
-    links: b.readUInt32LE(16),
-    uid: b.readUInt32LE(20),
-    gid: b.readUInt32LE(24),
-    mode: b.readUInt16LE(28),
-    inode: foldInode(b.readUInt32LE(36), b.readUInt32LE(32)),
-    size: readSize(b, 40),
-    blocks: readU53(b, 48),
-    ctime: readTime(b, 96),
-    mtime: readTime(b, 112),
-    device: [b.readUInt32LE(128), b.readUInt32LE(132)],
-    fileSystem: `${b.readUInt32LE(136)}:${b.readUInt32LE(140)}`,
-    mountRoot: (attributes & STATX_ATTR_MOUNT_ROOT) !== 0,
-    attributes,
-  };
-}
-
-/** Throws EOVERFLOW on one that no number is exact for, as xfs and memory have them: the tree stores none either. */
-function readSize(b: Buffer, at: number): number {
-  const size = readU53(b, at);
-  if (!Number.isSafeInteger(size)) throw new LibcError('statx', EOVERFLOW);
-  return size;
-}
-
-function readU53(b: Buffer, at: number): number {
-  return b.readUInt32LE(at + 4) * 2 ** 32 + b.readUInt32LE(at);
-}
-
-/** Seconds beyond +-2^52 (no file system of a VM reaches 2^36) are held at that bound: the tree stores no more. */
-function readTime(b: Buffer, at: number): Timestamp {
-  const seconds = b.readInt32LE(at + 4) * 2 ** 32 + b.readUInt32LE(at);
-  return {
-    seconds: Math.max(-(2 ** 52), Math.min(2 ** 52 - 1, seconds)),
-    nanoseconds: b.readUInt32LE(at + 8),
-  };
-}
-
-/**
- * An inode number as an exact double. Numbers of 2^52 and above (some network, overlay and 64-bit file
- * systems) become 2^52 plus 52 bits of their SHA-256: an identity still, up to a chance of 2^-52 for a pair.
- */
-export function foldInode(high: number, low: number): number {
-  if (high < 2 ** 20) return high * 2 ** 32 + low;
-  const exact = Buffer.alloc(8);
-  exact.writeUInt32LE(low, 0);
-  exact.writeUInt32LE(high, 4);
-  const digest = createHash('sha256').update(exact).digest();
-  return 2 ** 52 + (digest.readUInt32LE(4) % 2 ** 20) * 2 ** 32 + digest.readUInt32LE(0);
 }
 
 /** Runs `call` with growing buffers until the answer fits in full. */

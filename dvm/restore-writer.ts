@@ -20,10 +20,10 @@ import {
   makeNodeAt,
   renameAt,
   setFlagsAt,
-  statAt,
   symlinkAt,
   unlinkAt,
 } from './libc.ts';
+import { statAt } from './stat.ts';
 import type { PackReader } from './pack-reader.ts';
 import { ContentWriter } from './restore-contents.ts';
 import type { Slot } from './restore-contents.ts';

@@ -15,7 +15,7 @@ import { hasSameMetadata, lostPrivileges, sameState } from './describe.ts';
 import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
 import type { Chunk } from './entry.ts';
-import type { Stat } from './libc.ts';
+import type { Stat } from './stat.ts';
 import type { PackWriter } from './pack-writer.ts';
 import type { SegmentPlace } from './place.ts';
 import type { RecheckWindow } from './recheck.ts';

@@ -12,8 +12,9 @@ import type { Access, Identify } from './access.ts';
 import { TYPE } from './entry.ts';
 import type { Excludes, Skipped } from './excludes.ts';
 import { comparePaths, isWithin, nameOf, parentOf } from './leaf.ts';
-import { LibcError, close, isLibcError, openDirectory, openDirectoryAt, statAt } from './libc.ts';
-import type { Stat } from './libc.ts';
+import { LibcError, close, isLibcError, openDirectory, openDirectoryAt } from './libc.ts';
+import { statAt } from './stat.ts';
+import type { Stat } from './stat.ts';
 import { TYPE_OF_MODE, walkEntry } from './walk.ts';
 import type { Found, Noter } from './walk.ts';
 

@@ -12,16 +12,9 @@ import { TYPE } from './entry.ts';
 import type { EntryType } from './entry.ts';
 import { nameOf, parentOf } from './leaf.ts';
 import type { AllBut, Excludes, Skipped } from './excludes.ts';
-import {
-  close,
-  isLibcError,
-  openDirectory,
-  openDirectoryAt,
-  readDirectory,
-  statAt,
-  statDescriptor,
-} from './libc.ts';
-import type { Stat } from './libc.ts';
+import { close, isLibcError, openDirectory, openDirectoryAt, readDirectory } from './libc.ts';
+import { statAt, statDescriptor } from './stat.ts';
+import type { Stat } from './stat.ts';
 
 /** Directories kept open at a time; the ones further up are opened again, through `..`, on the way back. */
 const MAX_OPEN = 64;

@@ -3,7 +3,7 @@
 import type { ByteString } from '../../shared/bytes.ts';
 import { TYPE } from '../../dvm/entry.ts';
 import type { Chunk, Entry } from '../../dvm/entry.ts';
-import type { Stat } from '../../dvm/libc.ts';
+import type { Stat } from '../../dvm/stat.ts';
 import type { Found } from '../../dvm/walk.ts';
 
 const FILES_IN_A_FOLDER = 100;

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ByteString } from '../../shared/bytes.ts';
 import * as libc from '../../dvm/libc.ts';
+import { foldInode, statAt, statDescriptor } from '../../dvm/stat.ts';
 import { root as needsRoot, testNeeding } from '../support/needs.ts';
 
 let folder: string;
@@ -43,7 +44,7 @@ test('a directory larger than one buffer of names is listed in full', () => {
 });
 
 test('failures carry the symbolic errno and the call', () => {
-  expect(() => libc.statAt(root, name('absent'))).toThrow(
+  expect(() => statAt(root, name('absent'))).toThrow(
     expect.objectContaining({ code: 'ENOENT', call: 'statx', message: 'statx: ENOENT' }),
   );
   writeFileSync(join(folder, 'there'), '');
@@ -67,7 +68,7 @@ test('R20: times keep nanoseconds, before 1970 and after 2038, also of a symlink
   for (const each of [name('f'), name('link')]) {
     for (const mtime of times) {
       libc.utimesAt(root, each, mtime);
-      expect(libc.statAt(root, each).mtime).toEqual(mtime);
+      expect(statAt(root, each).mtime).toEqual(mtime);
     }
   }
 });
@@ -84,7 +85,7 @@ test('R20: links of any length are read; no call follows one', () => {
   symlinkSync('f', join(folder, 'to-f'));
   expect(() => libc.openDirectoryAt(root, name('to-d'))).toThrow(/ENOTDIR|ELOOP/);
   expect(() => libc.openFileAt(root, name('to-f'))).toThrow(/ELOOP/);
-  expect(libc.statAt(root, name('to-f')).mode & 0o170000).toBe(0o120000);
+  expect(statAt(root, name('to-f')).mode & 0o170000).toBe(0o120000);
 });
 
 test('R20: extended attributes of files, directories and the root', () => {
@@ -110,20 +111,20 @@ testNeeding(needsRoot)(
     libc.setAttributeAt(root, name('link'), name('trusted.t'), Uint8Array.of(1));
     expect(libc.listAttributesAt(root, name('f'))).toEqual([]);
     libc.chownAt(root, name('link'), 12345, 54321);
-    expect(libc.statAt(root, name('link'))).toMatchObject({ uid: 12345, gid: 54321 });
-    expect(libc.statAt(root, name('f'))).toMatchObject({ uid: 0, gid: 0 });
+    expect(statAt(root, name('link'))).toMatchObject({ uid: 12345, gid: 54321 });
+    expect(statAt(root, name('f'))).toMatchObject({ uid: 0, gid: 0 });
     libc.chownAt(root, name('link'), undefined, 7);
-    expect(libc.statAt(root, name('link'))).toMatchObject({ uid: 12345, gid: 7 });
+    expect(statAt(root, name('link'))).toMatchObject({ uid: 12345, gid: 7 });
     libc.makeNodeAt(root, name('dev'), 0o020600, 4095, 1048575);
-    expect(libc.statAt(root, name('dev')).device).toEqual([4095, 1048575]);
+    expect(statAt(root, name('dev')).device).toEqual([4095, 1048575]);
   },
 );
 
 test('R20: FIFOs and sockets are made, and opening a FIFO does not wait for a writer', () => {
   libc.makeNodeAt(root, name('fifo'), 0o010600, 0, 0);
   libc.makeNodeAt(root, name('sock'), 0o140600, 0, 0);
-  expect(libc.statAt(root, name('fifo')).mode).toBe(0o010600);
-  expect(libc.statAt(root, name('sock')).mode).toBe(0o140600);
+  expect(statAt(root, name('fifo')).mode).toBe(0o010600);
+  expect(statAt(root, name('sock')).mode).toBe(0o140600);
   libc.close(libc.openFileAt(root, name('fifo')));
 });
 
@@ -134,7 +135,7 @@ test('R20: data and holes of a sparse file beyond 32 bits', () => {
   libc.close(file);
   truncateSync(join(folder, 'sparse'), far + 2 ** 21);
   const reader = libc.openFileAt(root, name('sparse'));
-  expect(libc.statDescriptor(reader).size).toBe(far + 2 ** 21);
+  expect(statDescriptor(reader).size).toBe(far + 2 ** 21);
   expect(libc.seekData(reader, 0)).toBe(far);
   expect(libc.seekHole(reader, far)).toBe(far + 65536);
   expect(libc.seekData(reader, far + 65536)).toBeUndefined();
@@ -160,21 +161,21 @@ test('paths deeper than PATH_MAX work by descriptors', () => {
 test('renaming, linking and removing', () => {
   writeFileSync(join(folder, 'f'), '');
   libc.linkAt(root, name('f'), root, name('g'));
-  expect(libc.statAt(root, name('g'))).toMatchObject({ links: 2, inode: libc.statAt(root, name('f')).inode });
+  expect(statAt(root, name('g'))).toMatchObject({ links: 2, inode: statAt(root, name('f')).inode });
   libc.renameAt(root, name('g'), root, name('h'));
   libc.makeDirectoryAt(root, name('d'), 0o700);
   libc.chmodAt(root, name('d'), 0o1711);
-  expect(libc.statAt(root, name('d')).mode).toBe(0o041711);
+  expect(statAt(root, name('d')).mode).toBe(0o041711);
   libc.removeDirectoryAt(root, name('d'));
   expect(libc.readDirectory(root).sort()).toEqual(['f', 'h']);
 });
 
 test('inode numbers stay distinct beyond 53 bits', () => {
-  expect(libc.foldInode(0, 0xffffffff)).toBe(0xffffffff);
-  expect(libc.foldInode(2 ** 20 - 1, 0xffffffff)).toBe(2 ** 52 - 1);
+  expect(foldInode(0, 0xffffffff)).toBe(0xffffffff);
+  expect(foldInode(2 ** 20 - 1, 0xffffffff)).toBe(2 ** 52 - 1);
   const folded = new Set<number>();
   for (let i = 0; i < 1000; i++) {
-    for (const inode of [libc.foldInode(0x80000000, i), libc.foldInode(2 ** 20 + i, 7)]) {
+    for (const inode of [foldInode(0x80000000, i), foldInode(2 ** 20 + i, 7)]) {
       expect(Number.isSafeInteger(inode) && inode >= 2 ** 52).toBe(true);
       folded.add(inode);
     }

@@ -170,5 +170,5 @@ testNeeding(largeFiles)('a file whose size no number is exact for is noted, and 
     '',
     'large',
   ]);
-  expect(notes).toEqual(['unreadable endless: statx: EOVERFLOW']);
+  expect(notes).toEqual(['unreadable endless: statx: EOVERFLOW (it says that it has 2^53 bytes or more)']);
 });
