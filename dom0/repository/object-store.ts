@@ -5,6 +5,7 @@ import { concat } from '../../shared/bytes.ts';
 import { decodeWith, encodeWith } from '../../shared/cbor.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, VmId } from '../../shared/ids.ts';
+import { PayloadMemory } from '../../shared/wire/payload-memory.ts';
 import { KIND, open, seal } from '../seal/object.ts';
 import type { Kind, Place, SealedObject } from '../seal/object.ts';
 import type { ObjectCache } from '../state/cache.ts';
@@ -34,6 +35,8 @@ export class ObjectStore {
   /** What spot checks of all VMs share: each holds an object in memory. */
   readonly spotChecks = new Semaphore(SPOT_CHECKS_AT_ONCE);
   readonly #tallies = new Map<VmId | undefined, Tally>();
+  /** Of ciphertexts alone: what a store may still be sent must never become a plaintext. */
+  readonly #sealed = new PayloadMemory();
 
   constructor(storage: Stores, cache: ObjectCache) {
     this.storage = storage;
@@ -42,10 +45,15 @@ export class ObjectStore {
 
   /** Seals `payload`; the caller gets the object at once, `durable` resolves when the storage VM has it. */
   put({ key, place }: Sealer, payload: Uint8Array): { object: SealedObject; durable: Promise<void> } {
-    const object = seal(key, place, payload);
+    const object = seal(key, place, payload, this.#sealed);
     if (place.kind !== KIND.content) this.#cache.put(object.id, object.pieces);
     this.tally(place.vm).add({ sealer: { key, place }, id: object.id, what: nameOf(place) }, object.size);
-    return { object, durable: this.storage.put(object) };
+    return { object, durable: this.#store(object) };
+  }
+
+  async #store(object: SealedObject): Promise<void> {
+    await this.storage.put(object);
+    for (const piece of object.pieces) this.#sealed.giveBack(piece); // Not after a failure: it may still be on its way.
   }
 
   /** Stores a record and waits until it is durable. */

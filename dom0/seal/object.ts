@@ -9,6 +9,7 @@ import { BackupError } from '../../shared/errors.ts';
 import { idBytes, objectIdOf } from '../../shared/ids.ts';
 import type { ObjectId, RepositoryId, VmId } from '../../shared/ids.ts';
 import { MAX_BLOB, MAX_OBJECT, MIN_PADDED, SEAL_OVERHEAD } from '../../shared/limits.ts';
+import type { PayloadMemory } from '../../shared/wire/payload-memory.ts';
 import { sizeClass } from './size-class.ts';
 import { NONCE_SIZE, decrypt, encrypt } from './xchacha.ts';
 
@@ -49,14 +50,22 @@ const FORMAT = utf8('QIB1');
 const NO_VM = new Uint8Array(16);
 const zeros = new Uint8Array(256 * 1024);
 
-/** Seals at most MAX_BLOB bytes under `key` (32 bytes), with a fresh nonce (R09). */
-export function seal(key: Uint8Array, place: Place, payload: Uint8Array): SealedObject {
+/**
+ * Seals at most MAX_BLOB bytes under `key` (32 bytes), with a fresh nonce (R09). The ciphertext's memory is of `memory`, if given: one
+ * that never holds a plaintext.
+ */
+export function seal(
+  key: Uint8Array,
+  place: Place,
+  payload: Uint8Array,
+  memory?: PayloadMemory,
+): SealedObject {
   if (payload.length > MAX_BLOB)
     throw new BackupError('limit', `a ${place.kind} object of ${payload.length} bytes is too large`);
   const padded = sizeClass(4 + payload.length);
   const nonce = randomBytes(NONCE_SIZE);
   const plaintext = [u32(payload.length), payload, zeros.subarray(0, padded - payload.length - 4)];
-  const pieces = [nonce, ...encrypt(key, nonce, associatedData(place), plaintext)];
+  const pieces = [nonce, ...encrypt(key, nonce, associatedData(place), plaintext, memory?.take(padded))];
   return { id: objectIdOf(...pieces), pieces, size: padded + SEAL_OVERHEAD };
 }
 

@@ -28,19 +28,19 @@ const STEP = 64 * 1024;
 
 /**
  * Encrypts the concatenation of `pieces`. `nonce` (24 bytes) must be fresh and random for each call.
- * Answers the ciphertext, of the same total length, and the tag.
+ * Answers the ciphertext, of the same total length, and the tag. `sealed`, if given, is the ciphertext's memory: of that length, and none of theirs.
  */
 export function encrypt(
   key: Uint8Array,
   nonce: Uint8Array,
   associated: Uint8Array,
   pieces: readonly Uint8Array[],
+  sealed: Uint8Array = Buffer.allocUnsafeSlow(lengthOf(pieces)),
 ): [Uint8Array, Uint8Array] {
   const { subkey, shortNonce } = derive(key, nonce);
   const cipher = createCipheriv(ALGORITHM, subkey, shortNonce, OPTIONS);
   subkey.fill(0);
   cipher.setAAD(associated, { plaintextLength: lengthOf(pieces) });
-  const sealed = Buffer.allocUnsafeSlow(lengthOf(pieces));
   let at = 0;
   for (const piece of pieces) {
     transform(cipher, piece, sealed.subarray(at));

@@ -1,0 +1,66 @@
+/** The memory of sealed objects is used again, for ciphertexts alone and only once they are stored. */
+
+import { expect, it } from 'vitest';
+import { KIND } from '../../dom0/seal/object.ts';
+import { BackupError } from '../../shared/errors.ts';
+import { Machine, historyFor, storeFolder } from '../support/repository-bench.ts';
+
+/** Of what size memory is kept. */
+const LARGE = 2 * 2 ** 20;
+
+async function opened() {
+  const machine = new Machine(storeFolder());
+  const broken = { isSo: false };
+  machine.wrap = (call) => ({
+    ...call,
+    io: {
+      read: (target) => call.io.read(target),
+      write: (pieces) =>
+        broken.isSo
+          ? Promise.reject(new BackupError('service-died', 'the peer died'))
+          : call.io.write(pieces),
+    },
+  });
+  const { store } = await machine.create();
+  const history = await historyFor(await machine.open());
+  const put = (number: number, fill: number) => {
+    const payload = new Uint8Array(LARGE).fill(fill);
+    const sealer = history.sealer(KIND.content, number, 1);
+    return { ...store.put(sealer, payload), payload, sealer };
+  };
+  return { store, put, broken };
+}
+
+const memoryOf = ({ object }: { object: { pieces: readonly Uint8Array[] } }) => object.pieces[1]?.buffer;
+
+it('is used again once an object is stored, and what is there stays right', async () => {
+  const { store, put } = await opened();
+  const first = put(1, 0x11);
+  await first.durable;
+  const second = put(2, 0x22);
+  await second.durable;
+  expect(memoryOf(second)).toBe(memoryOf(first));
+  for (const { object, payload, sealer } of [first, second])
+    expect(Buffer.compare(await store.getFromStorage(sealer, object.id, 'blob'), payload)).toBe(0);
+  expect(
+    first.payload.every((byte) => byte === 0x11),
+    'a plaintext is none of its memory',
+  ).toBe(true);
+});
+
+it('is not used for another object before the store has it', async () => {
+  const { put } = await opened();
+  const objects = [put(1, 1), put(2, 2), put(3, 3)];
+  expect(new Set(objects.map(memoryOf)).size).toBe(3);
+  await Promise.all(objects.map(({ durable }) => durable));
+});
+
+it('is not used again after a failure: it may still be on its way', async () => {
+  const { put, broken } = await opened();
+  broken.isSo = true;
+  const first = put(1, 1);
+  await expect(first.durable).rejects.toThrow('died');
+  const second = put(2, 2);
+  expect(memoryOf(second)).not.toBe(memoryOf(first));
+  await expect(second.durable).rejects.toThrow();
+});
