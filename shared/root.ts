@@ -3,19 +3,16 @@
  * it; the storage VM checks it with the same code. Its signature covers, through hashes, every byte of every VM.
  */
 
-import { hashes, verify } from '@noble/ed25519';
-import { sha512 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { concat, equalBytes, readU32, u32, utf8 } from './bytes.ts';
 import { decodeWith, encodeWith } from './cbor.ts';
+import { verify } from './ed25519.ts';
 import { BackupError } from './errors.ts';
 import { objectIdCodec, repositoryIdCodec, rootHashCodec, rootHashOf } from './ids.ts';
 import type { RootHash } from './ids.ts';
 import { MAX_LIVE_PARTS, MAX_ROOT, MAX_ROTATIONS, MAX_SLOTS } from './limits.ts';
 import { badRotation, rotation } from './rotation.ts';
 import { bytesOfLength, printable } from './schema.ts';
-
-hashes.sha512 = sha512;
 
 /** The format version this program writes, and the only one it reads. */
 export const FORMAT_VERSION = 4;

@@ -4,16 +4,13 @@
  * earlier key can follow to the current one before it uses anything else of the root.
  */
 
-import { hashes, verify } from '@noble/ed25519';
-import { sha512 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { concat, equalBytes, utf8 } from './bytes.ts';
 import { encodeWith } from './cbor.ts';
+import { verify } from './ed25519.ts';
 import { repositoryIdCodec, rootHashCodec } from './ids.ts';
 import type { RepositoryId, RootHash } from './ids.ts';
 import { bytesOfLength } from './schema.ts';
-
-hashes.sha512 = sha512;
 
 /** A replaced key, and the root that replaced it. */
 export const rotation = z.strictObject({

@@ -1,17 +1,14 @@
 /** The keys of an open repository. They live in dom0's memory only (R01, R10) and are zeroed by close(). */
 
 import { randomBytes } from 'node:crypto';
-import { getPublicKey, hashes, sign } from '@noble/ed25519';
-import { sha512 } from '@noble/hashes/sha2.js';
 import { concat, equalBytes, hex, u32, utf8 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { idBytes } from '../../shared/ids.ts';
 import type { RepositoryId, VmId } from '../../shared/ids.ts';
 import type { RootBody } from '../../shared/root.ts';
 import { hkdf } from './derive.ts';
+import { publicKeyOf, sign } from './signing-key.ts';
 import { unwrapKey, wrapKey } from './wrap.ts';
-
-hashes.sha512 = sha512;
 
 const NO_SALT = new Uint8Array(0);
 
@@ -32,7 +29,7 @@ export class Keyring {
     this.#seed = seed;
     this.#catalogKey = subkey(master, repository, 'catalog');
     this.#wrappingKey = subkey(master, repository, 'wrapping');
-    this.publicKey = getPublicKey(seed);
+    this.publicKey = publicKeyOf(seed);
   }
 
   /** Fresh random keys for a new repository. */

@@ -17,7 +17,6 @@ const PACKAGES = [
   ...[
     '@clack/core',
     '@noble/ciphers',
-    '@noble/ed25519',
     '@noble/hashes',
     '@scure/bip39',
     'ansi-regex',

@@ -2,8 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { hashes } from '@noble/ed25519';
-import { sha512 } from '@noble/hashes/sha2.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { argon2id, calibrate, checkCost, checkCosts, costFor } from '../../dom0/keys/derive.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
@@ -15,8 +13,6 @@ import { hex, utf8 } from '../../shared/bytes.ts';
 import { newRepositoryId, newVmId } from '../../shared/ids.ts';
 import type { KeySlot } from '../../shared/root.ts';
 import { rootBodyOf } from '../support/root-body.ts';
-
-hashes.sha512 = sha512;
 
 const FLOOR = { memory: 64 * 1024, passes: 3, lanes: 4 };
 const withCode = (code: string) => expect.objectContaining({ code }) as Error;

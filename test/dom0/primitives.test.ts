@@ -3,38 +3,27 @@
  * what we seal against libsodium, which shares no code with either.
  */
 
-import {
-  argon2Sync,
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  hkdfSync,
-  randomBytes,
-  sign as signNatively,
-  verify as verifyNatively,
-} from 'node:crypto';
+import { argon2Sync, createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
 import { chacha20poly1305, hchacha, xchacha20poly1305 } from '@noble/ciphers/chacha.js';
-import { getPublicKey, hashes, sign, verify } from '@noble/ed25519';
 import { argon2id as nobleArgon2id } from '@noble/hashes/argon2.js';
 import { hkdf as nobleHkdf } from '@noble/hashes/hkdf.js';
-import { sha256, sha512 } from '@noble/hashes/sha2.js';
+import { sha256 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
 import sodium from 'libsodium-wrappers';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { argon2id, hkdf } from '../../dom0/keys/derive.ts';
 import { Keyring } from '../../dom0/keys/keyring.ts';
+import { publicKeyOf, sign } from '../../dom0/keys/signing-key.ts';
 import { unwrapKey, wrapKey } from '../../dom0/keys/wrap.ts';
 import { KIND, open, seal } from '../../dom0/seal/object.ts';
 import type { Place } from '../../dom0/seal/object.ts';
 import { sizeClass } from '../../dom0/seal/size-class.ts';
 import { decrypt, encrypt } from '../../dom0/seal/xchacha.ts';
 import { concat, hex, u32, utf8 } from '../../shared/bytes.ts';
+import { verify } from '../../shared/ed25519.ts';
 import { idBytes, newRepositoryId, newVmId, objectIdOf } from '../../shared/ids.ts';
+import * as noble from '../support/noble-ed25519.ts';
 import { PRIMITIVES, cavpMessages, cavpMonteCarlo } from '../support/primitive-vectors.ts';
-
-hashes.sha512 = sha512;
 
 /** A copy at an address that no typed array of words could begin at. */
 const unaligned = (value: Uint8Array) => new Uint8Array(concat([Uint8Array.of(0), value])).subarray(1);
@@ -96,23 +85,39 @@ describe('published vectors', () => {
   });
 
   it.each(PRIMITIVES.ed25519)('Ed25519: $source', ({ seed, publicKey, message, signature }) => {
-    expect(hex(getPublicKey(seed))).toBe(hex(publicKey));
-    expect(hex(sign(message, seed))).toBe(hex(signature));
-    expect(verify(signature, message, publicKey)).toBe(true);
-    // RFC 8410: what stands before a bare seed and a bare public key.
-    const der = (prefix: string, key: Uint8Array) => Buffer.concat([Buffer.from(prefix, 'hex'), key]);
-    const privateKey = createPrivateKey({
-      key: der('302e020100300506032b657004220420', seed),
-      format: 'der',
-      type: 'pkcs8',
-    });
-    const nativePublic = createPublicKey({
-      key: der('302a300506032b6570032100', publicKey),
-      format: 'der',
-      type: 'spki',
-    });
-    expect(hex(signNatively(null, message, privateKey))).toBe(hex(signature));
-    expect(verifyNatively(null, message, nativePublic, signature)).toBe(true);
+    for (const code of [
+      { publicKeyOf, sign, verify },
+      { ...noble, publicKeyOf: noble.getPublicKey },
+    ]) {
+      expect(hex(code.publicKeyOf(seed))).toBe(hex(publicKey));
+      expect(hex(code.sign(message, seed))).toBe(hex(signature));
+      expect(code.verify(signature, message, publicKey)).toBe(true);
+    }
+  });
+
+  it('Ed25519: another message, key or signature is refused, however it is altered', () => {
+    const seed = randomBytes(32);
+    const publicKey = publicKeyOf(seed);
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(), (message, at) => {
+        const signature = sign(message, seed);
+        expect(noble.verify(signature, message, publicKey)).toBe(true);
+        const flipped = (bytes: Uint8Array) =>
+          bytes.map((byte, i) => (i === at % bytes.length ? byte ^ (1 << (at % 8)) : byte));
+        expect(verify(flipped(signature), message, publicKey)).toBe(false);
+        expect(verify(signature, message, flipped(publicKey))).toBe(false);
+        expect(verify(signature, concat([message, Uint8Array.of(0)]), publicKey)).toBe(false);
+        expect(verify(signature.subarray(1), message, publicKey)).toBe(false);
+      }),
+      { numRuns: 100 },
+    );
+    // RFC 8032, 5.1.7: S is below the group's order. The same one order further on is no second signature.
+    const message = utf8('message');
+    const signature = sign(message, seed);
+    const order = 2n ** 252n + 27742317777372353535851937790883648493n;
+    const S = BigInt(`0x${Buffer.from(signature.slice(32).reverse()).toString('hex')}`) + order;
+    const high = Buffer.from(S.toString(16).padStart(64, '0'), 'hex').reverse();
+    expect(verify(concat([signature.subarray(0, 32), high]), message, publicKey)).toBe(false);
   });
 
   it.each([

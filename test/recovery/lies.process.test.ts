@@ -1,6 +1,5 @@
 /** R36: stores that somebody tampered with, and backups that lied, given to the recovery script. */
 
-import { getPublicKey, sign } from '@noble/ed25519';
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -16,6 +15,7 @@ import { MemoryStore, directory, symlink } from '../dvm/tree-kit.ts';
 import { Machine, storeFolder, volumeOf, writerFor } from '../support/repository-bench.ts';
 import { tempFolder } from '../support/temp.ts';
 import { expectRecovery, secretFile } from './script.ts';
+import { getPublicKey, sign } from '../support/noble-ed25519.ts';
 
 const SECRET = `qubes-backup-key-1:${'07'.repeat(32)}\n`;
 const TREE = [directory(''), directory('a'), symlink('b', 'a')];

@@ -1,7 +1,6 @@
 /** What the recovery script brings of its own: against published vectors, native code, and the vectors of the format. */
 
 import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
-import { sign } from '@noble/ed25519';
 import { blake2b } from '@noble/hashes/blake2.js';
 import { argon2Sync } from 'node:crypto';
 import fc from 'fast-check';
@@ -15,6 +14,7 @@ import { signRotation } from '../../shared/rotation.ts';
 import { PRIMITIVES, hexBytes as bytes } from '../support/primitive-vectors.ts';
 import { readVectors } from '../support/vectors.ts';
 import { parts } from './script.ts';
+import { sign } from '../support/noble-ed25519.ts';
 
 const rows = <S extends z.ZodRawShape>(shape: S) => z.array(z.looseObject(shape)).min(1);
 

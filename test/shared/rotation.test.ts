@@ -1,4 +1,3 @@
-import { getPublicKey, sign } from '@noble/ed25519';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { utf8 } from '../../shared/bytes.ts';
@@ -6,6 +5,7 @@ import { NO_ROOT, newRepositoryId, rootHashOf } from '../../shared/ids.ts';
 import { FORMAT_VERSION } from '../../shared/root.ts';
 import { badRotation, descendsFromKey, signRotation } from '../../shared/rotation.ts';
 import type { KeyHistory, Rotation } from '../../shared/rotation.ts';
+import { getPublicKey, sign } from '../support/noble-ed25519.ts';
 
 /** A key as the owner of a repository has it. */
 function keyOf(number: number) {

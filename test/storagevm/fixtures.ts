@@ -1,7 +1,6 @@
 /** Objects and signed roots to store: real ones as far as a storage VM can tell. */
 
 import { randomBytes } from 'node:crypto';
-import { getPublicKey, sign } from '@noble/ed25519';
 import { z } from 'zod';
 import { concat, u32, utf8 } from '../../shared/bytes.ts';
 import { decodeWith, encodeCbor } from '../../shared/cbor.ts';
@@ -12,6 +11,7 @@ import { FORMAT_VERSION, encodeRoot } from '../../shared/root.ts';
 import type { Root, RootBody } from '../../shared/root.ts';
 import { signRotation } from '../../shared/rotation.ts';
 import { shardOf } from '../../storagevm/back-end.ts';
+import { getPublicKey, sign } from '../support/noble-ed25519.ts';
 
 /** docs/format.md, section 4. */
 const BODY_AT = 12;
