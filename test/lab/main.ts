@@ -36,7 +36,10 @@ const vitest = [
   '--config',
   'test/lab/vitest.config.ts',
 ];
-const { status } = spawnSync(process.execPath, [...vitest, ...only, ...filters], {
+// What is mounted for a test is gone with the last process of the run, however it ends.
+const apart = spawnSync('unshare', ['--mount', 'true']).status === 0 ? ['unshare', '--mount', '--'] : [];
+const [program = '', ...args] = [...apart, process.execPath, ...vitest, ...only, ...filters];
+const { status } = spawnSync(program, args, {
   cwd: PROJECT,
   stdio: 'inherit',
   env: { ...process.env, ...(await prepared()) },

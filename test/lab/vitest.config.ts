@@ -1,4 +1,4 @@
-/** Tests of the lab, one at a time: a guest takes a processor. */
+/** Tests of the lab, two files at a time: a guest that works takes one processor. */
 
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
@@ -12,8 +12,7 @@ export default defineConfig({
     root: join(import.meta.dirname, '..', '..'),
     include: ['test/lab/**/*.lab.ts'],
     pool: 'forks',
-    maxWorkers: 1,
-    fileParallelism: false,
+    maxWorkers: 2,
     testTimeout: 15 * 60_000,
     hookTimeout: 5 * 60_000,
     reporters: report === undefined ? reporters : [...reporters, ['json', { outputFile: report }]],
