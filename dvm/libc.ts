@@ -68,7 +68,7 @@ const KEEP = 0xffffffff;
 
 const ERROR_NAMES = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
 
-/** A failed system call. `code` is the symbolic errno (`ENOENT`, …), `call` the name of the call, `why` what the errno does not tell. */
+/** A failed system call: the symbolic errno (`ENOENT`, …), the name of the call, and `why`: what the errno does not tell. */
 export class LibcError extends Error {
   readonly code: string;
   readonly call: string;

@@ -36,7 +36,7 @@ export class ObjectStore {
   readonly spotChecks = new Semaphore(SPOT_CHECKS_AT_ONCE);
   readonly #tallies = new Map<VmId | undefined, Tally>();
   /** Of ciphertexts alone: what a store may still be sent must never become a plaintext. */
-  readonly #sealed = new PayloadMemory();
+  readonly #sealedMemory = new PayloadMemory();
 
   constructor(storage: Stores, cache: ObjectCache) {
     this.storage = storage;
@@ -45,15 +45,15 @@ export class ObjectStore {
 
   /** Seals `payload`; the caller gets the object at once, `durable` resolves when the storage VM has it. */
   put({ key, place }: Sealer, payload: Uint8Array): { object: SealedObject; durable: Promise<void> } {
-    const object = seal(key, place, payload, this.#sealed);
+    const object = seal(key, place, payload, (length) => this.#sealedMemory.take(length));
     if (place.kind !== KIND.content) this.#cache.put(object.id, object.pieces);
     this.tally(place.vm).add({ sealer: { key, place }, id: object.id, what: nameOf(place) }, object.size);
-    return { object, durable: this.#store(object) };
+    return { object, durable: this.#send(object) };
   }
 
-  async #store(object: SealedObject): Promise<void> {
+  async #send(object: SealedObject): Promise<void> {
     await this.storage.put(object);
-    for (const piece of object.pieces) this.#sealed.giveBack(piece); // Not after a failure: it may still be on its way.
+    for (const piece of object.pieces) this.#sealedMemory.giveBack(piece); // Not after a failure: it may still be on its way.
   }
 
   /** Stores a record and waits until it is durable. */

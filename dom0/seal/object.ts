@@ -9,9 +9,9 @@ import { BackupError } from '../../shared/errors.ts';
 import { idBytes, objectIdOf } from '../../shared/ids.ts';
 import type { ObjectId, RepositoryId, VmId } from '../../shared/ids.ts';
 import { MAX_BLOB, MAX_OBJECT, MIN_PADDED, SEAL_OVERHEAD } from '../../shared/limits.ts';
-import type { PayloadMemory } from '../../shared/wire/payload-memory.ts';
 import { sizeClass } from './size-class.ts';
 import { NONCE_SIZE, decrypt, encrypt } from './xchacha.ts';
+import type { Allocate } from './xchacha.ts';
 
 /** What an object is; part of its associated data. */
 export const KIND = {
@@ -51,21 +51,16 @@ const NO_VM = new Uint8Array(16);
 const zeros = new Uint8Array(256 * 1024);
 
 /**
- * Seals at most MAX_BLOB bytes under `key` (32 bytes), with a fresh nonce (R09). The ciphertext's memory is of `memory`, if given: one
- * that never holds a plaintext.
+ * Seals at most MAX_BLOB bytes under `key` (32 bytes), with a fresh nonce (R09). `allocate` gives the ciphertext's memory: it must be
+ * none that may hold a plaintext later, as a store may still be sent what is in it.
  */
-export function seal(
-  key: Uint8Array,
-  place: Place,
-  payload: Uint8Array,
-  memory?: PayloadMemory,
-): SealedObject {
+export function seal(key: Uint8Array, place: Place, payload: Uint8Array, allocate?: Allocate): SealedObject {
   if (payload.length > MAX_BLOB)
     throw new BackupError('limit', `a ${place.kind} object of ${payload.length} bytes is too large`);
   const padded = sizeClass(4 + payload.length);
   const nonce = randomBytes(NONCE_SIZE);
   const plaintext = [u32(payload.length), payload, zeros.subarray(0, padded - payload.length - 4)];
-  const pieces = [nonce, ...encrypt(key, nonce, associatedData(place), plaintext, memory?.take(padded))];
+  const pieces = [nonce, ...encrypt(key, nonce, associatedData(place), plaintext, allocate)];
   return { id: objectIdOf(...pieces), pieces, size: padded + SEAL_OVERHEAD };
 }
 

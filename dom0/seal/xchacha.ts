@@ -20,6 +20,9 @@ const OPTIONS = { authTagLength: TAG_SIZE };
 /** "expand 32-byte k", the ChaCha constant, as little-endian words. */
 const SIGMA = Uint32Array.of(0x61707865, 0x3320646e, 0x79622d32, 0x6b206574);
 
+/** Gives so many bytes of memory. */
+export type Allocate = (length: number) => Uint8Array;
+
 /**
  * Bytes given to a cipher at once. Node.js answers in memory that it allocates, one byte too long, and so copies: of large ones
  * the kernel has to zero every page of both.
@@ -28,19 +31,20 @@ const STEP = 64 * 1024;
 
 /**
  * Encrypts the concatenation of `pieces`. `nonce` (24 bytes) must be fresh and random for each call.
- * Answers the ciphertext, of the same total length, and the tag. `sealed`, if given, is the ciphertext's memory: of that length, and none of theirs.
+ * Answers the ciphertext, of the same total length, and the tag. `allocate` gives its memory, of whatever content.
  */
 export function encrypt(
   key: Uint8Array,
   nonce: Uint8Array,
   associated: Uint8Array,
   pieces: readonly Uint8Array[],
-  sealed: Uint8Array = Buffer.allocUnsafeSlow(lengthOf(pieces)),
+  allocate: Allocate = (length) => Buffer.allocUnsafeSlow(length),
 ): [Uint8Array, Uint8Array] {
   const { subkey, shortNonce } = derive(key, nonce);
   const cipher = createCipheriv(ALGORITHM, subkey, shortNonce, OPTIONS);
   subkey.fill(0);
   cipher.setAAD(associated, { plaintextLength: lengthOf(pieces) });
+  const sealed = allocate(lengthOf(pieces));
   let at = 0;
   for (const piece of pieces) {
     transform(cipher, piece, sealed.subarray(at));

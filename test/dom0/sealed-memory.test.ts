@@ -2,25 +2,16 @@
 
 import { expect, it } from 'vitest';
 import { KIND } from '../../dom0/seal/object.ts';
-import { BackupError } from '../../shared/errors.ts';
 import { Machine, historyFor, storeFolder } from '../support/repository-bench.ts';
+import { dying } from '../support/stores-bench.ts';
 
-/** Of what size memory is kept. */
+/** Bytes: memory of so much is kept. */
 const LARGE = 2 * 2 ** 20;
 
 async function opened() {
   const machine = new Machine(storeFolder());
   const broken = { isSo: false };
-  machine.wrap = (call) => ({
-    ...call,
-    io: {
-      read: (target) => call.io.read(target),
-      write: (pieces) =>
-        broken.isSo
-          ? Promise.reject(new BackupError('service-died', 'the peer died'))
-          : call.io.write(pieces),
-    },
-  });
+  machine.wrap = (call) => dying(call, () => broken.isSo);
   const { store } = await machine.create();
   const history = await historyFor(await machine.open());
   const put = (number: number, fill: number) => {
@@ -59,7 +50,7 @@ it('is not used again after a failure: it may still be on its way', async () => 
   const { put, broken } = await opened();
   broken.isSo = true;
   const first = put(1, 1);
-  await expect(first.durable).rejects.toThrow('died');
+  await expect(first.durable).rejects.toMatchObject({ code: 'service-died' });
   const second = put(2, 2);
   expect(memoryOf(second)).not.toBe(memoryOf(first));
   await expect(second.durable).rejects.toThrow();

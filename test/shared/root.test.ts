@@ -6,10 +6,11 @@ import { NO_ROOT, newRepositoryId, objectIdOf, rootHashOf } from '../../shared/i
 import { MAX_ROOT } from '../../shared/limits.ts';
 import { FORMAT_VERSION, decodeRoot, encodeRoot } from '../../shared/root.ts';
 import type { KeySlot, RootBody } from '../../shared/root.ts';
+import { publicKeyOf, sign } from '../../dom0/keys/signing-key.ts';
 import { fingerprint } from '../../dom0/words.ts';
 import { failure } from '../support/failure.ts';
 import { readVectors } from '../support/vectors.ts';
-import { getPublicKey, sign, verify } from '../support/noble-ed25519.ts';
+import { verify } from '../support/noble-ed25519.ts';
 
 const SEED = new Uint8Array(32).fill(7);
 const OTHER_SEED = new Uint8Array(32).fill(8);
@@ -31,7 +32,7 @@ const body: RootBody = {
   counter: 1,
   time: 1_700_000_000_000,
   previous: NO_ROOT,
-  publicKey: getPublicKey(SEED),
+  publicKey: publicKeyOf(SEED),
   rotations: [],
   signingSeed: new Uint8Array(72).fill(3),
   slots: [
@@ -65,7 +66,7 @@ const root = encodeRoot(body, signer(SEED));
 const rotationEntry = {
   counter: 1,
   previous: new Uint8Array(32),
-  publicKey: getPublicKey(OTHER_SEED),
+  publicKey: publicKeyOf(OTHER_SEED),
   signature: new Uint8Array(64),
 };
 
