@@ -59,7 +59,7 @@ async function toFolder(records: Records, writer: FolderWriter, root: number): P
     for await (const batch of records) await writer.write(batch);
     await writer.finish();
   } finally {
-    writer.close();
+    await writer.close();
   }
   await syncFileSystem(root);
 }

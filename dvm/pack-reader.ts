@@ -1,13 +1,14 @@
 /**
  * Reads chunks out of packs (docs/format.md, section 7). Only the segments that hold wanted chunks are
- * decompressed; recently used packs are kept, up to a budget of bytes. A chunk is handed out only if its bytes
- * have its SHA-256.
+ * decompressed, those of announced chunks ahead of their use, on the thread pool; recently used packs are kept, up
+ * to a budget of bytes. A chunk is handed out only if its bytes have its SHA-256.
  */
 
 import { hash } from 'node:crypto';
-import { constants, zstdDecompressSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { constants, zstdDecompress, zstdDecompressSync } from 'node:zlib';
 import { equalBytes, readU32 } from '../shared/bytes.ts';
-import { BackupError } from '../shared/errors.ts';
+import { BackupError, isBackupError } from '../shared/errors.ts';
 import { MAX_BLOB, MAX_SEGMENT, MAX_SEGMENTS } from '../shared/limits.ts';
 import type { BlobSource } from './blobs.ts';
 import type { Chunk } from './entry.ts';
@@ -20,21 +21,28 @@ const SEGMENT_HEADER_SIZE = 9;
 const WINDOW_LOG = 23;
 /** Bytes of packs kept for chunks that are still to come. */
 const CACHE_BUDGET = 64 * 1024 * 1024;
+/** Segments decompressed ahead that nothing was read of yet: 8 MiB at most, and enough work for the thread pool. */
+const AHEAD = 4;
+/** Bytes of room for what comes out of a segment, beyond its own: without, it takes another turn to see that no more comes. */
+const SPARE = 64;
+
+const decompressOnPool = promisify(zstdDecompress);
 
 interface Segment {
-  readonly codec: number;
   /** Where the segment starts in the raw pack. */
   readonly start: number;
   readonly rawLength: number;
   stored: Uint8Array | undefined;
   raw: Uint8Array | undefined;
+  /** While the thread pool decompresses it, and for good if that fails. */
+  coming: Promise<Uint8Array> | undefined;
 }
 
-/** A decoded pack header over stored segments, each decompressed at its first use. */
+/** A decoded pack header over stored segments, each decompressed at its first use or before. */
 export class Pack {
   /** Bytes of the raw pack. */
   readonly size: number;
-  /** Bytes in memory. */
+  /** Bytes in memory, with those that are on their way. */
   weight: number;
   readonly #segments: readonly Segment[];
 
@@ -45,25 +53,47 @@ export class Pack {
     this.weight = untrustedBlob.length;
   }
 
-  /** `length` bytes from `offset` on, as a view. Throws `store-damaged` if they are not within one segment. */
+  /** `length` bytes from `offset` on, as a view. Throws `store-damaged`, also if they are not within one segment. */
   read(offset: number, length: number): Uint8Array {
-    const segment = this.#segments.find(
-      ({ start, rawLength }) => offset >= start && offset + length <= start + rawLength,
-    );
-    if (segment === undefined) throw damagedPack('a chunk lies outside of every segment');
+    const segment = this.#segmentWith(offset, length);
     const raw = segment.raw ?? this.#decompress(segment);
     return raw.subarray(offset - segment.start, offset - segment.start + length);
   }
 
+  /**
+   * Has the thread pool decompress what {@link read} will answer; false if nothing is left to do. Throws as that does of a bad place;
+   * all else that is wrong is for {@link coming} to say.
+   */
+  prepare(offset: number, length: number): boolean {
+    const segment = this.#segmentWith(offset, length);
+    if (segment.raw !== undefined || segment.coming !== undefined) return false;
+    this.weight += segment.rawLength;
+    const output = decompressOnPool(storedOf(segment), outputOf(segment));
+    segment.coming = output.then((raw) => keep(segment, raw)).catch(damagedSegment);
+    segment.coming.catch(() => undefined);
+    return true;
+  }
+
+  /** What to wait for before {@link read}, if it is being prepared. Rejects with `store-damaged`. */
+  coming(offset: number, length: number): Promise<unknown> | undefined {
+    return this.#segmentWith(offset, length).coming;
+  }
+
+  #segmentWith(offset: number, length: number): Segment {
+    const found = this.#segments.find(
+      ({ start, rawLength }) => offset >= start && offset + length <= start + rawLength,
+    );
+    if (found === undefined) throw damagedPack('a chunk lies outside of every segment');
+    return found;
+  }
+
   #decompress(segment: Segment): Uint8Array {
-    const { stored, rawLength } = segment;
-    if (stored === undefined) throw new BackupError('internal', 'a segment has no bytes');
-    const raw = segment.codec === CODEC.raw ? stored : decompress(stored, rawLength);
-    if (raw.length !== rawLength) throw damagedPack('a segment has another length than it says');
-    if (raw !== stored) this.weight += raw.length;
-    segment.raw = raw;
-    segment.stored = undefined;
-    return raw;
+    this.weight += segment.rawLength;
+    try {
+      return keep(segment, zstdDecompressSync(storedOf(segment), outputOf(segment)));
+    } catch (cause) {
+      return damagedSegment(cause);
+    }
   }
 }
 
@@ -86,13 +116,9 @@ function readSegments(untrustedBlob: Uint8Array): Segment[] {
     if (rawLength === 0 || rawLength > MAX_SEGMENT) throw damagedPack('a segment’s length is impossible');
     if (codec === CODEC.raw && storedLength !== rawLength) throw damagedPack('a raw segment has two lengths');
     if (storedLength > untrustedBlob.length - at) throw damagedPack('it ends too early');
-    segments.push({
-      codec,
-      start,
-      rawLength,
-      stored: untrustedBlob.subarray(at, at + storedLength),
-      raw: undefined,
-    });
+    const stored = untrustedBlob.subarray(at, at + storedLength);
+    const raw = codec === CODEC.raw ? stored : undefined;
+    segments.push({ start, rawLength, stored, raw, coming: undefined });
     at += storedLength;
     start += rawLength;
   }
@@ -100,15 +126,29 @@ function readSegments(untrustedBlob: Uint8Array): Segment[] {
   return segments;
 }
 
-function decompress(stored: Uint8Array, rawLength: number): Uint8Array {
-  try {
-    return zstdDecompressSync(stored, {
-      maxOutputLength: rawLength,
-      params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG },
-    });
-  } catch (cause) {
-    throw damagedPack('a segment does not decompress', cause);
-  }
+function storedOf({ stored }: Segment): Uint8Array {
+  if (stored === undefined) throw new BackupError('internal', 'a segment has no bytes');
+  return stored;
+}
+
+/** How the decompressor writes a segment: in one piece, and no more than it says. */
+function outputOf({ rawLength }: Segment) {
+  return {
+    chunkSize: rawLength + SPARE,
+    maxOutputLength: rawLength,
+    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG },
+  };
+}
+
+function keep(segment: Segment, raw: Uint8Array): Uint8Array {
+  if (raw.length !== segment.rawLength) throw damagedPack('a segment has another length than it says');
+  segment.raw = raw;
+  segment.stored = segment.coming = undefined;
+  return raw;
+}
+
+function damagedSegment(cause: unknown): never {
+  throw isBackupError(cause) ? cause : damagedPack('a segment does not decompress', cause);
 }
 
 export class PackReader {
@@ -116,40 +156,82 @@ export class PackReader {
   readonly #budget: number;
   /** Packs by number, the least recently used first. */
   readonly #packs = new Map<number, Pack>();
-  #weight = 0;
+  readonly #fetching = new Map<number, Promise<Pack>>();
+  #announced: readonly Chunk[] = [];
+  /** Of each segment that was decompressed ahead, the announced chunk that is read first. */
+  readonly #ahead = new Set<Chunk>();
+  #readOne: () => void = () => undefined;
 
   constructor(blobs: BlobSource, budget = CACHE_BUDGET) {
     this.#blobs = blobs;
     this.#budget = budget;
   }
 
-  /** Announces chunks that will be read in this order, so that their packs are fetched ahead. */
+  /**
+   * Announces chunks that will be read in this order, so that their packs are fetched and decompressed ahead. What was announced
+   * before, and not read, no longer is.
+   */
   prefetch(chunks: Iterable<Chunk>): void {
-    const numbers = new Set<number>();
-    for (const { place } of chunks) if (!this.#packs.has(place.blob)) numbers.add(place.blob);
+    this.#announced = [...chunks];
+    const numbers = new Set(this.#announced.map(({ place }) => place.blob));
+    for (const number of numbers)
+      if (this.#packs.has(number) || this.#fetching.has(number)) numbers.delete(number);
     if (numbers.size > 0) this.#blobs.prefetch([...numbers]);
+    this.#ahead.clear();
+    this.#prepare(this.#announced).catch(() => undefined); // Whoever reads the chunk gets the failure.
   }
 
   /**
-   * The verified bytes of `chunk`, at once if its pack is at hand. They are a view into the pack. Do not call it
-   * again before the last promise is settled. Throws `store-damaged`.
+   * The verified bytes of `chunk`, at once if its pack is at hand and nothing is to be decompressed. They are a view into the pack. Do
+   * not call it again before the last promise is settled. Throws `store-damaged`.
    */
   read(chunk: Chunk): Uint8Array | Promise<Uint8Array> {
     const pack = this.#packs.get(chunk.place.blob);
-    return pack === undefined ? this.#fetch(chunk) : this.#extract(pack, chunk);
+    if (pack === undefined)
+      return this.#fetch(chunk).then((fetched) => this.#extractWhenThere(fetched, chunk));
+    return this.#extractWhenThere(pack, chunk);
   }
 
-  async #fetch(chunk: Chunk): Promise<Uint8Array> {
-    return this.#extract(new Pack(await this.#blobs.get(chunk.place.blob)), chunk);
+  #extractWhenThere(pack: Pack, chunk: Chunk): Uint8Array | Promise<Uint8Array> {
+    const { offset, packSize } = chunk.place;
+    if (pack.size !== packSize) throw damagedPack('it has another size than the tree says');
+    const coming = pack.coming(offset, chunk.length);
+    return coming === undefined ? this.#extract(pack, chunk) : coming.then(() => this.#extract(pack, chunk));
+  }
+
+  /** Decompresses announced chunks, as far ahead as may be. */
+  async #prepare(announced: readonly Chunk[]): Promise<void> {
+    for (const chunk of announced) {
+      const pack = this.#packs.get(chunk.place.blob) ?? (await this.#fetch(chunk));
+      if (this.#announced !== announced) return;
+      if (!pack.prepare(chunk.place.offset, chunk.length)) continue;
+      this.#ahead.add(chunk);
+      while (this.#ahead.size >= AHEAD) await new Promise<void>((resolve) => (this.#readOne = resolve));
+    }
+  }
+
+  #fetch({ place }: Chunk): Promise<Pack> {
+    const number = place.blob;
+    const known = this.#fetching.get(number);
+    if (known !== undefined) return known;
+    const fetching = this.#blobs
+      .get(number)
+      .then((untrustedBlob) => {
+        const pack = new Pack(untrustedBlob);
+        this.#packs.set(number, pack);
+        return pack;
+      })
+      .finally(() => this.#fetching.delete(number));
+    this.#fetching.set(number, fetching);
+    return fetching;
   }
 
   #extract(pack: Pack, chunk: Chunk): Uint8Array {
-    const { blob, offset, packSize } = chunk.place;
-    if (pack.size !== packSize) throw damagedPack('it has another size than the tree says');
-    if (this.#packs.delete(blob)) this.#weight -= pack.weight;
+    const { blob, offset } = chunk.place;
     const bytes = pack.read(offset, chunk.length);
+    if (this.#ahead.delete(chunk)) this.#readOne(); // Not before: it may be prepared while it is waited for.
+    this.#packs.delete(blob);
     this.#packs.set(blob, pack);
-    this.#weight += pack.weight;
     this.#evict();
     if (!equalBytes(hash('sha256', bytes, 'buffer'), chunk.hash))
       throw damagedPack('a chunk has another hash than the tree says');
@@ -157,10 +239,12 @@ export class PackReader {
   }
 
   #evict(): void {
+    let weight = 0;
+    for (const pack of this.#packs.values()) weight += pack.weight;
     for (const [number, pack] of this.#packs) {
-      if (this.#weight <= this.#budget || this.#packs.size === 1) return;
+      if (weight <= this.#budget || this.#packs.size === 1) return;
       this.#packs.delete(number);
-      this.#weight -= pack.weight;
+      weight -= pack.weight;
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Writes regular files. Files are collected, then written in the order of their packs, so that each pack is
- * fetched once in a batch; a file that goes on in the next batch stays open.
+ * fetched once in a batch; a file that goes on in the next batch stays open. Large chunks are written on the thread pool,
+ * while what comes next is made ready.
  */
 
 import { closeSync, ftruncateSync } from 'node:fs';
@@ -9,9 +10,16 @@ import type { Chunk, Entry } from './entry.ts';
 import { createFileAt, renameAt, unlinkAt } from './libc.ts';
 import type { PackReader } from './pack-reader.ts';
 import type { Directories } from './restore-directories.ts';
-import { attempt, setOpenMetadata } from './restore-metadata.ts';
+import { attempt, refused, setOpenMetadata } from './restore-metadata.ts';
 import type { Report } from './restore-report.ts';
-import { writeSparse } from './sparse.ts';
+import { writeSparse, writeSparseOnPool } from './sparse.ts';
+
+/** Bytes of a chunk from which on its writing is handed to the thread pool: a smaller one is written sooner than that. */
+const LARGE = 128 * 1024;
+/** Chunks that may be under way to the disk: 8 MiB at most, which their packs hold. */
+const MAX_UNDER_WAY = 4;
+
+const WRITING = 'writing its content';
 
 /** A place for a new entry: under `temporary` first if something of the final name is to be replaced. */
 export interface Slot {
@@ -29,9 +37,11 @@ interface FileJob {
   /** Not known yet. */
   chunksLeft: number;
   descriptor: number | undefined;
-  /** Bytes of the file that are known, and the end of what was written of them: zeros are left out. */
+  /** Bytes of the file that were taken, and the end of what was written of them: zeros are left out. */
   position: number;
   written: number;
+  /** Chunks that are under way. */
+  writing: number;
   /** Refused by the system, and noted. */
   failed: boolean;
 }
@@ -44,6 +54,8 @@ export class ContentWriter {
   #jobs: FileJob[] = [];
   /** The file that the next chunks belong to. */
   #current: FileJob | undefined;
+  /** One that failed stays. */
+  readonly #underWay = new Set<Promise<void>>();
 
   /** `flags`: whether chattr flags are restored as well; those of hard-linked files are left to the caller. */
   constructor(directories: Directories, packs: PackReader, report: Report, flags: boolean) {
@@ -63,6 +75,7 @@ export class ContentWriter {
       descriptor: undefined,
       position: 0,
       written: 0,
+      writing: 0,
       failed: false,
     };
     this.#jobs.push(this.#current);
@@ -88,25 +101,31 @@ export class ContentWriter {
       await this.#write(job);
       await this.#report.tick();
     }
+    await Promise.all(this.#underWay);
     this.#jobs = jobs.filter((job) => job.chunksLeft > 0);
   }
 
   /** Closes what a failure left open, and removes what has no proper name. */
-  close(): void {
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#underWay); // A descriptor that is written to must not become another file's.
     for (const job of this.#jobs) this.#discard(job, job.slot.temporary !== undefined);
   }
 
   async #write(job: FileJob): Promise<void> {
     if (job.descriptor === undefined && !job.failed) this.#create(job);
     for (const chunk of job.chunks) {
-      if (job.descriptor === undefined) break;
+      if (job.descriptor === undefined || job.failed) break;
       const found = this.#packs.read(chunk);
       const bytes = found instanceof Uint8Array ? found : await found;
-      this.#writeChunk(job, job.descriptor, chunk.gap, bytes);
+      const start = job.position + chunk.gap;
+      job.position = start + bytes.length;
+      if (bytes.length < LARGE) this.#writeChunk(job, job.descriptor, bytes, start);
+      else await this.#handOn(job, job.descriptor, bytes, start);
+      this.#report.bytes += chunk.gap;
       if (job.chunks.length > 1) await this.#report.tick();
     }
     job.chunks = [];
-    if (job.chunksLeft === 0 && job.descriptor !== undefined) this.#complete(job, job.descriptor);
+    if (job.writing === 0) this.#settle(job);
   }
 
   #create(job: FileJob): void {
@@ -120,18 +139,47 @@ export class ContentWriter {
     });
   }
 
-  #writeChunk(job: FileJob, descriptor: number, gap: number, bytes: Uint8Array): void {
-    const start = job.position + gap;
-    const written = attempt(this.#report, job.entry.path, 'writing its content', () => {
-      job.written = writeSparse(descriptor, bytes, start) ?? job.written;
+  #writeChunk(job: FileJob, descriptor: number, bytes: Uint8Array, start: number): void {
+    const written = attempt(this.#report, job.entry.path, WRITING, () => {
+      this.#wrote(job, bytes, writeSparse(descriptor, bytes, start));
     });
-    if (!written) {
+    if (!written) job.failed = true;
+  }
+
+  /** Begins to write a chunk once few enough are under way. Rejects if one of those failed for good. */
+  async #handOn(job: FileJob, descriptor: number, bytes: Uint8Array, start: number): Promise<void> {
+    while (this.#underWay.size >= MAX_UNDER_WAY) await Promise.race(this.#underWay);
+    job.writing += 1;
+    const writing = this.#writeOnPool(job, descriptor, bytes, start);
+    this.#underWay.add(writing);
+    writing.then(
+      () => this.#underWay.delete(writing),
+      () => undefined,
+    );
+  }
+
+  async #writeOnPool(job: FileJob, descriptor: number, bytes: Uint8Array, start: number): Promise<void> {
+    try {
+      this.#wrote(job, bytes, await writeSparseOnPool(descriptor, bytes, start));
+    } catch (error) {
+      const isFirst = !job.failed;
       job.failed = true;
-      this.#discard(job, true);
-      return;
+      if (isFirst) refused(this.#report, job.entry.path, WRITING, error);
+    } finally {
+      job.writing -= 1;
     }
-    job.position = start + bytes.length;
-    this.#report.bytes += gap + bytes.length;
+    if (job.writing === 0 && job.chunks.length === 0) this.#settle(job);
+  }
+
+  #wrote(job: FileJob, { length }: Uint8Array, end = 0): void {
+    job.written = Math.max(job.written, end);
+    this.#report.bytes += length;
+  }
+
+  /** All chunks that are known were written, or one was refused. */
+  #settle(job: FileJob): void {
+    if (job.failed) this.#discard(job, true);
+    else if (job.chunksLeft === 0 && job.descriptor !== undefined) this.#complete(job, job.descriptor);
   }
 
   #complete(job: FileJob, descriptor: number): void {

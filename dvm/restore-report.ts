@@ -14,8 +14,8 @@ import { TYPE } from './entry.ts';
 import type { Entry } from './entry.ts';
 import type { Top } from './tree.ts';
 
-/** Milliseconds of work between two turns of the event loop. */
-const TURN = 50;
+/** Milliseconds of work between two turns of the event loop, each of which takes in what was sent meanwhile: 256 KiB at most. */
+const TURN = 2;
 /** Milliseconds between progress messages. */
 const PROGRESS_INTERVAL = 500;
 

@@ -101,8 +101,8 @@ export class FolderWriter {
   }
 
   /** Closes descriptors; after a failure, removes the temporary file that was being written. */
-  close(): void {
-    this.#contents.close();
+  async close(): Promise<void> {
+    await this.#contents.close();
     this.#directories.closeAll();
   }
 

@@ -27,6 +27,9 @@ import { decodeTop, readRecords } from './tree.ts';
 
 type Session = ServiceSession<typeof restore>;
 
+/** Bytes after which they are made durable while more is restored. */
+const SYNC_EVERY = 128 * 1024 * 1024;
+
 /** What a fresh ext4 file system comes with. */
 const LOST_AND_FOUND = 'lost+found' as ByteString;
 
@@ -50,8 +53,10 @@ async function restoreFolder(session: Session, path: string, top: number, report
   try {
     requireEmpty(root);
     const blobs = receiveBlobs(session);
-    await restoreTree(blobs, top, report, new FolderWriter(root, new PackReader(blobs), report, 'none'));
-    await syncFileSystem(root); // The verifier, and a power cut, must find all of it.
+    const disk = new EarlySync(root);
+    const writer = new FolderWriter(root, new PackReader(blobs), report, 'none');
+    await restoreTree(blobs, top, report, writer, () => disk.wrote(report.bytes));
+    await disk.finish(); // The verifier, and a power cut, must find all of it.
   } finally {
     close(root);
   }
@@ -59,7 +64,41 @@ async function restoreFolder(session: Session, path: string, top: number, report
 
 async function restoreDevice(session: Session, path: string, top: number, report: Report): Promise<void> {
   const blobs = receiveBlobs(session);
-  await restoreTree(blobs, top, report, new DeviceWriter(path, new PackReader(blobs), report));
+  await restoreTree(
+    blobs,
+    top,
+    report,
+    new DeviceWriter(path, new PackReader(blobs), report),
+    () => undefined,
+  );
+}
+
+/** Has the disk write what the kernel holds while more is being restored, so that little is left for the end. */
+class EarlySync {
+  readonly #root: number;
+  #before = 0;
+  /** One that failed stays. */
+  #running: Promise<void> | undefined;
+
+  constructor(root: number) {
+    this.#root = root;
+  }
+
+  /** Tells that so many bytes are written by now. */
+  wrote(bytes: number): void {
+    if (this.#running !== undefined || bytes < this.#before + SYNC_EVERY) return;
+    this.#before = bytes;
+    this.#running = syncFileSystem(this.#root).then(() => {
+      this.#running = undefined;
+    });
+    this.#running.catch(() => undefined); // finish() says it.
+  }
+
+  /** All of it is durable afterwards. */
+  async finish(): Promise<void> {
+    await this.#running;
+    await syncFileSystem(this.#root);
+  }
 }
 
 async function restoreTree(
@@ -67,14 +106,18 @@ async function restoreTree(
   topNumber: number,
   report: Report,
   writer: FolderWriter | DeviceWriter,
+  wrote: () => void,
 ): Promise<void> {
   try {
     const top = decodeTop(await blobs.get(topNumber));
     report.expect(top);
-    for await (const records of readRecords(top, blobs)) await writer.write(records);
+    for await (const records of readRecords(top, blobs)) {
+      await writer.write(records);
+      wrote();
+    }
     await writer.finish();
   } finally {
-    writer.close();
+    await writer.close();
   }
 }
 

@@ -1,10 +1,13 @@
 /** Content as runs of data and of zeros, in the unit in which file systems keep holes. */
 
-import { writeSync } from 'node:fs';
+import { write, writeSync } from 'node:fs';
+import { promisify } from 'node:util';
 
 /** Bytes. */
 const BLOCK = 4096;
 const ZEROS = new Uint8Array(BLOCK);
+
+const writeOnPool = promisify(write);
 
 /** Bytes `from` up to `to`, not included, of some content. */
 export interface Run {
@@ -41,7 +44,7 @@ export function writeRun(descriptor: number, bytes: Uint8Array, { from, to }: Ru
 
 /**
  * Writes `bytes` at `start` of a file without content there, except for blocks of zeros: they read the same as holes, and a
- * volume full of sparse images would not fit otherwise. Answers the end of what was written.
+ * volume full of sparse images would not fit otherwise. Answers the end of what was written. Throws a system error.
  */
 export function writeSparse(descriptor: number, bytes: Uint8Array, start: number): number | undefined {
   let end: number | undefined;
@@ -49,6 +52,22 @@ export function writeSparse(descriptor: number, bytes: Uint8Array, start: number
     if (run.isZero) continue;
     writeRun(descriptor, bytes, run, start);
     end = start + run.to;
+  }
+  return end;
+}
+
+/** {@link writeSparse} on the thread pool: a page that has to be found for each 4 KiB takes most of its time. Rejects with a system error. */
+export async function writeSparseOnPool(
+  descriptor: number,
+  bytes: Uint8Array,
+  start: number,
+): Promise<number | undefined> {
+  let end: number | undefined;
+  for (const { from, to, isZero } of runsOf(bytes, start)) {
+    if (isZero) continue;
+    for (let at = from; at < to;)
+      at += (await writeOnPool(descriptor, bytes, at, to - at, start + at)).bytesWritten;
+    end = start + to;
   }
   return end;
 }

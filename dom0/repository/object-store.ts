@@ -5,6 +5,7 @@ import { concat } from '../../shared/bytes.ts';
 import { decodeWith, encodeWith } from '../../shared/cbor.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import type { ObjectId, VmId } from '../../shared/ids.ts';
+import { MAX_PADDED } from '../../shared/limits.ts';
 import { PayloadMemory } from '../../shared/wire/payload-memory.ts';
 import { KIND, open, seal } from '../seal/object.ts';
 import type { Kind, Place, SealedObject } from '../seal/object.ts';
@@ -37,6 +38,8 @@ export class ObjectStore {
   readonly #tallies = new Map<VmId | undefined, Tally>();
   /** Of ciphertexts alone: what a store may still be sent must never become a plaintext. */
   readonly #sealedMemory = new PayloadMemory();
+  /** Of plaintexts alone, of blobs that go to a disposable: one waits to be sent while the next is opened. */
+  readonly #openedMemory = new PayloadMemory(MAX_PADDED);
 
   constructor(storage: Stores, cache: ObjectCache) {
     this.storage = storage;
@@ -102,9 +105,16 @@ export class ObjectStore {
         `${store} lost object ${id.slice(0, 16)}… (${what}): the store is damaged`,
       );
     }
-    const payload = annotate(what, () => open(key, place, id, untrusted));
+    const allocate = (length: number) => this.#openedMemory.take(length);
+    const payload = annotate(what, () => open(key, place, id, untrusted, allocate));
     if (place.kind !== KIND.content) this.#cache.put(id, [concat([untrusted])]);
+    this.storage.giveBack(untrusted);
     return payload;
+  }
+
+  /** Takes back the memory of a payload from get(), at which nobody will look again. */
+  giveBack(payload: Uint8Array): void {
+    this.#openedMemory.giveBack(payload);
   }
 
   async getRecord<S extends z.ZodType>(

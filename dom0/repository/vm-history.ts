@@ -72,6 +72,11 @@ export class VmHistory {
     return this.#store.get(this.sealer(kind, number, epoch), id, `blob ${number} of ${this.name}`);
   }
 
+  /** Takes back the memory of a blob from {@link blob}, at which nobody will look again. */
+  giveBack(blob: Uint8Array): void {
+    this.#store.giveBack(blob);
+  }
+
   /** All snapshots, oldest first. */
   async entries(): Promise<SnapshotEntry[]> {
     const segments = await Promise.all(

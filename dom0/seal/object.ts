@@ -66,9 +66,15 @@ export function seal(key: Uint8Array, place: Place, payload: Uint8Array, allocat
 
 /**
  * Opens the bytes of an object that is asked for by `id`. Throws `store-damaged` unless hash, tag, size class and
- * fill are all right. The result is memory of its own.
+ * fill are all right. The result is memory of its own, or of `allocate`, which must give none that a ciphertext is still sent from.
  */
-export function open(key: Uint8Array, place: Place, id: ObjectId, untrusted: Uint8Array): Uint8Array {
+export function open(
+  key: Uint8Array,
+  place: Place,
+  id: ObjectId,
+  untrusted: Uint8Array,
+  allocate?: Allocate,
+): Uint8Array {
   if (untrusted.length < MIN_PADDED + SEAL_OVERHEAD || untrusted.length > MAX_OBJECT)
     throw damaged(id, 'has an impossible size');
   if (objectIdOf(untrusted) !== id) throw damaged(id, 'is not what its name says');
@@ -79,6 +85,7 @@ export function open(key: Uint8Array, place: Place, id: ObjectId, untrusted: Uin
       untrusted.subarray(0, NONCE_SIZE),
       associatedData(place),
       untrusted.subarray(NONCE_SIZE),
+      allocate,
     );
   } catch (cause) {
     throw damaged(id, 'was not sealed for this place', cause);

@@ -23,6 +23,8 @@ const SIGMA = Uint32Array.of(0x61707865, 0x3320646e, 0x79622d32, 0x6b206574);
 /** Gives so many bytes of memory. */
 export type Allocate = (length: number) => Uint8Array;
 
+const allocateAnew: Allocate = (length) => Buffer.allocUnsafeSlow(length);
+
 /**
  * Bytes given to a cipher at once. Node.js answers in memory that it allocates, one byte too long, and so copies: of large ones
  * the kernel has to zero every page of both.
@@ -38,7 +40,7 @@ export function encrypt(
   nonce: Uint8Array,
   associated: Uint8Array,
   pieces: readonly Uint8Array[],
-  allocate: Allocate = (length) => Buffer.allocUnsafeSlow(length),
+  allocate: Allocate = allocateAnew,
 ): [Uint8Array, Uint8Array] {
   const { subkey, shortNonce } = derive(key, nonce);
   const cipher = createCipheriv(ALGORITHM, subkey, shortNonce, OPTIONS);
@@ -63,13 +65,14 @@ function transform(cipher: Cipheriv | Decipheriv, bytes: Uint8Array, target: Uin
 
 /**
  * Decrypts and verifies. Throws `store-damaged` on a wrong tag; nothing of the plaintext leaves this function
- * before the tag was verified (Node's `update` would release it).
+ * before the tag was verified (Node's `update` would release it). `allocate` gives the plaintext's memory, of whatever content.
  */
 export function decrypt(
   key: Uint8Array,
   nonce: Uint8Array,
   associated: Uint8Array,
   sealed: Uint8Array,
+  allocate: Allocate = allocateAnew,
 ): Uint8Array {
   if (sealed.length < TAG_SIZE) throw new BackupError('store-damaged', 'sealed data is too short');
   const { subkey, shortNonce } = derive(key, nonce);
@@ -77,7 +80,7 @@ export function decrypt(
   subkey.fill(0);
   decipher.setAAD(associated, { plaintextLength: sealed.length - TAG_SIZE });
   decipher.setAuthTag(sealed.subarray(sealed.length - TAG_SIZE));
-  const unverified = Buffer.allocUnsafeSlow(sealed.length - TAG_SIZE);
+  const unverified = allocate(sealed.length - TAG_SIZE);
   transform(decipher, sealed.subarray(0, unverified.length), unverified);
   try {
     decipher.final();

@@ -75,6 +75,7 @@ export class BlobServer {
         if (this.#stopped) break;
         this.#fetchAhead();
         await this.#send([u64(next.number), blob]);
+        this.#history.giveBack(blob);
       }
     } catch (error) {
       if (!this.#stopped) this.#failed(error);

@@ -28,6 +28,11 @@ export class ObjectReader {
     );
   }
 
+  /** Takes back the memory of an object from {@link get}. */
+  giveBack(object: Uint8Array): void {
+    this.#call.session.giveBack(object);
+  }
+
   /** The untrusted bytes of the current root, or undefined if there is none. */
   root(): Promise<Uint8Array | undefined> {
     return this.#ask(

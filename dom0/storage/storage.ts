@@ -54,6 +54,14 @@ export class Storage {
     return (await this.#openReader()).get(id);
   }
 
+  /** Takes back the memory of an object from {@link get}, at which nobody will look again. */
+  giveBack(object: Uint8Array): void {
+    this.#reader?.then(
+      (reader) => reader.giveBack(object),
+      () => undefined, // It failed: nothing more will come.
+    );
+  }
+
   async root(): Promise<Uint8Array | undefined> {
     return (await this.#openReader()).root();
   }

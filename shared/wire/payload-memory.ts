@@ -6,12 +6,17 @@
 /** Payloads of fewer bytes have memory of their own: it costs little, and there may be very many. */
 const LARGE = 1024 * 1024;
 
-/** Bytes kept at most. What a service has in flight at once (SERVICE_WINDOW) fits. */
+/** Bytes kept at most unless less is wanted. What a service has in flight at once (SERVICE_WINDOW) fits. */
 const MAX_KEPT = 32 * 1024 * 1024;
 
 export class PayloadMemory {
+  readonly #maxKept: number;
   readonly #kept: ArrayBuffer[] = [];
   #bytes = 0;
+
+  constructor(maxKept = MAX_KEPT) {
+    this.#maxKept = maxKept;
+  }
 
   /** `length` bytes of whatever content: all of them are to be written before they are read. */
   take(length: number): Uint8Array {
@@ -26,7 +31,7 @@ export class PayloadMemory {
   /** Takes back the memory of `bytes` from {@link take}. Nobody may look at it any more: it gets other content. */
   giveBack({ buffer, length }: Uint8Array): void {
     if (length < LARGE || !(buffer instanceof ArrayBuffer)) return;
-    if (this.#bytes + buffer.byteLength > MAX_KEPT) return;
+    if (this.#bytes + buffer.byteLength > this.#maxKept) return;
     this.#kept.push(buffer);
     this.#bytes += buffer.byteLength;
   }

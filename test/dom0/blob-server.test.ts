@@ -122,3 +122,37 @@ it('a blob that its snapshot names and the table lacks is damage of the store', 
   expect(failed).toMatchObject([{ code: 'store-damaged' }]);
   await close();
 });
+
+it('a blob’s memory is used again only once it was sent', async () => {
+  const machine = new Machine(storeFolder());
+  const repository = await machine.create();
+  const writer = await writerFor(repository);
+  const size = 2 * 2 ** 20;
+  const contents = Array.from({ length: 5 }, (_, i) => String(i).repeat(size));
+  const numbers: number[] = [];
+  for (const content of contents) numbers.push(await appendBlob(writer, content));
+  const tree = await appendBlob(writer, 'tree', 'tree');
+  await commitVolume(writer, tree, [...numbers, tree]);
+  const history = await historyFor(repository);
+  const sent: boolean[] = [];
+  const memories = new Set<unknown>();
+  const ended = Promise.withResolvers<undefined>();
+  const server = new BlobServer(
+    history,
+    { numbers: await history.newestLive(), treesOnly: false },
+    {
+      send: async ([, blob = new Uint8Array(0)]) => {
+        for (let turn = 0; turn < 20; turn++) await nextTurn(); // What is fetched ahead comes meanwhile.
+        memories.add(blob.buffer);
+        sent.push(Buffer.from(blob).toString() === contents[sent.length]);
+        if (sent.length === contents.length) ended.resolve(undefined);
+      },
+      failed: ended.reject,
+    },
+  );
+  server.request(numbers);
+  await ended.promise;
+  expect(sent).toEqual(contents.map(() => true));
+  expect(memories.size).toBeLessThan(contents.length);
+  await machine.storage.close();
+});

@@ -1,4 +1,4 @@
-/** The memory of sealed objects is used again, for ciphertexts alone and only once they are stored. */
+/** The memory of sealed objects is used again, for ciphertexts alone and only once they are stored; that of opened ones, for plaintexts. */
 
 import { expect, it } from 'vitest';
 import { KIND } from '../../dom0/seal/object.ts';
@@ -54,4 +54,21 @@ it('is not used again after a failure: it may still be on its way', async () => 
   const second = put(2, 2);
   expect(memoryOf(second)).not.toBe(memoryOf(first));
   await expect(second.durable).rejects.toThrow();
+});
+
+it('that of a blob is used again once it was given back, for what is opened and nothing else', async () => {
+  const { store, put } = await opened();
+  const [first, second] = [put(1, 0x11), put(2, 0x22)];
+  await Promise.all([first.durable, second.durable]);
+  const get = ({ object, sealer }: typeof first) => store.getFromStorage(sealer, object.id, 'blob');
+  const one = await get(first);
+  const other = await get(second);
+  expect(other.buffer).not.toBe(one.buffer);
+  store.giveBack(one);
+  const sealed = put(3, 0x33);
+  expect(memoryOf(sealed)).not.toBe(one.buffer);
+  await sealed.durable;
+  const again = await get(second);
+  expect(again.buffer).toBe(one.buffer);
+  for (const blob of [other, again]) expect(Buffer.compare(blob, second.payload)).toBe(0);
 });

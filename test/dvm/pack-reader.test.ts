@@ -162,11 +162,13 @@ describe('a reader', () => {
     };
     const [a, b] = store.pack(randomBytes(10), randomBytes(10));
     const [c] = store.pack(randomBytes(10));
+    const [d] = store.pack(randomBytes(10));
     const reader = new PackReader(source);
     reader.prefetch([c!, a!, b!]);
     await read(reader, a!);
     reader.prefetch([a!, b!]);
-    reader.prefetch([b!, c!]);
-    expect(announced).toEqual([[1, 0], [1]]);
+    reader.prefetch([b!, c!, d!]);
+    reader.prefetch([d!, b!]); // It is being fetched.
+    expect(announced).toEqual([[1, 0], [2]]);
   });
 });
