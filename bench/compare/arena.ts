@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bold, print, seconds } from '../support/terminal.ts';
 import { Failed, perform, remove, sizeOf, warm } from './contender.ts';
-import type { Commands, Contender, Place, Source } from './contender.ts';
+import type { Commands, Contender, Place } from './contender.ts';
+import type { Source } from './ground.ts';
 import type { Results, Unit } from './results.ts';
 
 interface Entrant {
@@ -20,6 +21,8 @@ export interface Step {
   readonly commands: (place: Place) => Commands;
   /** What is read meanwhile, and therefore before. */
   readonly reads: 'data' | 'store';
+  /** It leaves something at the restored place. */
+  readonly restores?: true;
   /** Bytes that are gone through. */
   readonly bytes?: (place: Place) => number;
 }
@@ -58,14 +61,14 @@ export class Arena {
   }
 
   /** Every contender does it. One that fails is told of, in the row too, and so is whatever it cannot do for that reason. */
-  async step({ title, commands, reads, bytes }: Step): Promise<void> {
+  async step({ title, commands, reads, bytes, restores }: Step): Promise<void> {
     for (const entrant of this.#entrants) {
       const { contender, place, broken } = entrant;
       if (broken !== undefined) {
         this.#fail(title, contender.name, 's', `not run: ${broken}`);
         continue;
       }
-      remove(place.restored);
+      if (restores) this.source.clear(place.restored);
       if (title !== undefined) warm(this.source.data, ...(reads === 'store' ? [place.store] : []));
       try {
         const costs = await perform(commands(place));
@@ -77,9 +80,8 @@ export class Arena {
         if (!(error instanceof Failed)) throw error;
         entrant.broken = error.message;
         this.#fail(title, contender.name, 's', error.message);
-      } finally {
-        remove(place.restored);
       }
+      if (restores) this.source.clear(place.restored);
     }
   }
 

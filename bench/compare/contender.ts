@@ -1,16 +1,10 @@
 /** A backup program as commands, in a folder of its own. All steps are measured alike: whole processes, from outside. */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { runMeasured } from '../support/process-tree.ts';
 import type { Cost } from '../support/process-tree.ts';
-
-/** What is backed up, as the contenders see it. */
-export interface Source {
-  /** The folder of all VMs of the local driver: `data/private` in it is the data. */
-  readonly vms: string;
-  readonly data: string;
-}
+import type { Source } from './ground.ts';
 
 /** A step, in the words of the program. Some take several commands, one after the other. */
 export type Commands = readonly Command[];
@@ -19,6 +13,7 @@ export interface Command {
   readonly program: string;
   readonly args: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
+  /** Made if it is not there. */
   readonly cwd?: string;
   /** An exit status that says that there was nothing to do. */
   readonly idle?: number;
@@ -50,6 +45,8 @@ export interface Contender {
   readonly program: 'restic' | 'borg' | undefined;
   /** The settings that differ from the program's own, for people. */
   readonly settings: string;
+  /** It is there for the size of its first store alone, which is made once. */
+  readonly forSize?: true;
   /** `folder` is there and empty. */
   place(folder: string, source: Source): Place;
 }
@@ -61,6 +58,7 @@ export class Failed extends Error {}
 export async function perform(commands: Commands): Promise<readonly Cost[]> {
   const costs: Cost[] = [];
   for (const { program, args, environment, cwd, idle } of commands) {
+    if (cwd !== undefined) mkdirSync(cwd, { recursive: true });
     const env = { ...process.env, LC_ALL: 'C.UTF-8', ...environment };
     const cost = await runMeasured(program, args, { env, ...(cwd === undefined ? {} : { cwd }) });
     if (cost.code !== 0 && cost.code !== idle) {

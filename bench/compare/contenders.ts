@@ -7,7 +7,8 @@ import { isInstalled } from '../../test/support/needs.ts';
 import { NO_EXCLUDES } from '../support/config.ts';
 import { PROJECT } from '../support/trusted.ts';
 import { tool } from './contender.ts';
-import type { Commands, Contender, Place, Source } from './contender.ts';
+import type { Commands, Contender, Place } from './contender.ts';
+import type { Source } from './ground.ts';
 
 export const OURS = 'qubes-backup';
 const PASSPHRASE = 'bench bench bench';
@@ -18,7 +19,7 @@ const ALL: readonly Contender[] = [
   { name: OURS, program: undefined, settings: 'key-file slot', place: ourPlace },
   restic('restic', []),
   restic('restic-fast', ['--compression', 'off', '--pack-size', String(PACK)]),
-  restic('restic-small', ['--compression', 'max']),
+  { ...restic('restic-small', ['--compression', 'max']), forSize: true },
   borg('borg', 'lz4'),
   borg('borg-fast', 'none'),
 ];
@@ -86,8 +87,8 @@ function ourPlace(folder: string, { vms }: Source): Place {
 }
 
 function restic(name: string, settings: readonly string[]): Contender {
-  const place = (folder: string, { data }: Source): Place => {
-    const [store, restored] = [join(folder, 'store'), join(folder, 'restored')];
+  const place = (folder: string, { vms, data }: Source): Place => {
+    const [store, restored] = [join(folder, 'store'), join(vms, 'copy')];
     const environment = { RESTIC_PASSWORD: PASSPHRASE, RESTIC_CACHE_DIR: join(folder, 'cache') };
     const command = (...args: readonly string[]): Commands => [
       { program: 'restic', args: ['-q', '-r', store, ...settings, ...args], environment },
@@ -112,9 +113,8 @@ function restic(name: string, settings: readonly string[]): Contender {
 }
 
 function borg(name: string, compression: string): Contender {
-  const place = (folder: string, { data }: Source): Place => {
-    const [store, cwd] = [join(folder, 'store'), join(folder, 'restored')];
-    mkdirSync(cwd);
+  const place = (folder: string, { vms, data }: Source): Place => {
+    const [store, cwd] = [join(folder, 'store'), join(vms, 'copy')];
     const environment = { BORG_PASSPHRASE: PASSPHRASE, BORG_BASE_DIR: join(folder, 'base') };
     let archives = 0;
     const command = (...args: readonly string[]): Commands => [{ program: 'borg', args, environment }];
@@ -125,7 +125,7 @@ function borg(name: string, compression: string): Contender {
     ];
     return {
       store,
-      restored: join(cwd, data.split('/')[1] ?? ''), // It extracts whole paths to where it is run.
+      restored: cwd, // It extracts whole paths to where it is run.
       init: () => command('init', '-e', 'repokey', store),
       backUp: () => command('create', '--compression', compression, `${store}::${++archives}`, data),
       restore: () => extract(),

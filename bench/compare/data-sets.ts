@@ -1,10 +1,10 @@
 /** What is backed up: a mixed tree of the machine's own files, or one large file; and seeded changes of it. */
 
-import { closeSync, mkdirSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Random } from '../../test/support/random.ts';
-import { tool } from './contender.ts';
-import type { Source } from './contender.ts';
+import { sizeOf, tool } from './contender.ts';
+import type { Ground, Source } from './ground.ts';
 
 const MiB = 2 ** 20;
 /** Bytes that a change of a file of a tree puts in place of others, or behind the end of a shorter one. */
@@ -14,24 +14,17 @@ const STRETCH = MiB;
 
 export type Filling = 'noise' | 'zeros' | 'text';
 
-/** An empty data set in `folder`, which is made. */
-function emptySource(folder: string): Source {
-  const vms = join(folder, 'vms');
-  const data = join(vms, 'data/private');
-  mkdirSync(data, { recursive: true });
-  return { vms, data };
-}
-
 /** Copies of `folders`, side by side. */
-export function copiedTree(folder: string, folders: readonly string[]): Source {
-  const source = emptySource(folder);
+export function copiedTree(ground: Ground, folders: readonly string[]): Source {
+  const bytes = folders.reduce((sum, folder) => sum + sizeOf(folder), 0);
+  const source = ground.source('tree', bytes);
   for (const from of folders) tool('cp', '-a', '--', from, source.data);
   return source;
 }
 
 /** One file of so many bytes, a multiple of 1 MiB. */
-export function largeFile(folder: string, bytes: number, filling: Filling, seed: number): Source {
-  const source = emptySource(folder);
+export function largeFile(ground: Ground, bytes: number, filling: Filling, seed: number): Source {
+  const source = ground.source('large', bytes);
   const path = join(source.data, 'large');
   const random = new Random(seed);
   const file = openSync(path, 'w');
@@ -69,7 +62,7 @@ export function filesBelow(folder: string): readonly string[] {
 }
 
 /** Changes `share` of the files, at random: {@link EDIT} bytes in each. Answers how many. */
-export function changeFiles({ data }: Source, share: number, seed: number): number {
+export function changeFiles({ data }: Pick<Source, 'data'>, share: number, seed: number): number {
   const random = new Random(seed);
   const files = filesBelow(data);
   const count = Math.max(1, Math.round(files.length * share));
@@ -80,7 +73,7 @@ export function changeFiles({ data }: Source, share: number, seed: number): numb
 }
 
 /** Replaces `share` of the bytes of the large file, in stretches of {@link STRETCH} at random places. */
-export function changeBytes({ data }: Source, share: number, seed: number): void {
+export function changeBytes({ data }: Pick<Source, 'data'>, share: number, seed: number): void {
   const random = new Random(seed);
   const path = join(data, 'large');
   const stretches = Math.max(1, Math.round((statSync(path).size * share) / STRETCH));

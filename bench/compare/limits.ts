@@ -4,9 +4,9 @@ import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { zstdCompressSync, constants } from 'node:zlib';
 import { join } from 'node:path';
 import { Random } from '../../test/support/random.ts';
-import { remove, sizeOf, tool, warm } from './contender.ts';
+import { sizeOf, tool, warm } from './contender.ts';
 import { prose } from './data-sets.ts';
-import type { Source } from './contender.ts';
+import type { Source } from './ground.ts';
 
 /** Bytes that a rate is taken over at least, and seconds. */
 const BLOCK = 2 ** 20;
@@ -18,8 +18,7 @@ export interface Limit {
   readonly rate: number;
 }
 
-/** `folder` may be filled, and is empty afterwards. */
-export function limits(source: Source, folder: string): readonly Limit[] {
+export function limits(source: Source): readonly Limit[] {
   const mib = sizeOf(source.data) / 2 ** 20;
   const timed = (what: string, work: () => void): Limit => {
     warm(source.data);
@@ -27,7 +26,8 @@ export function limits(source: Source, folder: string): readonly Limit[] {
     work();
     return { what, rate: mib / ((performance.now() - start) / 1000) };
   };
-  const copy = join(folder, 'copy');
+  const copy = join(source.vms, 'copy');
+  source.clear(copy);
   const all = [
     timed('cp -a of the tree', () => void tool('cp', '-a', '--', source.data, copy)),
     timed('tar of the tree, piped into cat', () => {
@@ -35,7 +35,7 @@ export function limits(source: Source, folder: string): readonly Limit[] {
     }),
     ...singleCore(),
   ];
-  remove(copy);
+  source.clear(copy);
   return all;
 }
 

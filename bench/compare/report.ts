@@ -68,31 +68,17 @@ export function markdown(report: Report): string {
 
 /** Everything, unrounded. */
 export function json({ results, contenders, ...rest }: Report): string {
-  const rows = [...results.rows.values()].map(({ cells, ...row }) => ({
-    ...row,
-    contenders: [...cells].map(([name, cell]) => ({
-      name,
-      median: cell.values.length === 0 ? null : middle(cell),
-      values: cell.values,
-      failures: cell.failures,
-      parts: cell.parts.map((parts) =>
-        [...parts].map(([part, { threads, ...cost }]) => ({
-          part,
-          ...cost,
-          threads: Object.fromEntries(threads),
-        })),
-      ),
-    })),
-  }));
   const settings = contenders.map(({ name, settings: text }) => ({ name, settings: text }));
-  return `${JSON.stringify({ ...rest, contenders: settings, rows }, undefined, 2)}\n`;
+  return `${JSON.stringify({ ...rest, contenders: settings, rows: results.saved() }, undefined, 2)}\n`;
 }
 
-function facts({ machine, data, rounds }: Report): readonly string[] {
+function facts({ machine, data, rounds, results }: Report): readonly string[] {
+  const dates = [...new Set([...results.rows.values()].map(({ date }) => date))].sort();
   const { cores, memory, kernel, fileSystem, software, load, date } = machine;
   return [
     `${cores}, ${memory}; ${kernel}; ${fileSystem}; ${software.join('; ')}; load ${load.toFixed(1)} at the start; ${date}.`,
     `${data.join('; ')}. ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, programs in turn, \`sync\` and all data read before each step.`,
+    ...(dates.length < 2 ? [] : [`Rows were measured on ${dates.join(', ')}, with the same rules.`]),
   ];
 }
 

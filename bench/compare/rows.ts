@@ -5,8 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Random } from '../../test/support/random.ts';
 import { print } from '../support/terminal.ts';
 import { Arena } from './arena.ts';
-import { remove, sizeOf, tool, warm } from './contender.ts';
-import type { Contender, Place, Source } from './contender.ts';
+import { sizeOf, tool, warm } from './contender.ts';
+import type { Contender, Place } from './contender.ts';
+import type { Ground, Source } from './ground.ts';
 import { changeBytes, changeFiles, copiedTree, filesBelow, largeFile } from './data-sets.ts';
 import type { Filling } from './data-sets.ts';
 import type { Results } from './results.ts';
@@ -46,6 +47,7 @@ export const TITLES: Readonly<Record<RowName, string>> = {
 };
 
 export const COPY = 'cp -a';
+const FIRST_STORE = 'store after the first backup';
 /** Largest bytes of what counts as a small file. */
 const SMALL = 64 * 1024;
 /** Milliseconds after which a time stamp is trusted by all contenders: who reads sooner has to read the file again. */
@@ -55,6 +57,8 @@ const SHARE = 0.01;
 export interface Plan {
   /** An empty folder, for all that is made. */
   readonly work: string;
+  /** For the data. */
+  readonly ground: Ground;
   readonly rows: ReadonlySet<RowName>;
   readonly contenders: readonly Contender[];
   readonly rounds: number;
@@ -73,8 +77,9 @@ const backUp = (place: Place) => place.backUp();
 /** All rows of the plan, into `results`. Answers the mixed tree, which is left for what else is measured on it. */
 export async function runAll(plan: Plan, results: Results): Promise<Source> {
   print(`copying ${plan.folders.join(' and ')}`);
-  const tree = copiedTree(join(plan.work, 'tree'), plan.folders);
+  const tree = copiedTree(plan.ground, plan.folders);
   await delay(SETTLE);
+  if (plan.rows.has('first')) await sizeRows(plan, results, tree);
   for (let round = 0; round < plan.rounds; round++) {
     print(`round ${round + 1} of ${plan.rounds}`);
     await treeRows(plan, results, tree, round);
@@ -86,13 +91,26 @@ export async function runAll(plan: Plan, results: Results): Promise<Source> {
   return tree;
 }
 
+function timed({ contenders }: Plan): readonly Contender[] {
+  return contenders.filter(({ forSize }) => !forSize);
+}
+
 /** The title of a row that was asked for. */
 function titleIn({ rows }: Plan, row: RowName): string | undefined {
   return rows.has(row) ? TITLES[row] : undefined;
 }
 
+/** Of those that are there for their size. */
+async function sizeRows({ contenders, work }: Plan, results: Results, tree: Source): Promise<void> {
+  const small = contenders.filter(({ forSize }) => forSize);
+  const arena = await Arena.open(join(work, 'stores'), tree, small, results);
+  await arena.step({ title: undefined, commands: backUp, reads: 'data' });
+  arena.measureStores(FIRST_STORE);
+  arena.close();
+}
+
 async function treeRows(plan: Plan, results: Results, tree: Source, round: number): Promise<void> {
-  const { rows, contenders, work, seed } = plan;
+  const { rows, work, seed } = plan;
   if (
     !['first', 'unchanged', 'files', 'restore', 'file', 'check', 'data'].some((row) =>
       rows.has(row as RowName),
@@ -100,9 +118,9 @@ async function treeRows(plan: Plan, results: Results, tree: Source, round: numbe
   )
     return;
   const bytes = () => sizeOf(tree.data);
-  const arena = await Arena.open(join(work, 'stores'), tree, contenders, results, round);
+  const arena = await Arena.open(join(work, 'stores'), tree, timed(plan), results, round);
   await arena.step({ title: titleIn(plan, 'first'), commands: backUp, reads: 'data', bytes });
-  if (rows.has('first')) arena.measureStores('store after the first backup');
+  if (rows.has('first')) arena.measureStores(FIRST_STORE);
   if (rows.has('unchanged'))
     await arena.step({ title: TITLES.unchanged, commands: backUp, reads: 'data', bytes });
   if (rows.has('files')) {
@@ -112,11 +130,17 @@ async function treeRows(plan: Plan, results: Results, tree: Source, round: numbe
   }
   const small = smallFile(tree, seed);
   if (rows.has('restore')) {
-    await arena.step({ title: TITLES.restore, commands: (place) => place.restore(), reads: 'store', bytes });
-    copyWhole(tree, join(work, 'copied'), results);
+    const commands = (place: Place) => place.restore();
+    await arena.step({ title: TITLES.restore, commands, reads: 'store', bytes, restores: true });
+    copyWhole(tree, results);
   }
   if (rows.has('file'))
-    await arena.step({ title: TITLES.file, commands: (place) => place.restoreFile(small), reads: 'store' });
+    await arena.step({
+      title: TITLES.file,
+      commands: (place) => place.restoreFile(small),
+      reads: 'store',
+      restores: true,
+    });
   if (rows.has('check'))
     await arena.step({ title: TITLES.check, commands: (place) => place.check(), reads: 'store' });
   if (rows.has('data'))
@@ -130,11 +154,10 @@ async function treeRows(plan: Plan, results: Results, tree: Source, round: numbe
 }
 
 async function largeRows(plan: Plan, results: Results, filling: Filling, round: number): Promise<void> {
-  const { work, large, contenders, rows, seed } = plan;
-  const folder = join(work, 'large');
-  const source = largeFile(folder, large, filling, seed + round);
+  const { work, large, rows, seed } = plan;
+  const source = largeFile(plan.ground, large, filling, seed + round);
   await delay(SETTLE);
-  const arena = await Arena.open(join(work, 'stores'), source, contenders, results, round);
+  const arena = await Arena.open(join(work, 'stores'), source, timed(plan), results, round);
   await arena.step({ title: titleIn(plan, filling), commands: backUp, reads: 'data', bytes: () => large });
   if (filling === 'noise' && rows.has('bytes')) {
     changeBytes(source, SHARE, seed + round);
@@ -142,14 +165,14 @@ async function largeRows(plan: Plan, results: Results, filling: Filling, round: 
     await arena.step({ title: TITLES.bytes, commands: backUp, reads: 'data', bytes: () => large });
   }
   arena.close();
-  remove(folder);
+  source.close();
 }
 
 /** Many snapshots in one store: its size, what it takes to look at it, and what forgetting gives back. Prepared once. */
 async function historyRows(plan: Plan, results: Results, tree: Source): Promise<void> {
-  const { work, contenders, generations, snapshots, rounds, seed } = plan;
+  const { work, generations, snapshots, rounds, seed } = plan;
   print(`${snapshots} snapshots, ${generations} of them of ${SHARE * 100} % changed files`);
-  const arena = await Arena.open(join(work, 'stores'), tree, contenders, results);
+  const arena = await Arena.open(join(work, 'stores'), tree, timed(plan), results);
   const step = (title: string | undefined, commands: (place: Place) => ReturnType<Place['list']>) =>
     arena.step({ title, commands, reads: 'store' });
   for (let snapshot = 0; snapshot < snapshots; snapshot++) {
@@ -192,11 +215,14 @@ function smallFile({ data }: Source, seed: number): string {
 }
 
 /** What the machine takes to copy the same tree, as a contender of its own. */
-function copyWhole({ data }: Source, to: string, results: Results): void {
+function copyWhole(source: Source, results: Results): void {
+  const { data, vms } = source;
+  const to = join(vms, 'copy');
+  source.clear(to);
   warm(data);
   const start = performance.now();
   tool('cp', '-a', '--', data, to);
   const seconds = (performance.now() - start) / 1000;
   results.addTime(TITLES.restore, COPY, [{ seconds, stdout: '', stderr: '', code: 0, parts: new Map() }]);
-  remove(to);
+  source.clear(to);
 }

@@ -7,8 +7,8 @@ import { spawn } from 'node:child_process';
 import type { SpawnOptions } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 
-/** Milliseconds between two looks at /proc. VmHWM is a peak, so only a process shorter than this is missed. */
-const LOOK = 25;
+/** Milliseconds between two looks at /proc, each of which takes some 3. VmHWM is a peak, so only a process shorter than this is missed. */
+const LOOK = 100;
 /** Ticks a second of the times in /proc (USER_HZ, the same on every Linux on x86-64). */
 const TICKS = 100;
 

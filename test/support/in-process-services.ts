@@ -25,20 +25,27 @@ const DISPOSABLE = new Map<string, Service>([
 ]);
 
 /**
- * Calls a service of a disposable, or `instead` of it. One at a time: it changes the working folder and the umask of
- * this process.
+ * Calls a service of a disposable, or `instead` of it. While one runs, the working folder and the umask of this process are
+ * nobody's; after the last of those that run at the same time they are what they were before the first.
  */
 export function callDisposableHere(name: string, instead?: Service): ServiceCall {
   const found = instead ?? DISPOSABLE.get(name);
   return callHere(name, found && ((io) => inOwnSurroundings(() => found(io))));
 }
 
+let running = 0;
+let before = { folder: '', mask: 0 };
+
 async function inOwnSurroundings<T>(work: () => Promise<T>): Promise<T> {
-  const [folder, mask] = [process.cwd(), process.umask(0o022)];
+  if (running === 0) before = { folder: process.cwd(), mask: process.umask(0o022) };
+  running += 1;
   try {
     return await work();
   } finally {
-    process.chdir(folder);
-    process.umask(mask);
+    running -= 1;
+    if (running === 0) {
+      process.chdir(before.folder);
+      process.umask(before.mask);
+    }
   }
 }
