@@ -253,7 +253,8 @@ async function scanVm(run: Run, vm: Vm): Promise<Taken> {
     });
     const scan = async () => {
       const results: Scanned[] = [];
-      for (const volume of frozen) results.push(await readVolume(run, vm, writer, volume));
+      for (const volume of frozen)
+        results.push(await readVolume(run, vm, writer, volume, volume === frozen.at(-1)));
       const snapshot = await writer.commit();
       return { results, snapshot, anomaly: writer.anomaly };
     };
@@ -296,13 +297,20 @@ async function withSpotCheck<T>(
 }
 
 /** Reads one volume, has it audited if that was asked for, and hands it to the writer. */
-async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSnapshot): Promise<Scanned> {
+async function readVolume(
+  run: Run,
+  vm: Vm,
+  writer: VmWriter,
+  snapshot: VolumeSnapshot,
+  isLast: boolean,
+): Promise<Scanned> {
   const { app, repository, share, audit = false, reread = false } = run;
   const { name, mode, size, takenAt, capacity } = snapshot;
   const settings = app.config.backup(vm);
   // How long it takes is guessed by what there was the last time.
   const before = writer.baseOf(snapshot)?.counts;
   const expected = before && { files: before.entries, bytes: before.bytes };
+  const ending = isLast && !audit ? () => repository.store.storage.warmUpPublishing() : undefined;
   const scanVolume = (withBase: boolean) =>
     app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
       const job = {
@@ -313,6 +321,7 @@ async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSn
         recheckFrom: recheckStart(writer.history.record.nextSnapshot),
         reread,
         withBase,
+        ending,
       };
       return new ScanSession(
         call,

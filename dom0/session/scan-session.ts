@@ -52,6 +52,8 @@ export interface ScanJob {
   readonly excludes: ExcludeRules;
   /** Bytes the volume can hold: more than that, and the reader invents data. */
   readonly capacity: number;
+  /** Called when nothing is left to read, while the disposable ends. */
+  readonly ending?: (() => void) | undefined;
 }
 
 const SILENCE_OF_A_FULL_WINDOW = 30_000;
@@ -287,6 +289,7 @@ export class ScanSession {
     if (this.#live !== undefined) throw new BackupError('protocol', 'sent two live sets');
     this.#live = decodeLive(untrusted);
     this.#call.session.grant(creditFor(untrusted.length));
+    this.#job.ending?.();
   }
 
   #takeLive(): NumberSet {

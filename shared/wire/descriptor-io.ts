@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { systemCode } from '../errors.ts';
-import { ioError } from './io.ts';
+import { PIECES_AHEAD, ioError, takeBytes } from './io.ts';
 import type { ByteIo } from './io.ts';
 
 const readFd = promisify(read);
@@ -40,10 +40,16 @@ function fileReader(descriptor: number): ByteIo['read'] {
   };
 }
 
-/** Reads one piece ahead. The process may end while nobody waits for more. */
+/**
+ * Reads two pieces ahead: while one is taken the next may come in, so that reading need not be stopped and started for each
+ * of them, which is two system calls. The process may end while nobody waits for more.
+ */
 function socketReader(descriptor: number): ByteIo['read'] {
-  const piece = new Uint8Array(PIECE);
-  let rest = piece.subarray(0, 0);
+  const buffers = Array.from({ length: PIECES_AHEAD }, () => new Uint8Array(PIECE));
+  /** Of the pieces that came in so far. */
+  let count = 0;
+  /** What was not taken yet: at most one piece in each of the buffers. */
+  const pieces: Uint8Array[] = [];
   let ended = false;
   let failure: Error | undefined;
   let wake: (() => void) | undefined;
@@ -52,11 +58,12 @@ function socketReader(descriptor: number): ByteIo['read'] {
     readable: true,
     writable: false,
     onread: {
-      buffer: piece,
-      callback: (count) => {
-        rest = piece.subarray(0, count);
+      buffer: () => buffers[count % PIECES_AHEAD] as Uint8Array,
+      callback: (length, buffer) => {
+        pieces.push(buffer.subarray(0, length));
+        count += 1;
         wake?.();
-        return false; // No more before this piece is taken.
+        return pieces.length < PIECES_AHEAD;
       },
     },
   });
@@ -70,7 +77,7 @@ function socketReader(descriptor: number): ByteIo['read'] {
     wake?.();
   });
   return async (target) => {
-    while (rest.length === 0) {
+    while (pieces.length === 0) {
       if (failure !== undefined) throw ioError('reading from', failure);
       if (ended) return 0;
       const woken = Promise.withResolvers<undefined>();
@@ -80,10 +87,7 @@ function socketReader(descriptor: number): ByteIo['read'] {
       await woken.promise;
       socket.unref();
     }
-    const count = Math.min(target.length, rest.length);
-    target.set(rest.subarray(0, count));
-    rest = rest.subarray(count);
-    return count;
+    return takeBytes(pieces, target);
   };
 }
 

@@ -4,7 +4,7 @@
  * its payload is read.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { lengthOf } from '../bytes.ts';
 import { encodeWith, decodeWith } from '../cbor.ts';
 import { BackupError } from '../errors.ts';

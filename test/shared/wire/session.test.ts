@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hex } from '../../../shared/bytes.ts';
 import { FRAME_COST, MAX_CONTROL_QUEUED } from '../../../shared/limits.ts';
 import { MAGIC, bulk, control, creditFor, page } from '../../../shared/wire/frame.ts';
