@@ -1,7 +1,7 @@
 /** The command line `qubes-backup`: parses it, runs one command, turns the outcome into an exit status. */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { messageOf } from '../shared/errors.ts';
 import { MAX_JOBS } from '../shared/limits.ts';
 import { CONSOLE } from '../shared/write-all.ts';

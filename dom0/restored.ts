@@ -4,7 +4,7 @@
  * dies first.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../shared/errors.ts';
 import type { VmId } from '../shared/ids.ts';
 import type { App } from './app.ts';

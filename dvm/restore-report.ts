@@ -4,7 +4,7 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { escapeText } from '../shared/bytes.ts';
 import type { ByteString } from '../shared/bytes.ts';
 import { MAX_NOTES, MAX_TEXT } from '../shared/limits.ts';

@@ -5,7 +5,7 @@
  */
 
 import { Encoder } from 'cbor-x/index-no-eval';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { compareBytes, utf8 } from './bytes.ts';
 import { BackupError } from './errors.ts';
 import { MAX_CBOR_DEPTH } from './limits.ts';

@@ -4,7 +4,7 @@
  */
 
 import { hash } from 'node:crypto';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { utf8 } from './bytes.ts';
 
 /** What {@link decodeChecked} found: a value; other bytes than were written; or a form that only another version of this program writes. */

@@ -3,7 +3,7 @@
  */
 
 import { createHash, hash, randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hex } from './bytes.ts';
 import { BackupError } from './errors.ts';
 

@@ -3,7 +3,7 @@
  * it; the storage VM checks it with the same code. Its signature covers, through hashes, every byte of every VM.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { concat, equalBytes, readU32, u32, utf8 } from './bytes.ts';
 import { decodeWith, encodeWith } from './cbor.ts';
 import { verify } from './ed25519.ts';

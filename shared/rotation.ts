@@ -4,7 +4,7 @@
  * earlier key can follow to the current one before it uses anything else of the root.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { concat, equalBytes, utf8 } from './bytes.ts';
 import { encodeWith } from './cbor.ts';
 import { verify } from './ed25519.ts';

@@ -1,6 +1,6 @@
 /** Schemas that messages, records and roots share. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_BLOB_NUMBER } from './limits.ts';
 
 /** A number of things, or milliseconds since 1970. */

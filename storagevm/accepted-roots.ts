@@ -6,7 +6,7 @@
  */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { rootHashOf } from '../shared/ids.ts';
 import type { RootHash } from '../shared/ids.ts';
 import type { BackEnd } from './back-end.ts';

@@ -6,7 +6,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { TomlError, parse } from 'smol-toml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError, messageOf, systemCode } from '../shared/errors.ts';
 import { DirectoryBackEnd } from './directory.ts';
 import { Ledger } from './ledger/ledger.ts';

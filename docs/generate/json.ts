@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { EVENTS, EVENT_GROUPS } from '../../dom0/events/events.ts';
 import type { EventSpec } from '../../dom0/events/kit.ts';
 

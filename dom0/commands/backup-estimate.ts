@@ -1,6 +1,6 @@
 /** `backup --dry-run`: what a backup of each VM would read, as far as that can be known without reading it. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { formatBytes, formatCount, formatTable, formatTime } from '../../shared/format.ts';
 import type { App } from '../app.ts';
 import { parseJson } from '../domains/json.ts';

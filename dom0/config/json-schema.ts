@@ -1,6 +1,6 @@
 /** The configuration's settings as JSON Schema: for editors, and to look up what may be where. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Path } from './lines.ts';
 import { schema } from './schema.ts';
 

@@ -1,6 +1,6 @@
 /** What is wrong in a configuration: all of it at once, with lines, and with what was probably meant. */
 
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { nearest } from '../nearest.ts';
 import { JSON_SCHEMA, resolve, schemaAt } from './json-schema.ts';
 import type { JsonSchema } from './json-schema.ts';

@@ -4,7 +4,7 @@
  */
 
 import { resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { byteString, utf8 } from '../../shared/bytes.ts';
 import { patternProblem } from '../../shared/exclude-pattern.ts';
 import {

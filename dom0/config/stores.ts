@@ -1,7 +1,7 @@
 /** The part of the configuration that says where backups are kept: `[[storage]]`, and how many stores are enough. */
 
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Limits } from '../storage/limited.ts';
 
 /** Stores of one repository. */

@@ -1,6 +1,6 @@
 /** What a configuration that either driver captured says of other VMs: all that the rest of dom0 knows of one. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { issues, parseJson } from './json.ts';
 

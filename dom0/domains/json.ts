@@ -1,6 +1,6 @@
 /** JSON of configurations: one form for equal values, and schemas with messages a person can act on. */
 
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 /** JSON with sorted keys and a final newline: equal values are equal bytes. */
 export function canonicalJson(value: unknown): string {

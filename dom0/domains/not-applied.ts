@@ -1,6 +1,6 @@
 /** What of a captured configuration a restored VM does not have, and why: for a person, who may set it right. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { byteString, escapeText, utf8 } from '../../shared/bytes.ts';
 
 export const notAppliedSchema = z.strictObject({

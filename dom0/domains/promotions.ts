@@ -5,7 +5,7 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { utf8 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { isVmName } from '../../shared/ids.ts';

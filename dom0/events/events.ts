@@ -3,7 +3,7 @@
  * that commands print against it. The program itself does not load it.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EventSpec } from './kit.ts';
 import { MACHINE_EVENTS } from './machine.ts';
 import { RUN_EVENTS } from './runs.ts';

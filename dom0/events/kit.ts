@@ -1,6 +1,6 @@
 /** Parts of events that many of them have, each with what it means. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { count } from '../../shared/schema.ts';
 import { VOLUME_MODES, VOLUME_NAMES } from '../domains/domains.ts';
 

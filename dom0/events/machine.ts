@@ -1,6 +1,6 @@
 /** Events of this machine: how all stands, what is configured and scheduled, what was logged. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { LEVELS } from '../state/run-log.ts';
 import { calendar } from '../schedule/calendar.ts';
 import { event, fingerprint, flag, number, root, snapshot, text, texts, time, vm } from './kit.ts';

@@ -1,6 +1,6 @@
 /** Events of what a run does: warnings, failures, progress; backups, restores, drills. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { NOTE_CODES } from '../../shared/protocol/disposable.ts';
 import {
   anomaly,

@@ -1,6 +1,6 @@
 /** Events of what there is: snapshots, what they hold, how they differ, what is kept of them. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { DIFFERENCE_FIELDS, ENTRY_TYPES, FLAGS } from '../../shared/protocol/browse.ts';
 import { DAMAGE_STATES } from '../commands/damage.ts';
 import {

@@ -1,6 +1,6 @@
 /** Events of stores, keys and roots. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { event, fingerprint, flag, number, root, store, text, texts, time } from './kit.ts';
 
 const standing = text(

@@ -1,6 +1,6 @@
 /** What is known of the runs of each VM: the snapshots that are in the store, and what the log of this machine has beyond them. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import type { VmName } from '../../shared/ids.ts';
 import { count, printable } from '../../shared/schema.ts';
 import { MAX_TEXT } from '../../shared/limits.ts';

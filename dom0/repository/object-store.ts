@@ -1,6 +1,6 @@
 /** Sealing and opening against a storage VM: plaintext records and blobs on this side, objects on the other. */
 
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { concat } from '../../shared/bytes.ts';
 import { decodeWith, encodeWith } from '../../shared/cbor.ts';
 import { BackupError, isBackupError } from '../../shared/errors.ts';

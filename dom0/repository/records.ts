@@ -1,6 +1,6 @@
 /** The sealed records of a repository (docs/format.md, section 5), as schemas: what dom0 keeps about VMs. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { contentDigestCodec, isVmName, objectIdCodec, rootHashCodec, vmIdCodec } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';
 import {

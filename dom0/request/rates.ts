@@ -8,7 +8,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError, messageOf } from '../../shared/errors.ts';
 import type { VmName } from '../../shared/ids.ts';
 import { MAX_VMS } from '../../shared/limits.ts';

@@ -3,7 +3,7 @@
  * capped, of a fixed shape, and never about another VM.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { isVmName } from '../../shared/ids.ts';
 import type { VmName } from '../../shared/ids.ts';

@@ -7,7 +7,7 @@ import { read, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError, isBackupError, messageOf, systemCode } from '../../shared/errors.ts';
 import { REQUEST_FORM_TIMEOUT } from '../../shared/limits.ts';
 import { App } from '../app.ts';

@@ -1,6 +1,6 @@
 /** Lengths of time as people give them: `30d`, `1y6m`, `12h`. Years, months and days are those of the local calendar. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 export interface Duration {
   readonly years: number;

@@ -3,7 +3,7 @@
  * those of `restic forget` (restic's manual, "Removing snapshots according to a policy"), times those of the local calendar.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_TAGS } from '../../shared/limits.ts';
 import { tag } from '../repository/records.ts';
 import { before, duration } from './duration.ts';

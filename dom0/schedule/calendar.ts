@@ -1,6 +1,6 @@
 /** When scheduled runs begin: by the local clock of this machine, as systemd.time(7) reads the same. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const WEEKDAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 

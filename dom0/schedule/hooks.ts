@@ -3,7 +3,7 @@
  * no secret: no descriptor, argument or variable of the run is theirs.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { passedOn } from '../domains/child.ts';
 import { runProgram } from '../domains/run-program.ts';

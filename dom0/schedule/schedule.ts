@@ -1,7 +1,7 @@
 /** What runs by itself, and when: one file in dom0's state, which `schedule run` obeys and `status` looks at. */
 
 import { join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isVmName } from '../../shared/ids.ts';
 import { readChecked, writeChecked } from '../state/checked-file.ts';
 import { removeFile } from '../state/files.ts';

@@ -1,6 +1,6 @@
 /** dom0's state as files of JSON that notice a byte that is wrong (shared/checked-json.ts). */
 
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { decodeChecked, encodeChecked } from '../../shared/checked-json.ts';
 import { readFileIfAny, replaceFile } from './files.ts';

@@ -4,7 +4,7 @@
  */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isBackupError, messageOf } from '../../shared/errors.ts';
 import type { VmId } from '../../shared/ids.ts';
 import { MAX_TEXT } from '../../shared/limits.ts';

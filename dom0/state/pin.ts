@@ -4,7 +4,7 @@
  */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hex } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { RepositoryId, RootHash, VmId } from '../../shared/ids.ts';

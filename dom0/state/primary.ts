@@ -1,7 +1,7 @@
 /** Which store is the primary one: whose compare-and-set decides what is published. Chosen once, changed only by a person (R44). */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { printable } from '../../shared/schema.ts';
 import { readChecked, writeChecked } from './checked-file.ts';
 import { makePrivateFolder } from './files.ts';

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fchmodSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isBackupError, systemCode } from '../../shared/errors.ts';
 import { printableText } from '../../shared/format.ts';
 import { MAX_RUN_LOG, MAX_TEXT } from '../../shared/limits.ts';

@@ -5,7 +5,7 @@
 
 import { statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { RepositoryId, RootHash } from '../../shared/ids.ts';
 import type { Root } from '../../shared/root.ts';
 import { readChecked, writeChecked } from './checked-file.ts';

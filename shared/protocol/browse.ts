@@ -4,7 +4,7 @@
  * texts towards dom0 are printable ASCII (see escapeText); those towards the disposable are raw bytes.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   MAX_CONTROL,
   MAX_GLOBS,

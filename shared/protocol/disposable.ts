@@ -5,7 +5,7 @@
  * in browse.ts.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { contentDigestCodec } from '../ids.ts';
 import {
   MAX_BLOB,

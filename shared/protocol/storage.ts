@@ -1,6 +1,6 @@
 /** The four services of a storage VM. It sees sealed objects and signed roots, nothing else (R40). */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { objectIdCodec, rootHashCodec } from '../ids.ts';
 import { MAX_LIST_PAGE, MAX_OBJECT, MAX_REQUEST, MAX_ROOT, SEAL_OVERHEAD, MIN_PADDED } from '../limits.ts';
 import { bulk, control } from '../wire/frame.ts';

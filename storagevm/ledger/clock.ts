@@ -5,7 +5,7 @@
  */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { readJson, writeJson } from './json.ts';
 
 /** Longest step that counts, in milliseconds: a day, and two hours for a machine that is not used at the same time each day. */

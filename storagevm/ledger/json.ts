@@ -1,7 +1,7 @@
 /** Small files of the ledger: JSON of a fixed shape that notices a byte that is wrong, replaced whole and durably. */
 
 import { dirname } from 'node:path';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { decodeChecked, encodeChecked } from '../../shared/checked-json.ts';
 import { BackupError } from '../../shared/errors.ts';
 import { readWhole, replaceFile, syncFolder } from '../files.ts';

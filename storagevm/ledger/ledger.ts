@@ -13,7 +13,7 @@
  */
 
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { explained, makeFolder, removeStale, syncFolder } from '../files.ts';
 import { locked } from '../lock.ts';
 import { StoreClock } from './clock.ts';

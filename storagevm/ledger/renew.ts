@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { SHARDS, objectName, rootName } from '../back-end.ts';
 import type { StoreName } from '../back-end.ts';
 import { listShard } from '../listing.ts';

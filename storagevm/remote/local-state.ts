@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { readJson, writeJson } from '../ledger/json.ts';
 import { locked } from '../lock.ts';

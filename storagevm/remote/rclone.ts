@@ -8,7 +8,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { objectOf, rootNumber } from '../back-end.ts';
 import type { Listed, StoreName, StoredFile } from '../back-end.ts';

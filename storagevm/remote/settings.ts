@@ -1,7 +1,7 @@
 /** The tables [s3] and [rclone] of storage.toml, and what they open. They hold credentials: only this VM reads them. */
 
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RcloneDaemon } from './rclone-daemon.ts';
 import { RcloneRemote } from './rclone.ts';
 import { S3Connection } from './s3-connection.ts';

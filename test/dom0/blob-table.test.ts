@@ -1,7 +1,7 @@
 /** A blob table larger than what is kept of it in memory. */
 
 import { beforeAll, expect, test } from 'vitest';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { BlobTable } from '../../dom0/repository/blob-table.ts';
 import type { ObjectStore, Sealer } from '../../dom0/repository/object-store.ts';
 import type { Reference, VmRecord } from '../../dom0/repository/records.ts';

@@ -3,7 +3,7 @@
 import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { App } from '../../dom0/app.ts';
 import { backup } from '../../dom0/commands/backup.ts';
 import { check } from '../../dom0/commands/check.ts';

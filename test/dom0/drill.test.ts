@@ -4,7 +4,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { App } from '../../dom0/app.ts';
 import { backup } from '../../dom0/commands/backup.ts';
 import { drill } from '../../dom0/commands/drill.ts';

@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KIND } from '../../dom0/seal/object.ts';
 import { decrypt, encrypt } from '../../dom0/seal/xchacha.ts';
 import { NoteCounter } from '../../dom0/session/report.ts';

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { App } from '../../dom0/app.ts';
 import { perform } from '../../dom0/request/perform.ts';
 import type { Answer } from '../../dom0/request/perform.ts';

@@ -20,7 +20,12 @@ it('the root’s service starts while the reader ends, after an audit if there i
     return events.filter((event) => watched.some((service) => event.endsWith(service)));
   };
   const end = (service: string) => `end of ${service}`;
-  expect(await order(false)).toEqual([scan.service, setRoot.service, end(scan.service), end(setRoot.service)]);
+  expect(await order(false)).toEqual([
+    scan.service,
+    setRoot.service,
+    end(scan.service),
+    end(setRoot.service),
+  ]);
   expect((await order(true)).slice(0, 5)).toEqual([
     ...[scan.service, end(scan.service), verify.service, end(verify.service)],
     setRoot.service,

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { byteString, hex } from '../../shared/bytes.ts';
 import { decodeRawLeaf } from '../../dvm/leaf-decoder.ts';
 import { LeafEncoder } from '../../dvm/leaf-encoder.ts';

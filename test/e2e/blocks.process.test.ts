@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { seekData, seekHole } from '../../dvm/libc.ts';
 import type { Domains } from '../../dom0/domains/domains.ts';
 import { decodeWith, encodeCbor } from '../../shared/cbor.ts';

@@ -87,6 +87,14 @@ describe('the other bundles', () => {
     expect(foreign(folderStore)).toEqual(['@aws-sdk/client-s3']);
   });
 
+  test('come without what nothing in them uses: messages of zod in other languages than English', () => {
+    for (const bundle of [dom0, dvm, storage, folderStore]) {
+      const code = [...bundle.files.keys()].map((path) => text(bundle, path)).join('\n');
+      expect(code.match(/\/zod\/v4\/locales\/(?!en\.js)\w+/)).toBeNull();
+      expect(code).toContain('/zod/v4/locales/en.js');
+    }
+  });
+
   test('name no folder of the machine that made them', () => {
     for (const bundle of [dom0, dvm, storage, folderStore])
       for (const path of bundle.files.keys()) expect(text(bundle, path), path).not.toContain(PROJECT);

@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Journal } from '../../dom0/domains/qubes/journal.ts';
 import type { JournalOptions, StepKind } from '../../dom0/domains/qubes/journal.ts';
 import { BackupError } from '../../shared/errors.ts';

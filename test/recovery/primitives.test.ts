@@ -5,7 +5,7 @@ import { blake2b } from '@noble/hashes/blake2.js';
 import { argon2Sync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { paperWords } from '../../dom0/words.ts';
 import { NO_ROOT } from '../../shared/ids.ts';
 import { decodeRoot, encodeRoot } from '../../shared/root.ts';

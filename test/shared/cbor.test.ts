@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hex, utf8 } from '../../shared/bytes.ts';
 import { decodeWith, encodeCbor, scan } from '../../shared/cbor.ts';
 import { MAX_CBOR_DEPTH } from '../../shared/limits.ts';

@@ -1,7 +1,7 @@
 /** State that notices a byte that is wrong. */
 
 import { expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { utf8 } from '../../shared/bytes.ts';
 import { decodeChecked, encodeChecked } from '../../shared/checked-json.ts';
 

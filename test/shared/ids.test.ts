@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hex, utf8 } from '../../shared/bytes.ts';
 import { decodeWith, encodeCbor, encodeWith } from '../../shared/cbor.ts';
 import {

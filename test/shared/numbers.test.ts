@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hex } from '../../shared/bytes.ts';
 import { MAX_BLOB_NUMBER } from '../../shared/limits.ts';
 import { NumberSet } from '../../shared/numbers.ts';

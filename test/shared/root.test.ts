@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { concat, hex, u32, utf8 } from '../../shared/bytes.ts';
 import { encodeCbor } from '../../shared/cbor.ts';
 import { NO_ROOT, newRepositoryId, objectIdOf, rootHashOf } from '../../shared/ids.ts';

@@ -1,7 +1,7 @@
 /** Objects and signed roots to store: real ones as far as a storage VM can tell. */
 
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { concat, u32, utf8 } from '../../shared/bytes.ts';
 import { decodeWith, encodeCbor } from '../../shared/cbor.ts';
 import { NO_ROOT, newRepositoryId, objectIdOf } from '../../shared/ids.ts';

@@ -1,6 +1,6 @@
 /** A service for the tests of the harness; the argument of the call tells what it does. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../shared/errors.ts';
 import { serve } from '../../shared/service.ts';
 import { bulk, control } from '../../shared/wire/frame.ts';

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { PROJECT } from './processes.ts';
 
 /** Unknown keys fail: a vector that no test looks at proves nothing. */

@@ -3,7 +3,7 @@
  * there are any. They are pointed at the VM that takes its place, each after the journal has it; or all of them back.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError, isBackupError } from '../../../shared/errors.ts';
 import type { Admin } from './admin/admin.ts';
 import type { Property } from './admin/answers.ts';

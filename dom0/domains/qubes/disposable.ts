@@ -5,7 +5,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../../shared/errors.ts';
 import { parseVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';

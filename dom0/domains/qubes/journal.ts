@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { decodeChecked, encodeChecked } from '../../../shared/checked-json.ts';
 import { BackupError, isBackupError, messageOf, systemCode } from '../../../shared/errors.ts';
 import { makePrivateFolder, readFileIfAny, removeFile, replaceFile } from '../../state/files.ts';

@@ -7,7 +7,7 @@
  * undone, once it is gone the new one is the VM.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../../shared/errors.ts';
 import { TEMPORARY_TAG } from '../domains.ts';
 import type { Admin } from './admin/admin.ts';

@@ -3,7 +3,7 @@
  * renamed. A VM that has its final name has its content; its network comes last, and until then it has the tag.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../../shared/errors.ts';
 import { isVmName } from '../../../shared/ids.ts';
 import type { VmName } from '../../../shared/ids.ts';

@@ -3,7 +3,7 @@
  * could mean two things, or whose known fields are not what they must be, is refused (`protocol`).
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../../../shared/errors.ts';
 
 /** What an answer is: for messages. */

@@ -4,7 +4,7 @@
  */
 
 import { access, constants } from 'node:fs/promises';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { byteString, escapeText, utf8 } from '../../../../shared/bytes.ts';
 import { BackupError, isBackupError, messageOf } from '../../../../shared/errors.ts';
 import { runProgram } from '../../run-program.ts';

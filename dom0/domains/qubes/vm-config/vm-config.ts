@@ -4,7 +4,7 @@
  * backed up; `qubes_config` marks the one of Qubes OS, and is its version.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { utf8 } from '../../../../shared/bytes.ts';
 import { BackupError } from '../../../../shared/errors.ts';
 import { MAX_VM_CONFIG } from '../../../../shared/limits.ts';

@@ -3,7 +3,7 @@
  * not. Of its listing only the row of a device of ours is read; it lists dom0's devices, no other VM's.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../../../shared/errors.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
 import type { ToolRunner } from '../tools/tools.ts';

@@ -3,7 +3,7 @@
  * VM, and this copy is read. Of a running VM qubesd clones the state of its last shutdown; there is no way to a newer one.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError, isBackupError } from '../../../../shared/errors.ts';
 import type { VmName } from '../../../../shared/ids.ts';
 import { TEMPORARY_TAG } from '../../domains.ts';

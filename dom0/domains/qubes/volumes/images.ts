@@ -2,7 +2,7 @@
 
 import { rm, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { makePrivateFolder } from '../../../state/files.ts';
 import { statOf } from '../../stat.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';

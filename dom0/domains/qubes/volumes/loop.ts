@@ -2,7 +2,7 @@
 
 import { realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError, systemCode } from '../../../../shared/errors.ts';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
 import { parseOutput } from '../tools/tools.ts';

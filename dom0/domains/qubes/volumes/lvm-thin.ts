@@ -3,7 +3,7 @@
  * `vm-NAME-private` when it halts. A snapshot of ours is `qib-ID`, tagged: a name with `vm-` would be hidden by udev.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
 import { parseOutput } from '../tools/tools.ts';
 import type { ToolRunner } from '../tools/tools.ts';

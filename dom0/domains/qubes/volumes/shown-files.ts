@@ -6,7 +6,7 @@
 
 import { lstat, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BackupError } from '../../../../shared/errors.ts';
 import { makePrivateFolder } from '../../../state/files.ts';
 import { isFile, statOf } from '../../stat.ts';

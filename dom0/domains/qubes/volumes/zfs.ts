@@ -3,7 +3,7 @@
  * is `VOLUME@qib-ID`, and what a VM can be given is a clone of it, `CONTAINER/qib-ID`. Both have a property that says whose they are.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Journal, StepKind, Transaction, Undone } from '../journal.ts';
 import type { ToolRunner } from '../tools/tools.ts';
 import { insist } from './patience.ts';

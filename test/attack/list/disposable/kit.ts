@@ -1,6 +1,6 @@
 /** What the cases against a session with a disposable start from: what it said honestly, and requests for blobs. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { decodeWith } from '../../../../shared/cbor.ts';
 import { MAX_BLOB_NUMBER, MAX_REQUEST } from '../../../../shared/limits.ts';
 import type { Bench } from '../../bench.ts';
