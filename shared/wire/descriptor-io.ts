@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { systemCode } from '../errors.ts';
-import { PIECES_AHEAD, ioError, takeBytes } from './io.ts';
+import { ioError } from './io.ts';
 import type { ByteIo } from './io.ts';
 
 const readFd = promisify(read);
@@ -16,6 +16,9 @@ const RETRY = 2;
 
 /** Bytes read at once: what a socket of Linux holds by default (net.core.wmem_default), and more than a pipe does. */
 const PIECE = 256 * 1024;
+
+/** So many pieces may have come in that nobody asked for yet. */
+const PIECES_AHEAD = 2;
 
 /**
  * Writes plainly, not by a stream such as `process.stdout`: that never learns that the client died, while the plain calls get
@@ -116,4 +119,14 @@ function dropBytes(pieces: Uint8Array[], count: number): Uint8Array[] {
     }
   }
   return rest;
+}
+
+/** Moves what fits of the first of `pieces`, of which there is one, into `target`; the number of bytes. */
+function takeBytes(pieces: Uint8Array[], target: Uint8Array): number {
+  const [piece] = pieces as [Uint8Array];
+  const count = Math.min(target.length, piece.length);
+  target.set(piece.subarray(0, count));
+  if (count < piece.length) pieces[0] = piece.subarray(count);
+  else pieces.shift();
+  return count;
 }

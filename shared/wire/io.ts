@@ -13,15 +13,8 @@ export interface ByteIo {
   write(pieces: readonly Uint8Array[]): Promise<void>;
 }
 
-/** So many pieces may have come in that nobody asked for yet. */
-export const PIECES_AHEAD = 2;
-
-/**
- * The calling side's stdio of a child process. What comes in flows as long as it is taken in time: to stop and start reading for
- * each piece, as a stream that is asked for bytes does, is two system calls.
- */
+/** The calling side's stdio of a child process. */
 export function streamIo(input: Readable, output: Writable): ByteIo {
-  const pieces: Uint8Array[] = [];
   let failure: Error | undefined;
   let ended = false;
   let wake: (() => void) | undefined;
@@ -29,12 +22,7 @@ export function streamIo(input: Readable, output: Writable): ByteIo {
     wake?.();
     wake = undefined;
   };
-  input.pause();
-  input.on('data', (piece: Uint8Array) => {
-    pieces.push(piece);
-    if (pieces.length >= PIECES_AHEAD) input.pause();
-    notify();
-  });
+  input.on('readable', notify);
   input.on('end', () => {
     ended = true;
     notify();
@@ -53,16 +41,22 @@ export function streamIo(input: Readable, output: Writable): ByteIo {
   });
   return {
     async read(target) {
-      while (pieces.length === 0) {
+      for (;;) {
+        const size = Math.min(input.readableLength, target.length);
+        const chunk: unknown = size > 0 ? input.read(size) : null;
+        if (chunk instanceof Uint8Array) {
+          target.set(chunk);
+          return chunk.length;
+        }
         if (failure !== undefined) throw ioError('reading from', failure);
         if (ended) return 0;
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        if (input.isPaused()) input.resume();
+        // Asking an empty buffer starts the next read of the descriptor.
+        if (input.readableLength === 0) input.read(0);
         await woken;
       }
-      return takeBytes(pieces, target);
     },
     write(pieces) {
       return new Promise((resolve, reject) => {
@@ -90,14 +84,4 @@ export function ioError(doing: string, cause: unknown): BackupError {
     `${doing} the peer failed (${systemCode(cause) ?? 'unknown error'})`,
     { cause },
   );
-}
-
-/** Moves what fits of the first of `pieces`, of which there is one, into `target`; the number of bytes. */
-export function takeBytes(pieces: Uint8Array[], target: Uint8Array): number {
-  const [piece] = pieces as [Uint8Array];
-  const count = Math.min(target.length, piece.length);
-  target.set(piece.subarray(0, count));
-  if (count < piece.length) pieces[0] = piece.subarray(count);
-  else pieces.shift();
-  return count;
 }

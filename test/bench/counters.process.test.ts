@@ -17,7 +17,7 @@ const FEW = 500;
 const MANY = 2500;
 const MiB = 1024 * 1024;
 /**
- * Counted: 9.03, 1.06, 15.3, and 67 to 88 of which 64 are pieces of pipes, four for each 64 KiB that goes to dom0 and to the storage VM.
+ * Counted: 9.03, 1.06, 15.3, and 82 to 88 of which 64 are pieces of pipes, four for each 64 KiB that goes to dom0 and to the storage VM.
  * One call more for each file is above its ceiling; what a busy machine adds to a start is not.
  */
 const CEILING = { first: 10, again: 1.6, restore: 16.2, mebibyte: 100 };

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough, Readable, Writable } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { utf8 } from '../../../shared/bytes.ts';
 import { descriptorIo } from '../../../shared/wire/descriptor-io.ts';
@@ -113,30 +113,6 @@ describe('streams', () => {
     const waiting = streamIo(closed, new PassThrough()).read(Buffer.alloc(1));
     closed.destroy();
     expect(await waiting).toBe(0);
-  });
-
-  it('are read two pieces ahead, and no further', async () => {
-    let given = 0;
-    const input = new Readable({
-      highWaterMark: 1,
-      read() {
-        this.push(given < 20 ? Buffer.alloc(10, (given += 1)) : null);
-      },
-    });
-    const io = streamIo(input, new PassThrough());
-    const settled = async () => {
-      for (let i = 0; i < 5; i++) await stat('/');
-      return given;
-    };
-    expect(await settled()).toBe(0); // Nothing flows before somebody reads.
-    const read = Buffer.alloc(200);
-    expect(await io.read(read.subarray(0, 1))).toBe(1);
-    const ahead = await settled();
-    expect(ahead).toBeLessThanOrEqual(3); // What the stream itself holds is one more.
-    expect(await settled()).toBe(ahead);
-    for (let at = 1; at < read.length;) at += await io.read(read.subarray(at));
-    expect(await io.read(read)).toBe(0);
-    expect([...read.filter((_, at) => at % 10 === 9)]).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
   });
 
   it('that fail end the peer, also for what is written later', async () => {
