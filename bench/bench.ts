@@ -2,8 +2,9 @@
  * `npm run bench [-- --quick] [--rows first,restore] [--runs N] [--contenders NAME,...] [--tree FOLDER]... [--seed S] [--output FILE] [--add]`: this
  * program against Debian's restic and borgbackup, each as it is and with its fastest sensible settings. Whole processes, sandboxes on, in
  * turn, medians. Prints a table in Markdown and writes all values to bench/results.json, or to FILE. --quick: small data and one round, to
- * see that all of it works; that writes no file by itself. --add: keeps the rows of the file that are not measured anew. Installs nothing, and says what is missing. Data is made in BENCH_FOLDER or
- * /var/tmp (five times the tree and the large file), and removed. Exits 1 if a contender failed at anything.
+ * see that all of it works; that writes no file by itself. --add: keeps the rows of the file that are not measured anew. Installs nothing,
+ * and says what is missing. Data is made in BENCH_FOLDER or /var/tmp (five times the tree and the large file), and removed. Exits 1 if a
+ * contender failed at anything.
  */
 
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

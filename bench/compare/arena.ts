@@ -68,7 +68,6 @@ export class Arena {
         this.#fail(title, contender.name, 's', `not run: ${broken}`);
         continue;
       }
-      if (restores) this.source.clear(place.restored);
       if (title !== undefined) warm(this.source.data, ...(reads === 'store' ? [place.store] : []));
       try {
         const costs = await perform(commands(place));

@@ -27,7 +27,6 @@ export function limits(source: Source): readonly Limit[] {
     return { what, rate: mib / ((performance.now() - start) / 1000) };
   };
   const copy = join(source.vms, 'copy');
-  source.clear(copy);
   const all = [
     timed('cp -a of the tree', () => void tool('cp', '-a', '--', source.data, copy)),
     timed('tar of the tree, piped into cat', () => {

@@ -47,9 +47,8 @@ export class Results {
 
   /** Takes rows of earlier runs as well, but those that were measured anew. */
   addEarlier(saved: readonly SavedRow[]): void {
-    const anew = new Set(this.rows.keys());
     for (const { contenders, ...row } of saved)
-      if (!anew.has(row.title)) this.rows.set(row.title, { ...row, cells: cellsOf(contenders) });
+      if (!this.rows.has(row.title)) this.rows.set(row.title, { ...row, cells: cellsOf(contenders) });
   }
 
   saved(): readonly SavedRow[] {

@@ -218,7 +218,6 @@ function smallFile({ data }: Source, seed: number): string {
 function copyWhole(source: Source, results: Results): void {
   const { data, vms } = source;
   const to = join(vms, 'copy');
-  source.clear(to);
   warm(data);
   const start = performance.now();
   tool('cp', '-a', '--', data, to);

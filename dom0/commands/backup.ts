@@ -253,8 +253,7 @@ async function scanVm(run: Run, vm: Vm): Promise<Taken> {
     });
     const scan = async () => {
       const results: Scanned[] = [];
-      for (const volume of frozen)
-        results.push(await readVolume(run, vm, writer, volume, volume === frozen.at(-1)));
+      for (const volume of frozen) results.push(await readVolume(run, vm, writer, volume));
       const snapshot = await writer.commit();
       return { results, snapshot, anomaly: writer.anomaly };
     };
@@ -297,20 +296,16 @@ async function withSpotCheck<T>(
 }
 
 /** Reads one volume, has it audited if that was asked for, and hands it to the writer. */
-async function readVolume(
-  run: Run,
-  vm: Vm,
-  writer: VmWriter,
-  snapshot: VolumeSnapshot,
-  isLast: boolean,
-): Promise<Scanned> {
+async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSnapshot): Promise<Scanned> {
   const { app, repository, share, audit = false, reread = false } = run;
   const { name, mode, size, takenAt, capacity } = snapshot;
   const settings = app.config.backup(vm);
   // How long it takes is guessed by what there was the last time.
   const before = writer.baseOf(snapshot)?.counts;
   const expected = before && { files: before.entries, bytes: before.bytes };
-  const ending = isLast && !audit ? () => repository.store.storage.warmUpPublishing() : undefined;
+  // What publishes the snapshot is ready by then.
+  const ending =
+    writer.isAtLastVolume && !audit ? () => repository.store.storage.warmUpPublishing() : undefined;
   const scanVolume = (withBase: boolean) =>
     app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
       const job = {

@@ -126,6 +126,11 @@ export class VmWriter {
     return this.#history;
   }
 
+  /** True once all volumes but one are finished. */
+  get isAtLastVolume(): boolean {
+    return this.#finished.length === this.#plan.volumes.length - 1;
+  }
+
   /** What is unusual of the snapshot that was committed. */
   get anomaly(): Anomaly | null {
     return this.#anomaly;
@@ -162,9 +167,9 @@ export class VmWriter {
   async finishVolume(volume: SnapshotVolume, live: NumberSet): Promise<void> {
     await this.checkVolume(volume, live);
     const end = this.#history.table.next;
+    const isLast = this.isAtLastVolume;
     this.#finished.push(volume);
     this.#used = this.#used.union(live);
-    const isLast = this.#finished.length === this.#plan.volumes.length;
     // What was read so far must survive a failure in the next volume.
     if (!isLast && end > this.#history.record.nextNumber)
       await this.#publish(this.#volumesWith(), this.#allowed(end), end, true);
