@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupError, systemCode } from '../shared/errors.ts';
+import { writeNewFile } from './new-file.ts';
 
 /** Age after which a temporary file belongs to no living session, in milliseconds. */
 const STALE = 24 * 3600_000;
@@ -28,22 +28,10 @@ export async function syncFolder(folder: string): Promise<void> {
 /** What {@link writeTemporary} calls a file: nothing else beside it has such a name. */
 const TEMPORARY = /^[0-9a-f]{32}$/;
 
-/**
- * Writes `bytes` to a new file in `folder`, read-only, content durable, and answers its path. A failure removes
- * it again.
- */
+/** Writes `bytes` to a new file in `folder`, read-only, content durable, and answers its path. A failure leaves none. */
 async function writeTemporary(folder: string, bytes: Uint8Array): Promise<string> {
   const path = join(folder, randomBytes(16).toString('hex'));
-  const handle = await open(path, 'wx', 0o400); // The mode binds later opens, not this one.
-  try {
-    await writeAll(handle, bytes);
-    await handle.sync();
-    await handle.close();
-  } catch (error) {
-    await handle.close();
-    await unlink(path);
-    throw error;
-  }
+  await writeNewFile(path, bytes);
   return path;
 }
 
@@ -153,12 +141,5 @@ export async function explained<T>(doing: string, action: () => Promise<T>): Pro
     }
     const call = cause instanceof Error ? cause.message : code;
     throw new BackupError('io', `the storage VM failed while ${doing}: ${call}`, { cause });
-  }
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  let written = 0;
-  while (written < bytes.length) {
-    written += (await handle.write(bytes, written, bytes.length - written, written)).bytesWritten;
   }
 }

@@ -63,9 +63,9 @@ const MISTAKES: readonly (readonly [string, Edit, string])[] = [
   [
     'an object that could not be written, and is acknowledged',
     {
-      file: 'storagevm/files.ts',
-      from: 'await writeAll(handle, bytes);',
-      to: 'await writeAll(handle, bytes).catch(() => undefined);',
+      file: 'storagevm/new-file.ts',
+      from: 'await write(handle);',
+      to: 'await write(handle).catch(() => undefined);',
     },
     '1:first-backup:qubes.BackupPut#1:*:ENOSPC',
   ],

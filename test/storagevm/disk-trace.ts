@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path';
 export type DiskCall =
   | { readonly what: 'create' | 'mkdir' | 'unlink' | 'sync'; readonly path: string }
   | { readonly what: 'write'; readonly path: string; readonly bytes: Buffer; readonly at: number | undefined }
+  | { readonly what: 'truncate'; readonly path: string; readonly size: number }
   | { readonly what: 'link' | 'rename'; readonly path: string; readonly from: string }
   | { readonly what: 'say'; readonly bytes: Buffer; readonly stream: string };
 
@@ -22,7 +23,7 @@ export const STRACE = [
   '-T',
   '-y',
   '-xx',
-  '--string-limit=1000000',
+  '--string-limit=4000000', // More than is written at a time.
   '--trace=openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,write,writev,pwrite64,pwritev,fsync,fdatasync,ftruncate',
 ];
 
@@ -65,9 +66,14 @@ function parse(call: string, args: string, folder: string): DiskCall | undefined
   if (call === 'fsync' || call === 'fdatasync')
     return file === undefined ? undefined : { what: 'sync', path: file };
   if (opened?.[1] === '1') return { what: 'say', bytes: Buffer.concat(strings), stream: shown };
-  if (call === 'ftruncate') throw new Error(`the model knows no ${call}`);
-  const at = call.startsWith('pwrite') ? Number(/(\d+)$/.exec(args)?.[1]) : undefined;
+  if (call === 'ftruncate')
+    return file === undefined ? undefined : { what: 'truncate', path: file, size: lastNumber(args) };
+  const at = call.startsWith('pwrite') ? lastNumber(args) : undefined;
   return file === undefined ? undefined : { what: 'write', path: file, bytes: Buffer.concat(strings), at };
+}
+
+function lastNumber(args: string): number {
+  return Number(/(\d+)$/.exec(args)?.[1]);
 }
 
 function unhex(text: string): Buffer {
@@ -96,6 +102,7 @@ export class Disk {
     if (call.what === 'say') return;
     if (call.what === 'sync') this.#sync(call.path);
     else if (call.what === 'write') this.#write(call.path, call.bytes, call.at);
+    else if (call.what === 'truncate') this.#truncate(call.path, call.size);
     else if (call.what === 'create' && this.#names.has(call.path)) return;
     else this.#change(this.#changeOf(call));
   }
@@ -118,7 +125,7 @@ export class Disk {
     );
   }
 
-  #changeOf(call: Exclude<DiskCall, { what: 'say' | 'sync' | 'write' }>): Change {
+  #changeOf(call: Exclude<DiskCall, { what: 'say' | 'sync' | 'write' | 'truncate' }>): Change {
     const folder = dirname(call.path);
     const { path } = call;
     if (call.what === 'unlink') return { folder, apply: (names) => void names.delete(path) };
@@ -149,6 +156,13 @@ export class Disk {
     inode.now.copy(grown);
     bytes.copy(grown, from);
     inode.now = grown;
+  }
+
+  #truncate(path: string, size: number): void {
+    const inode = this.#inode(path);
+    const cut = Buffer.alloc(size);
+    inode.now.copy(cut);
+    inode.now = cut;
   }
 
   #sync(path: string): void {

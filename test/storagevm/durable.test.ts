@@ -4,6 +4,7 @@
  * content if its file was synced after it was written.
  */
 
+import { constants } from 'node:fs';
 import type * as FileSystem from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -15,6 +16,9 @@ import { publish } from '../../storagevm/set-root.ts';
 import { tempFolder } from '../support/temp.ts';
 import { TestRepository, object, objects } from './fixtures.ts';
 import { putInto, storeIn } from './stores.ts';
+
+/** Bytes of an object that is written past the kernel's cache. */
+const LARGE = 2 ** 20 + 40;
 
 type Call =
   | { readonly what: 'name'; readonly path: string; readonly from?: string } // mkdir, link, rename, create
@@ -32,7 +36,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
         return async (...args: unknown[]): Promise<unknown> => {
           const result: unknown = await Reflect.apply(value, target, args);
           if (key === 'sync' || key === 'datasync') calls.push({ what: 'sync', path });
-          if (key === 'write') calls.push({ what: 'write', path });
+          if (key === 'write' || key === 'truncate') calls.push({ what: 'write', path });
           return result;
         };
       },
@@ -41,7 +45,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     ...real,
     open: async (path: string, flags: string | number, mode?: number) => {
       const handle = await real.open(path, flags, mode);
-      if (flags === 'wx' || flags === 'ax') calls.push({ what: 'name', path });
+      if (creates(flags)) calls.push({ what: 'name', path });
       return recorded(handle, path);
     },
     mkdir: async (path: string, options: { mode: number }) => {
@@ -58,6 +62,10 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     },
   };
 });
+
+function creates(flags: string | number): boolean {
+  return typeof flags === 'number' ? (flags & constants.O_CREAT) !== 0 : flags === 'wx' || flags === 'ax';
+}
 
 /** Paths that survive a power cut after `happened`, with all their content. */
 function surviving(happened: readonly Call[]): Set<string> {
@@ -97,7 +105,7 @@ describe('a power cut loses nothing', () => {
   test('R40: that was synced', async () => {
     const home = tempFolder();
     const folder = join(home, 'store');
-    const some = objects(8);
+    const some = [...objects(8), object(LARGE)];
     await putInto(storeIn(folder), some);
     expectDurable(home, join(folder, 'format'));
     for (const { id } of some) expectDurable(home, join(folder, objectName(id)));

@@ -21,6 +21,19 @@ import { putInto, storeIn } from './stores.ts';
 const STORE = 'qubes-backup';
 /** Of so many states one is also written to. */
 const WRITTEN_TO = 40;
+/** Bytes of an object that is written past the kernel's cache, in blocks, and then cut to its length. */
+const LARGE = 1024 * 1024 + 40;
+
+/** Of contents that are never changed: each is hashed once. */
+class Hashes {
+  readonly #known = new WeakMap<Buffer, string>();
+
+  of(bytes: Buffer): string {
+    const known = this.#known.get(bytes) ?? hash('sha256', bytes);
+    this.#known.set(bytes, known);
+    return known;
+  }
+}
 
 /** One session, traced. */
 async function traced(home: string, service: string, frames: readonly Uint8Array[]): Promise<DiskCall[]> {
@@ -41,7 +54,7 @@ testNeeding(program('strace'))(
   'R40 R41: what was acknowledged is there after a power cut, and the root is the old or the new one',
   async () => {
     const home = tempFolder();
-    const some = [...objects(3), object(30_000)];
+    const some = [...objects(3), object(LARGE)];
     const [first, second] = new TestRepository().chain(2);
     const calls: DiskCall[] = [];
     const sessions: readonly (readonly [string, readonly Uint8Array[]])[] = [
@@ -66,6 +79,7 @@ testNeeding(program('strace'))(
     let said = Buffer.alloc(0);
     let states = 0;
     const seen = new Set<string>();
+    const hashes = new Hashes();
     for (const [index, call] of calls.entries()) {
       disk.do(call);
       if (call.what === 'say') {
@@ -81,7 +95,7 @@ testNeeding(program('strace'))(
       if (bounds.includes(index + 1)) said = Buffer.alloc(0);
       for (const state of disk.states()) {
         const key = [...state]
-          .map(([path, bytes]) => `${path}:${bytes?.toString('base64') ?? ''}`)
+          .map(([path, bytes]) => `${path}:${bytes === undefined ? '' : hashes.of(bytes)}`)
           .join('\n');
         const fingerprint = `${acknowledged.size} ${published} ${hash('sha256', key)}`;
         if (seen.has(fingerprint)) continue;
@@ -103,12 +117,12 @@ testNeeding(program('strace'))(
           ).toBe(true);
           for (const { id, bytes } of some) {
             const found = await store.read(id);
-            if (acknowledged.has(id)) expect(found, where).toEqual(bytes);
+            if (acknowledged.has(id)) expect(isSame(found, bytes), where).toBe(true);
           }
           if (states % WRITTEN_TO !== 0) continue;
           await putInto(storeIn(join(copy, 'home', STORE)), some);
           await storeIn(join(copy, 'home', STORE)).sweep();
-          for (const { id, bytes } of some) expect(await store.read(id), where).toEqual(bytes);
+          for (const { id, bytes } of some) expect(isSame(await store.read(id), bytes), where).toBe(true);
         } finally {
           removeTree(copy);
         }
@@ -119,3 +133,8 @@ testNeeding(program('strace'))(
     expect(states).toBeGreaterThan(100);
   },
 );
+
+/** Vitest compares number by number: a minute for all states. */
+function isSame(found: Uint8Array | undefined, expected: Uint8Array): boolean {
+  return found !== undefined && equalBytes(found, expected);
+}
