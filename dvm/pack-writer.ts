@@ -15,8 +15,11 @@ const compressAsync = promisify(zstdCompress);
 
 const VERSION = 1;
 const CODEC = { raw: 0, zstd: 1 } as const;
-/** Level 3 makes a store of programs and documents a tenth smaller and takes two thirds more time (docs/decisions.md). */
-const LEVEL = 1;
+/** Between speed and size (docs/decisions.md). The table of hashes has 2^15 entries: half of what the level would take. */
+const COMPRESSION = {
+  [constants.ZSTD_c_compressionLevel]: 2,
+  [constants.ZSTD_c_hashLog]: 15,
+};
 /** Bytes the compressor writes at a time: its default of 16 KiB means a hundred callbacks a segment. */
 const OUTPUT_SIZE = 512 * 1024;
 /** Below this gain compression is not worth the reader's time. */
@@ -153,8 +156,7 @@ async function encodeSegment(
   const bytes = raw.subarray(0, length);
   const plain = { segment, raw, codec: CODEC.raw, rawLength: length, stored: bytes };
   if (!compress || !looksCompressible(bytes)) return plain;
-  const params = { [constants.ZSTD_c_compressionLevel]: LEVEL };
-  const stored = await compressAsync(bytes, { params, chunkSize: OUTPUT_SIZE });
+  const stored = await compressAsync(bytes, { params: COMPRESSION, chunkSize: OUTPUT_SIZE });
   if (stored.length > length * WORTHWHILE) return plain;
   return { ...plain, codec: CODEC.zstd, stored };
 }
