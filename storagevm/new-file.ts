@@ -8,10 +8,10 @@ import { open, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { systemCode } from '../shared/errors.ts';
 
-/** Files of so many bytes are large. */
-const LARGE = 1024 * 1024;
-/** Bytes written past the cache at a time. */
-const PIECE = 2 * 1024 * 1024;
+/** Files of so many bytes are large. Exported for tests. */
+export const LARGE = 1024 * 1024;
+/** Bytes written past the cache at a time. Each file that is being written has memory of so much: not more than the smallest large one. */
+const PIECE = 1024 * 1024;
 /** Positions, lengths and addresses past the cache are multiples of a device's block: at most a page, or else it refuses. */
 const BLOCK = 4096;
 
@@ -31,8 +31,8 @@ async function createDirectly(path: string, bytes: Uint8Array): Promise<boolean>
     return true;
   } catch (error) {
     if (systemCode(error) !== 'EINVAL') throw error;
-    // Linux makes the file first, and then finds that it cannot be opened so.
-    await unlink(path).catch(() => undefined); // If it stays, the next attempt says why.
+    // Linux makes the file first, and then finds that it cannot be opened so. If it stays, the next attempt says why.
+    await unlink(path).catch(() => undefined);
     return false;
   }
 }

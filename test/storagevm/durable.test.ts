@@ -12,13 +12,11 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { NO_ROOT } from '../../shared/ids.ts';
 import { objectName, rootName } from '../../storagevm/back-end.ts';
 import { DirectoryBackEnd } from '../../storagevm/directory.ts';
+import { LARGE } from '../../storagevm/new-file.ts';
 import { publish } from '../../storagevm/set-root.ts';
 import { tempFolder } from '../support/temp.ts';
 import { TestRepository, object, objects } from './fixtures.ts';
 import { putInto, storeIn } from './stores.ts';
-
-/** Bytes of an object that is written past the kernel's cache. */
-const LARGE = 2 ** 20 + 40;
 
 type Call =
   | { readonly what: 'name'; readonly path: string; readonly from?: string } // mkdir, link, rename, create
@@ -105,7 +103,7 @@ describe('a power cut loses nothing', () => {
   test('R40: that was synced', async () => {
     const home = tempFolder();
     const folder = join(home, 'store');
-    const some = [...objects(8), object(LARGE)];
+    const some = [...objects(8), object(LARGE + 40)];
     await putInto(storeIn(folder), some);
     expectDurable(home, join(folder, 'format'));
     for (const { id } of some) expectDurable(home, join(folder, objectName(id)));

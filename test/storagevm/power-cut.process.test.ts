@@ -8,6 +8,7 @@ import { equalBytes } from '../../shared/bytes.ts';
 import { decodeWith } from '../../shared/cbor.ts';
 import { put, setRoot } from '../../shared/protocol/storage.ts';
 import { MAGIC } from '../../shared/wire/frame.ts';
+import { LARGE } from '../../storagevm/new-file.ts';
 import { program, testNeeding } from '../support/needs.ts';
 import { controlFrame, end, frame, framesOf } from '../support/peers.ts';
 import { PROJECT, run } from '../support/processes.ts';
@@ -22,7 +23,7 @@ const STORE = 'qubes-backup';
 /** Of so many states one is also written to. */
 const WRITTEN_TO = 40;
 /** Bytes of an object that is written past the kernel's cache, in blocks, and then cut to its length. */
-const LARGE = 1024 * 1024 + 40;
+const PAST_CACHE = LARGE + 40;
 
 /** Of contents that are never changed: each is hashed once. */
 class Hashes {
@@ -54,7 +55,7 @@ testNeeding(program('strace'))(
   'R40 R41: what was acknowledged is there after a power cut, and the root is the old or the new one',
   async () => {
     const home = tempFolder();
-    const some = [...objects(3), object(LARGE)];
+    const some = [...objects(2), object(30_000), object(PAST_CACHE)];
     const [first, second] = new TestRepository().chain(2);
     const calls: DiskCall[] = [];
     const sessions: readonly (readonly [string, readonly Uint8Array[]])[] = [
