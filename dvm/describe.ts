@@ -69,15 +69,15 @@ export class Describer {
   }
 
   /**
-   * The entry for `found`. `known` is an earlier description in the same state, whose attributes and target are
-   * taken over without asking the file system again: a change of them changes the ctime. Undefined, with a note, for
-   * a symlink that cannot be read.
+   * The entry for `found`. `known` is an earlier description in the same state, whose attributes, target and device are
+   * taken over without asking the file system again: a change of them changes the ctime or the inode. It is answered itself if it
+   * is as right now. Undefined, with a note, for a symlink that cannot be read.
    */
   describe(found: Found, known?: Entry): Entry | undefined {
     const { stat, type, path } = found;
     const details = known ?? this.#readDetails(found);
     if (details === undefined) return undefined;
-    const { ownerless = false } = found;
+    const { unreadable, ownerless = false } = found;
     const uid = ownerless || (stat.uid === OVERFLOW_ID && !this.#mapped.user) ? undefined : stat.uid;
     const gid = ownerless || (stat.gid === OVERFLOW_ID && !this.#mapped.group) ? undefined : stat.gid;
     if (!ownerless && (uid === undefined || gid === undefined) && path !== this.#lastUnmapped) {
@@ -85,18 +85,22 @@ export class Describer {
       this.#firstUnmapped ??= path;
       this.#lastUnmapped = path; // An entry that is read again is described again.
     }
+    const mode = stat.mode & 0o7777;
+    const linked = isLinked(stat, type);
+    const isKnown = known?.mode === mode && known.uid === uid && known.gid === gid && known.linked === linked;
+    if (isKnown && known.unreadable === unreadable) return known;
     return {
       path,
       type,
-      mode: stat.mode & 0o7777,
+      mode,
       uid,
       gid,
       mtime: stat.mtime,
       ctime: stat.ctime,
       inode: stat.inode,
-      linked: isLinked(stat, found.type),
+      linked,
       doubtful: details.doubtful,
-      unreadable: found.unreadable,
+      unreadable,
       attributes: details.attributes,
       size: type === TYPE.file ? stat.size : 0,
       target: details.target,

@@ -100,6 +100,20 @@ export function cString(name: string): Uint8Array {
   return Buffer.from(`${name}\0`, 'latin1');
 }
 
+const sharedName = new Uint8Array(4096);
+
+/** Like {@link cString}, good until the next call of this: for the calls of which there are millions, with one name each. */
+export function sharedCString(name: string): Uint8Array {
+  if (name.length >= sharedName.length) return cString(name);
+  for (let i = 0; i < name.length; i++) {
+    const code = name.charCodeAt(i);
+    if (code === 0) throw new LibcError('name', EINVAL);
+    sharedName[i] = code;
+  }
+  sharedName[name.length] = 0;
+  return sharedName;
+}
+
 // ---- Descriptors ---------------------------------------------------------------------------------------
 
 /** Opens without touching the access time where the kernel permits that (owner or CAP_FOWNER). */

@@ -14,7 +14,7 @@ import type { Describer } from './describe.ts';
 import { hasSameMetadata, lostPrivileges, sameState } from './describe.ts';
 import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
-import type { Chunk } from './entry.ts';
+import type { Chunk, Entry } from './entry.ts';
 import type { Stat } from './stat.ts';
 import type { PackWriter } from './pack-writer.ts';
 import type { SegmentPlace } from './place.ts';
@@ -72,8 +72,7 @@ export class FileScanner {
     const unchanged = known !== undefined && base?.isUnchanged(found, known.entry) === true;
     if (reread) return this.#readAnew(found, known, unchanged);
     if (unchanged && !this.#isVisited(found, known, start)) {
-      const entry = describer.describe(found, known.entry);
-      return entry && { entry, chunks: known.chunks };
+      return asKnown(known, describer.describe(found, known.entry), known.chunks);
     }
     return this.#scanContent(found, known, start, unchanged);
   }
@@ -86,8 +85,8 @@ export class FileScanner {
   ): Promise<TreeEntry | undefined> {
     if (unchanged && known !== undefined) {
       const chunks = await this.#revisit(found, known, start);
-      const entry = chunks && this.#parts.describer.describe(found, known.entry);
-      if (chunks !== undefined && entry !== undefined) return { entry, chunks };
+      const item = chunks && asKnown(known, this.#parts.describer.describe(found, known.entry), chunks);
+      if (item !== undefined) return item;
     }
     const touched = known && (await this.#describedAnew(found, known, start));
     if (touched !== undefined) {
@@ -205,6 +204,7 @@ export class FileScanner {
     if (file === undefined) return undefined;
     try {
       const chunks: Chunk[] = [];
+      let moved = false;
       let position = 0;
       for (const chunk of known.chunks) {
         position += chunk.gap;
@@ -219,10 +219,11 @@ export class FileScanner {
           return undefined;
         }
         chunks.push(visited);
+        moved ||= visited !== chunk;
         position += chunk.length;
         await this.#parts.tick();
       }
-      return chunks;
+      return moved ? chunks : known.chunks;
     } finally {
       file.close();
     }
@@ -248,6 +249,15 @@ export class FileScanner {
       'its content is not what was stored, though its times are: read again',
     );
   }
+}
+
+/** What was found of a file that seems unchanged: `known` itself if it is. */
+function asKnown(
+  known: TreeEntry,
+  entry: Entry | undefined,
+  chunks: readonly Chunk[],
+): TreeEntry | undefined {
+  return entry && (entry === known.entry && chunks === known.chunks ? known : { entry, chunks });
 }
 
 /** True if a file that was read again is what the base has: it was only too young to be trusted unread. */

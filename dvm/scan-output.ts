@@ -8,6 +8,7 @@ import type { ByteString } from '../shared/bytes.ts';
 import { NumberSet } from '../shared/numbers.ts';
 import { DigestWriter } from './digest.ts';
 import { TYPE } from './entry.ts';
+import { LeafReuse } from './leaf-reuse.ts';
 import { PackWriter } from './pack-writer.ts';
 import { SegmentPlace } from './place.ts';
 import type { Base } from './scan-base.ts';
@@ -35,6 +36,7 @@ export class ScanOutput {
   readonly #sink: BlobSink;
   readonly #options: OutputOptions;
   readonly #tree: TreeWriter;
+  readonly #reuse: LeafReuse;
   readonly #waiting: TreeEntry[] = [];
   #waitingChunks = 0;
   /** Chunks of the first waiting entry whose packs are known to be complete. */
@@ -52,7 +54,9 @@ export class ScanOutput {
     this.#next = firstNumber;
     this.packs = new PackWriter((pieces) => this.#put('putContent', pieces), { compress });
     this.#tree = new TreeWriter((leaf) => this.#emit(leaf), { compress });
-    for (const leaf of base?.top.leaves ?? []) this.#leaves.set(byteString(leaf.hash), leaf.number);
+    const leaves = base?.top.leaves ?? [];
+    this.#reuse = new LeafReuse(this.#tree, leaves);
+    for (const leaf of leaves) this.#leaves.set(byteString(leaf.hash), leaf.number);
   }
 
   /** True once something was put. */
@@ -75,6 +79,7 @@ export class ScanOutput {
   async settle(): Promise<void> {
     await this.packs.flush();
     await this.#drain();
+    await this.#reuse.release();
   }
 
   /** The tree so far as one that can go on differently; call {@link settle} before. `last` is what was added last. */
@@ -114,11 +119,12 @@ export class ScanOutput {
   }
 
   /** Brings an entry into the tree, all chunks of which are in complete packs. */
-  #write({ entry, chunks }: TreeEntry): Promise<void> | void {
+  #write(item: TreeEntry): Promise<void> | void {
+    const { entry, chunks } = item;
     this.#complete = 0;
     for (const { place } of chunks) this.#livePacks.add(place.blob);
     this.#last = { path: entry.path, isDirectory: entry.type === TYPE.directory };
-    return this.#tree.add(entry, chunks);
+    return this.#reuse.add(item);
   }
 
   #isHeadComplete(item: TreeEntry): boolean {

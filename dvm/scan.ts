@@ -170,7 +170,7 @@ class Scan {
     const entry = this.#describer.describe(found, unchanged ? known.entry : undefined);
     if (found.type === TYPE.socket)
       this.#note('skipped-socket', found.path, 'a socket has no content to back up');
-    return entry && { entry, chunks: [] };
+    return entry && (entry === known?.entry ? known : { entry, chunks: [] });
   }
 
   /**

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { ByteString } from '../shared/bytes.ts';
 import type { Timestamp } from './entry.ts';
-import { AT_SYMLINK_NOFOLLOW, LibcError, cString, run } from './libc.ts';
+import { AT_SYMLINK_NOFOLLOW, LibcError, cString, run, sharedCString } from './libc.ts';
 
 /** Linux x86-64 constants (fcntl.h, linux/stat.h, errno.h). */
 const AT_NO_AUTOMOUNT = 0x800;
@@ -39,66 +39,69 @@ export interface Stat {
   readonly attributes: number;
 }
 
-const statBuffer = Buffer.alloc(256);
+const statBuffer = new Uint8Array(256);
+const statx = new DataView(statBuffer.buffer);
+/** The last device of a file system that was seen, and its text: entries of one are met together. */
+let lastDevice = { major: 0, minor: 0, text: '0:0' };
 
 /** Metadata of `name` below `directory`; of a symlink itself, never of its target. Throws EOVERFLOW on a size beyond 2^53. */
 export function statAt(directory: number, name: ByteString): Stat {
-  run(
-    'statx',
-    directory,
-    cString(name),
-    AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-    STATX_BASIC_STATS,
-    statBuffer,
-  );
-  return readStat(statBuffer);
+  const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+  run('statx', directory, sharedCString(name), flags, STATX_BASIC_STATS, statBuffer);
+  return readStat(statx);
 }
 
 /** Metadata of an open descriptor. Throws as {@link statAt}. */
 export function statDescriptor(descriptor: number): Stat {
   run('statx', descriptor, EMPTY, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer);
-  return readStat(statBuffer);
+  return readStat(statx);
 }
 
 /** Offsets of struct statx (linux/stat.h). */
-function readStat(b: Buffer): Stat {
-  const attributes = b.readUInt32LE(8) & b.readUInt32LE(56);
+function readStat(b: DataView): Stat {
+  const attributes = b.getUint32(8, true) & b.getUint32(56, true);
   return {
-    links: b.readUInt32LE(16),
-    uid: b.readUInt32LE(20),
-    gid: b.readUInt32LE(24),
-    mode: b.readUInt16LE(28),
-    inode: foldInode(b.readUInt32LE(36), b.readUInt32LE(32)),
+    links: b.getUint32(16, true),
+    uid: b.getUint32(20, true),
+    gid: b.getUint32(24, true),
+    mode: b.getUint16(28, true),
+    inode: foldInode(b.getUint32(36, true), b.getUint32(32, true)),
     size: readSize(b, 40),
     blocks: readU53(b, 48),
     ctime: readTime(b, 96),
     mtime: readTime(b, 112),
-    device: [b.readUInt32LE(128), b.readUInt32LE(132)],
-    fileSystem: `${b.readUInt32LE(136)}:${b.readUInt32LE(140)}`,
+    device: [b.getUint32(128, true), b.getUint32(132, true)],
+    fileSystem: deviceText(b.getUint32(136, true), b.getUint32(140, true)),
     mountRoot: (attributes & STATX_ATTR_MOUNT_ROOT) !== 0,
     attributes,
   };
 }
 
 /** Throws EOVERFLOW on one that no number is exact for, as xfs and memory have them: the tree stores none either. */
-function readSize(b: Buffer, at: number): number {
+function readSize(b: DataView, at: number): number {
   const size = readU53(b, at);
   if (!Number.isSafeInteger(size))
     throw new LibcError('statx', EOVERFLOW, 'it says that it has 2^53 bytes or more');
   return size;
 }
 
-function readU53(b: Buffer, at: number): number {
-  return b.readUInt32LE(at + 4) * 2 ** 32 + b.readUInt32LE(at);
+function readU53(b: DataView, at: number): number {
+  return b.getUint32(at + 4, true) * 2 ** 32 + b.getUint32(at, true);
 }
 
 /** Seconds beyond +-2^52 (no file system of a VM reaches 2^36) are held at that bound: the tree stores no more. */
-function readTime(b: Buffer, at: number): Timestamp {
-  const seconds = b.readInt32LE(at + 4) * 2 ** 32 + b.readUInt32LE(at);
+function readTime(b: DataView, at: number): Timestamp {
+  const seconds = b.getInt32(at + 4, true) * 2 ** 32 + b.getUint32(at, true);
   return {
     seconds: Math.max(-(2 ** 52), Math.min(2 ** 52 - 1, seconds)),
-    nanoseconds: b.readUInt32LE(at + 8),
+    nanoseconds: b.getUint32(at + 8, true),
   };
+}
+
+function deviceText(major: number, minor: number): string {
+  if (lastDevice.major !== major || lastDevice.minor !== minor)
+    lastDevice = { major, minor, text: `${major}:${minor}` };
+  return lastDevice.text;
 }
 
 /**

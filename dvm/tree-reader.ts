@@ -18,6 +18,19 @@ export interface TreeEntry {
   readonly chunks: readonly Chunk[];
 }
 
+/** One as it is in a tree that was read. */
+export class StoredEntry implements TreeEntry {
+  readonly entry: Entry;
+  readonly chunks: Chunk[] = [];
+  /** Its place among all entries of the tree. */
+  readonly at: number;
+
+  constructor(entry: Entry, at: number) {
+    this.entry = entry;
+    this.at = at;
+  }
+}
+
 /** Leaves fetched ahead of the one that is read. The other places are for packs. */
 const PREFETCH = 3;
 
@@ -30,17 +43,18 @@ export async function* readTree(top: Top, blobs: BlobSource): AsyncGenerator<Tre
 }
 
 /** As {@link readTree}, in one array for each leaf: who reads millions of entries does not wait for each. */
-export async function* readEntries(top: Top, blobs: BlobSource): AsyncGenerator<readonly TreeEntry[]> {
-  let current: { entry: Entry; chunks: Chunk[] } | undefined;
+export async function* readEntries(top: Top, blobs: BlobSource): AsyncGenerator<readonly StoredEntry[]> {
+  let current: StoredEntry | undefined;
+  let at = 0;
   for await (const records of readRecords(top, blobs)) {
-    const complete: TreeEntry[] = [];
+    const complete: StoredEntry[] = [];
     for (const record of records) {
       if (record.kind === 'chunk') {
         current?.chunks.push(record.chunk);
         continue;
       }
       if (current !== undefined) complete.push(current);
-      current = { entry: record.entry, chunks: [] };
+      current = new StoredEntry(record.entry, at++);
     }
     yield complete;
   }

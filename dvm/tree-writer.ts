@@ -10,6 +10,7 @@ import type { Chunk, Entry } from './entry.ts';
 import { comparePaths } from './leaf.ts';
 import { LeafEncoder } from './leaf-encoder.ts';
 import { wrapTreeBlob } from './tree-blob.ts';
+import type { TreeEntry } from './tree-reader.ts';
 import type { Leaf, Top } from './tree-top.ts';
 
 /** A finished leaf. Compressing is left to who finds that its hash is not stored yet. */
@@ -84,12 +85,26 @@ export class TreeWriter {
     }
   }
 
+  /** True if the next entry starts a leaf. */
+  get isAtLeafStart(): boolean {
+    return this.#encoder.isEmpty && this.#chunksLeft === 0;
+  }
+
+  /** Adds a leaf that is stored already, where one starts: `entries` are all that it holds, whole, and it does not end the tree. */
+  addLeaf(leaf: Leaf, entries: readonly TreeEntry[]): void {
+    const last = entries.at(-1)?.entry.path;
+    if (!this.isAtLeafStart || last === undefined) throw misuse('a leaf does not start here');
+    this.#checkOrder(leaf.firstPath);
+    this.#path = last;
+    this.#leaves.push(leaf);
+    this.#totalEntries += entries.length;
+    for (const { entry } of entries) this.#totalBytes += entry.size;
+  }
+
   /** Adds an entry that exactly `chunkCount` calls of {@link addChunk} follow. */
   beginEntry(entry: Entry, chunkCount: number): Promise<void> | void {
     if (this.#chunksLeft > 0) throw misuse('chunks of the entry before are missing');
-    if (this.#path === undefined ? entry.path !== '' : comparePaths(this.#path, entry.path) >= 0) {
-      throw misuse('entries are not in path order, the root first');
-    }
+    this.#checkOrder(entry.path);
     if (chunkCount > 0 && entry.type !== TYPE.file) throw misuse('only regular files have chunks');
     this.#startRecord(entry.path, 0);
     this.#path = entry.path;
@@ -116,6 +131,11 @@ export class TreeWriter {
     if (this.#path === undefined || this.#chunksLeft > 0) throw misuse('the tree is not complete');
     if (!this.#encoder.isEmpty) await this.#flush();
     return { totalEntries: this.#totalEntries, totalBytes: this.#totalBytes, leaves: this.#leaves };
+  }
+
+  #checkOrder(path: ByteString): void {
+    if (this.#path === undefined ? path !== '' : comparePaths(this.#path, path) >= 0)
+      throw misuse('entries are not in path order, the root first');
   }
 
   #startRecord(path: ByteString, skip: number): void {

@@ -7,7 +7,14 @@ export type { TreeRecord } from './leaf.ts';
 export { decodeLeaf } from './leaf-decoder.ts';
 export { decodeTop, encodeTop } from './tree-top.ts';
 export type { Leaf, Top } from './tree-top.ts';
-export { readChosenLeaves, readEntries, readLeaves, readRecords, readTree } from './tree-reader.ts';
+export {
+  StoredEntry,
+  readChosenLeaves,
+  readEntries,
+  readLeaves,
+  readRecords,
+  readTree,
+} from './tree-reader.ts';
 export type { TreeEntry } from './tree-reader.ts';
 export { TreeWriter } from './tree-writer.ts';
 export type { EncodedLeaf, TreeWriterOptions } from './tree-writer.ts';

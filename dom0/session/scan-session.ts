@@ -52,11 +52,14 @@ export interface ScanJob {
   readonly excludes: ExcludeRules;
   /** Bytes the volume can hold: more than that, and the reader invents data. */
   readonly capacity: number;
-  /** Called when nothing is left to read, while the disposable ends. */
+  /** Called when nothing, or next to nothing, is left to read; more than once. */
   readonly ending?: (() => void) | undefined;
 }
 
 const SILENCE_OF_A_FULL_WINDOW = 30_000;
+
+/** Milliseconds to the end in which what is needed then is started: it takes a part of that, and progress is told every 500. */
+const NEAR_THE_END = 1000;
 
 /** What the sessions that run at the same time share of dom0's memory. */
 export class UploadShare {
@@ -104,6 +107,7 @@ export class ScanSession {
   #unstored = 0;
   /** Bytes that were told. */
   #told = 0;
+  readonly #started = performance.now();
   #committing: Promise<void> | undefined;
   #failure: BackupError | undefined;
 
@@ -219,6 +223,7 @@ export class ScanSession {
         case 'progress':
           this.#read = message.value;
           this.#tell();
+          if (this.#isNearTheEnd()) this.#job.ending?.();
           break;
         case 'note':
           this.#notes.take(message.value);
@@ -277,6 +282,13 @@ export class ScanSession {
     // What is put of a file that is being read is not among the bytes read yet.
     this.#told = Math.max(this.#told, bytes - this.#unstored);
     this.#listener.progress({ ...counts, bytes: this.#told });
+  }
+
+  /** By how fast it went so far. What is said of how much there is may be wrong: then something starts too early, or waits. */
+  #isNearTheEnd(): boolean {
+    const { files, bytes, totalFiles, totalBytes } = this.#read;
+    const done = Math.min(files / totalFiles, bytes / totalBytes); // NaN where nothing is known.
+    return done < 1 && (performance.now() - this.#started) * (1 / done - 1) < NEAR_THE_END;
   }
 
   /** All is read. */

@@ -421,6 +421,25 @@ describe('a scan', () => {
     expect((await (await historyFor(repository)).newest())?.partial).toBe(true);
   });
 
+  it.each([
+    ['next to nothing is left', { files: 999, bytes: 999, totalFiles: 1000, totalBytes: 1000 }, 2],
+    ['there is more than was said', { files: 1001, bytes: 1001, totalFiles: 1000, totalBytes: 1000 }, 1],
+    ['there are many files yet', { files: 1, bytes: 999, totalFiles: 1e9, totalBytes: 1000 }, 1],
+    ['there are many bytes yet', { files: 999, bytes: 1, totalFiles: 1000, totalBytes: 1e12 }, 1],
+    ['nobody knows how much there is', { files: 999, bytes: 999, totalFiles: 0, totalBytes: 0 }, 1],
+    ['nothing was read', { files: 0, bytes: 0, totalFiles: 1000, totalBytes: 1000 }, 1],
+  ])('says when it will end soon, as far as it can tell: %s', async (_when, progress, times) => {
+    let told = 0;
+    const play: Play = async (session) => {
+      await session.send('putTree', utf8('new tree'));
+      await session.send('progress', progress);
+      await live(session, 2);
+      await session.send('done', done(2));
+    };
+    await run(play, { ending: () => (told += 1) });
+    expect(told).toBe(times);
+  });
+
   it('lets one of many readers send a blob larger than its window, once it waits for that', async () => {
     const blob = new Uint8Array(MAX_BLOB);
     const play: Play = async (session) => {

@@ -34,6 +34,7 @@ test('names of any bytes are listed, opened and removed', () => {
   const names = [name('\xff\xfe'), name('a b\n'), name('\u00e9'), name('-'), name('x'.repeat(255))];
   for (const each of names) libc.close(libc.createFileAt(root, each, 0o600));
   expect(libc.readDirectory(root).sort()).toEqual([...names].sort());
+  for (const each of names) expect(statAt(root, each).mode).toBe(0o100600);
   for (const each of names) libc.unlinkAt(root, each);
   expect(libc.readDirectory(root)).toEqual([]);
 });
@@ -54,6 +55,17 @@ test('failures carry the symbolic errno and the call', () => {
   expect(() => libc.openFileAt(root, name('there\0absent'))).toThrow(
     expect.objectContaining({ code: 'EINVAL' }),
   );
+});
+
+test('a name that is asked for is all of it, whatever was asked for before', () => {
+  const files = ['n', 'no', 'x'.repeat(255)];
+  files.forEach((each, i) => writeFileSync(join(folder, each), 'x'.repeat(i)));
+  const sizeOf = (each: string) => statAt(root, name(each)).size;
+  expect(['no', 'n', 'x'.repeat(255), 'n', 'no'].map(sizeOf)).toEqual([1, 0, 2, 0, 1]);
+  expect(() => sizeOf('n\0o')).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+  for (const length of [256, 4095, 4096, 5000])
+    expect(() => sizeOf('x'.repeat(length))).toThrow(expect.objectContaining({ code: 'ENAMETOOLONG' }));
+  expect(sizeOf('n')).toBe(0);
 });
 
 test('R20: times keep nanoseconds, before 1970 and after 2038, also of a symlink', () => {
