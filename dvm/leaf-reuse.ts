@@ -10,9 +10,8 @@ export class LeafReuse {
   readonly #tree: TreeWriter;
   /** Leaves of whole entries, by the place of their first. */
   readonly #whole: ReadonlyMap<number, Leaf>;
-  /** Unchanged entries that a leaf starts with; whether the others are as well is not known yet. */
+  /** Unchanged entries that one of them starts with; whether the others are as well is not known yet. */
   #held: StoredEntry[] = [];
-  #leaf: Leaf | undefined;
 
   /** `base`: the leaves of the tree that {@link StoredEntry} come from. */
   constructor(tree: TreeWriter, base: readonly Leaf[]) {
@@ -22,37 +21,39 @@ export class LeafReuse {
 
   /** Adds the next entry, unchanged if it is a {@link StoredEntry}. After a call that returned a promise, wait for it before the next. */
   add(item: TreeEntry): Promise<void> | void {
-    if (this.#continues(item)) this.#hold(item);
-    else if (this.#held.length > 0) return this.release().then(() => this.add(item));
-    else return this.#tree.add(item.entry, item.chunks);
+    if (item instanceof StoredEntry) {
+      const leaf = this.#leafWith(item);
+      if (leaf !== undefined) {
+        this.#hold(leaf, item);
+        return;
+      }
+    }
+    if (this.#held.length > 0) return this.release().then(() => this.add(item));
+    return this.#tree.add(item.entry, item.chunks);
   }
 
   /** Brings into the tree what is held; call it before anything is done with the tree. */
   async release(): Promise<void> {
     const held = this.#held;
     this.#held = [];
-    this.#leaf = undefined;
     for (const { entry, chunks } of held) {
       const added = this.#tree.add(entry, chunks);
       if (added !== undefined) await added;
     }
   }
 
-  #continues(item: TreeEntry): item is StoredEntry {
-    if (!(item instanceof StoredEntry)) return false;
+  /** The leaf that `item` starts, or goes on with after what is held. */
+  #leafWith({ at }: StoredEntry): Leaf | undefined {
     const [first] = this.#held;
-    if (first !== undefined) return item.at === first.at + this.#held.length;
-    if (!this.#tree.isAtLeafStart) return false;
-    this.#leaf = this.#whole.get(item.at);
-    return this.#leaf !== undefined;
+    if (first === undefined) return this.#tree.isAtLeafStart ? this.#whole.get(at) : undefined;
+    return at === first.at + this.#held.length ? this.#whole.get(first.at) : undefined;
   }
 
-  #hold(item: StoredEntry): void {
+  #hold(leaf: Leaf, item: StoredEntry): void {
     this.#held.push(item);
-    if (this.#leaf === undefined || this.#held.length < this.#leaf.entries) return;
-    this.#tree.addLeaf(this.#leaf, this.#held);
+    if (this.#held.length < leaf.entries) return;
+    this.#tree.addLeaf(leaf, this.#held);
     this.#held = [];
-    this.#leaf = undefined;
   }
 }
 

@@ -52,13 +52,13 @@ export interface ScanJob {
   readonly excludes: ExcludeRules;
   /** Bytes the volume can hold: more than that, and the reader invents data. */
   readonly capacity: number;
-  /** Called when nothing, or next to nothing, is left to read; more than once. */
+  /** Called when nothing is left to read, and perhaps before, when it seems that little is. */
   readonly ending?: (() => void) | undefined;
 }
 
 const SILENCE_OF_A_FULL_WINDOW = 30_000;
 
-/** Milliseconds to the end in which what is needed then is started: it takes a part of that, and progress is told every 500. */
+/** Milliseconds before the end: a process starts in a part of that, and progress is told every 500, so one such message falls into it. */
 const NEAR_THE_END = 1000;
 
 /** What the sessions that run at the same time share of dom0's memory. */
