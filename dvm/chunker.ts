@@ -1,11 +1,17 @@
 /**
  * Cuts a file into content-defined chunks (docs/format.md, section 9): FastCDC (Xia et al., 2016) with a 32-bit gear
  * hash over every run of 64 KiB blocks that are not all zero. The result is a function of the file's bytes
- * alone: neither how they are read nor where the file system keeps holes matters.
+ * alone: neither how they are read, nor where the file system keeps holes, nor what is known of the file matters.
+ *
+ * Where the chunks of an earlier state are known, a chunk that starts where one of them did is taken to end there too. If its
+ * SHA-256, which is needed anyway, is the known one, then so are its bytes, and the same bytes are cut alike: the gear
+ * hash, which takes longer, was not needed. If not, it is cut once more.
  */
 
 import { createHash } from 'node:crypto';
+import { equalBytes } from '../shared/bytes.ts';
 import { MAX_CHUNK, MEAN_CHUNK, MIN_CHUNK, ZERO_BLOCK } from '../shared/limits.ts';
+import type { ChunkContent } from './digest.ts';
 
 /** A file's bytes. */
 export interface Source {
@@ -17,20 +23,26 @@ export interface Source {
 
 /** A chunk as it was cut. */
 export interface Piece {
+  /** Its place in the file. */
+  readonly start: number;
   /** Zero bytes between the end of the piece before (or the start of the file) and this one. */
   readonly gap: number;
-  /** A view that is good until the next piece is asked for. */
+  /** A view that is good until the piece after the next is asked for: one is hashed while the next is cut. */
   readonly bytes: Uint8Array;
+  /** SHA-256 of the known chunk that had its place and length. */
+  readonly known: Uint8Array | undefined;
+  /** It was cut where the known one ended: it is a chunk only if it has its hash. */
+  readonly isGuess: boolean;
 }
 
-/** Bytes in memory at a time: several of the largest chunks, so that moving the rest to the front is rare. */
+/** Bytes in memory at a time, twice: several of the largest chunks, so that moving the rest is rare. */
 const WINDOW = 8 * 1024 * 1024;
 /** Bytes asked for at a time: an island in a sparse file costs no more. */
 const READ_SIZE = 1024 * 1024;
 
 /** Zeros read in one go, in bytes: whoever asked has other things to do meanwhile. */
 const PAUSE = 64 * 1024 * 1024;
-const NO_PIECE: Piece = { gap: 0, bytes: new Uint8Array(0) };
+const NO_PIECE: Piece = { start: 0, gap: 0, bytes: new Uint8Array(0), known: undefined, isGuess: false };
 
 /** A hash must have these bits clear to cut: rarely before the mean size, more often after it. */
 const STRICT_MASK = 0xfffff000 | 0;
@@ -89,13 +101,49 @@ export function findCut(bytes: Uint8Array, start: number, limit: number): number
   );
 }
 
-/** Chunks files, one at a time, through one reused window. */
+/** The known chunks of a file, by their places. */
+class KnownChunks {
+  readonly #chunks: readonly ChunkContent[];
+  #index = 0;
+  /** Where the chunk at the index starts. */
+  #start: number;
+
+  constructor(chunks: readonly ChunkContent[]) {
+    this.#chunks = chunks;
+    this.#start = chunks[0]?.gap ?? 0;
+  }
+
+  /** The one that starts at `position`. Positions never fall, or those passed over are lost. The last is left out: the end of the file cut it. */
+  at(position: number): ChunkContent | undefined {
+    while (this.#start < position && this.#index < this.#chunks.length - 1) {
+      this.#start += (this.#chunks[this.#index]?.length ?? 0) + (this.#chunks[this.#index + 1]?.gap ?? 0);
+      this.#index += 1;
+    }
+    const isThere = this.#start === position && this.#index < this.#chunks.length - 1;
+    return isThere ? this.#chunks[this.#index] : undefined;
+  }
+}
+
+/** True if a chunk of these bounds was cut for what its bytes are, and not where its run ended; `solid`: as far as it is known to go on. */
+function isCutByContent(start: number, length: number, solid: number): boolean {
+  const end = start + length;
+  return length > MIN_CHUNK && length < MAX_CHUNK && end < solid && end % ZERO_BLOCK !== 0;
+}
+
+/** Chunks files, one at a time, through two reused windows. */
 export class Chunker {
-  readonly #window = Buffer.alloc(WINDOW);
+  #window = Buffer.alloc(WINDOW);
+  #otherWindow = Buffer.alloc(WINDOW);
+  /** The one that the piece is in which was handed out last. */
+  #lent: Buffer | undefined;
   /** File positions of the window's first byte and of the end of what was read into it. */
   #start = 0;
   #end = 0;
   #bytesRead = 0;
+  /** The file has been like what is known of it, as far as that was confirmed. */
+  #isLikeKnown = true;
+  /** What turned out to be no chunk. */
+  #refused: Piece | undefined;
 
   /** Bytes read from sources so far. */
   get bytesRead(): number {
@@ -105,10 +153,17 @@ export class Chunker {
   /**
    * The chunks of the first `size` bytes of `source`. A file that turns out shorter reads as if zeros followed. What the
    * source throws passes through. An empty piece is none, but a pause in a long run of zeros. Finish or abandon one file
-   * before the next.
+   * before the next. With chunks of an earlier state, `known`, each piece has to be confirmed before the second piece after it is asked for.
    */
-  *chunks(source: Source, size: number): Generator<Piece, void, undefined> {
+  *chunks(
+    source: Source,
+    size: number,
+    known: readonly ChunkContent[] = [],
+  ): Generator<Piece, void, undefined> {
     this.#start = this.#end = 0;
+    this.#isLikeKnown = true;
+    this.#refused = this.#lent = undefined;
+    const earlier = new KnownChunks(known);
     let before = 0; // The end of the piece before.
     let position = 0;
     let solid = 0; // No block between `position` and here is all zero.
@@ -118,11 +173,46 @@ export class Chunker {
       const limit = Math.min(size, position + MAX_CHUNK);
       while (solid < limit && this.#hasData(source, position, solid, size))
         solid = Math.min(size, solid + ZERO_BLOCK);
-      const offset = position - this.#start;
-      const cut = findCut(this.#window, offset, offset + Math.min(solid, limit) - position);
-      yield { gap: position - before, bytes: this.#window.subarray(offset, cut) };
-      position = before = position + cut - offset;
+      const piece = this.#cut(position, position - before, solid, earlier.at(position));
+      this.#lent = this.#window;
+      yield piece;
+      const refused = this.#takeRefused();
+      if (refused === undefined) position = before = position + piece.bytes.length;
+      else {
+        position = refused.start;
+        before = position - refused.gap;
+        this.#reread(source, position, solid, size);
+      }
     }
+  }
+
+  /**
+   * Whether a piece with this hash is a chunk. If not, neither is what was cut after it, and the next piece starts where it did.
+   * Until the file has what is known of it again, no more is guessed.
+   */
+  confirm(piece: Piece, hash: Uint8Array): boolean {
+    if (piece.known === undefined) return true;
+    this.#isLikeKnown = equalBytes(hash, piece.known);
+    if (this.#isLikeKnown || !piece.isGuess) return true;
+    this.#refused = piece;
+    return false;
+  }
+
+  #takeRefused(): Piece | undefined {
+    const refused = this.#refused;
+    this.#refused = undefined;
+    return refused;
+  }
+
+  /** The piece at `position`, of which everything up to its end is in the window, at the latest where `solid` ends its run. */
+  #cut(position: number, gap: number, solid: number, known: ChunkContent | undefined): Piece {
+    const from = position - this.#start;
+    const limit = from + Math.min(solid - position, MAX_CHUNK);
+    const isGuess = known !== undefined && this.#isLikeKnown && isCutByContent(position, known.length, solid);
+    const to = isGuess ? from + known.length : findCut(this.#window, from, limit);
+    const bytes = this.#window.subarray(from, to);
+    const hash = known?.length === bytes.length ? known.hash : undefined;
+    return { start: position, gap, bytes, known: hash, isGuess };
   }
 
   /** The first block at or after the block boundary `from` that is not all zero; `size` if none. */
@@ -149,13 +239,19 @@ export class Chunker {
     return bytes[0] !== 0 || bytes.compare(ZEROS, 0, bytes.length) !== 0;
   }
 
+  /** Has everything from `position` to `solid` in the window once more. It counts as read once. */
+  #reread(source: Source, position: number, solid: number, size: number): void {
+    if (position < this.#start) {
+      this.#bytesRead -= this.#end - position;
+      this.#start = this.#end = position;
+    }
+    this.#fill(source, position, solid, size);
+  }
+
   /** Reads until the window holds everything from `keep` to `end`. */
   #fill(source: Source, keep: number, end: number, size: number): void {
-    if (keep >= this.#end) this.#start = this.#end = keep;
-    else if (end + READ_SIZE - this.#start > WINDOW) {
-      this.#window.copyWithin(0, keep - this.#start, this.#end - this.#start);
-      this.#start = keep;
-    }
+    if (keep >= this.#end) this.#moveTo(keep, keep);
+    else if (end + READ_SIZE - this.#start > WINDOW) this.#moveTo(keep, this.#end);
     while (this.#end < end) {
       const want = Math.min(READ_SIZE, size - this.#end);
       const target = this.#window.subarray(this.#end - this.#start, this.#end - this.#start + want);
@@ -164,5 +260,14 @@ export class Chunker {
       this.#bytesRead += count;
       this.#end += count === 0 ? want : count;
     }
+  }
+
+  /** Keeps the bytes from `keep` to `end` alone, in the other window if somebody looks at this one. */
+  #moveTo(keep: number, end: number): void {
+    const from = this.#window;
+    if (from === this.#lent) [this.#window, this.#otherWindow] = [this.#otherWindow, from];
+    if (keep < end) from.copy(this.#window, 0, keep - this.#start, end - this.#start);
+    this.#start = keep;
+    this.#end = end;
   }
 }

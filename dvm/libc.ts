@@ -1,6 +1,6 @@
 /**
- * The libc calls that Node.js lacks, and the only file that loads native code. Everything works on a directory
- * descriptor and one name below it, so paths may be of any length and no symlink on the way is ever followed.
+ * The libc calls that Node.js lacks. Everything works on a directory descriptor and one name below it, so paths may be
+ * of any length and no symlink on the way is ever followed.
  *
  * Calls are synchronous (0.2 to 1 microsecond over the system call itself). Every function throws
  * {@link LibcError}. A descriptor is a plain number that the caller closes.

@@ -9,7 +9,7 @@ import { REPACK_BUDGET } from '../shared/limits.ts';
 import type { Changes } from '../shared/protocol/disposable.ts';
 import type { OpenFile } from './access.ts';
 import { ChunkTable } from './chunk-table.ts';
-import type { ContentReader } from './content.ts';
+import type { ContentReader, Rereads } from './content.ts';
 import type { Describer } from './describe.ts';
 import { hasSameMetadata, lostPrivileges, sameState } from './describe.ts';
 import type { ChunkContent } from './digest.ts';
@@ -93,7 +93,7 @@ export class FileScanner {
       this.#counts.changedFiles += 1;
       return touched;
     }
-    const read = await this.#read(found);
+    const read = await this.#read(found, known?.chunks);
     if (read !== undefined && !isSame(known, read)) this.#countChange(known, read);
     return read;
   }
@@ -134,12 +134,13 @@ export class FileScanner {
     return read;
   }
 
-  async #read(found: Found): Promise<TreeEntry | undefined> {
+  /** `known`: the chunks that it had, if they are to be looked for. */
+  async #read(found: Found, known?: readonly Chunk[]): Promise<TreeEntry | undefined> {
     const { stat } = found;
     const isLinked = stat.links > 1;
     const seen = isLinked ? this.#linked.get(stat.inode) : undefined;
     if (seen !== undefined && sameState(seen.stat, stat)) return this.#described(found, seen.chunks);
-    const content = await this.#parts.reader.read(found, (chunk, bytes) => this.#keep(chunk, bytes));
+    const content = await this.#parts.reader.read(found, (chunk, bytes) => this.#keep(chunk, bytes), known);
     if (content.kind === 'vanished') return undefined;
     if (content.kind === 'unreadable') return this.#described({ ...found, unreadable: true }, []);
     const { chunks, doubtful } = content;
@@ -204,24 +205,23 @@ export class FileScanner {
     if (file === undefined) return undefined;
     try {
       const chunks: Chunk[] = [];
+      const rereads = reader.rereads(file);
       let moved = false;
       let position = 0;
       for (const chunk of known.chunks) {
         position += chunk.gap;
-        const visited = await this.#visit(
-          file,
-          chunk,
-          position,
-          window.overlaps(start + position, chunk.length),
-        );
-        if (visited === undefined) {
-          this.#mismatch(found);
-          return undefined;
-        }
+        const due = window.overlaps(start + position, chunk.length);
+        if (due) this.#counts.recheckedBytes += chunk.length;
+        const visited = await this.#visit(file, chunk, position, due ? rereads : undefined);
+        if (visited === undefined) break;
         chunks.push(visited);
         moved ||= visited !== chunk;
         position += chunk.length;
         await this.#parts.tick();
+      }
+      if (chunks.length < known.chunks.length || !(await rereads.finish())) {
+        this.#mismatch(found);
+        return undefined;
       }
       return moved ? chunks : known.chunks;
     } finally {
@@ -229,16 +229,21 @@ export class FileScanner {
     }
   }
 
-  async #visit(file: OpenFile, chunk: Chunk, position: number, due: boolean): Promise<Chunk | undefined> {
+  /** The chunk with the place that it has from now on; undefined if it, or one before it, is seen not to be what is stored. */
+  async #visit(
+    file: OpenFile,
+    chunk: Chunk,
+    position: number,
+    rereads: Rereads | undefined,
+  ): Promise<Chunk | undefined> {
     const table = this.#chunks?.table;
     const current = this.#chunks?.sparse.has(chunk.place.blob) === true ? table?.get(chunk.hash) : undefined;
-    const moves = current !== undefined && this.#shallMove(current, chunk.length);
-    const moved = current !== undefined && !this.#isSparse(current) ? { ...chunk, place: current } : chunk;
-    if (!due && !moves) return moved;
-    const bytes = this.#parts.reader.reread(file, position, chunk);
-    if (due) this.#counts.recheckedBytes += chunk.length;
-    if (bytes === undefined) return undefined;
-    return moves && table !== undefined ? { ...chunk, place: await this.#store(table, chunk, bytes) } : moved;
+    if (table !== undefined && current !== undefined && this.#shallMove(current, chunk.length)) {
+      const bytes = this.#parts.reader.reread(file, position, chunk);
+      return bytes && { ...chunk, place: await this.#store(table, chunk, bytes) };
+    }
+    if (rereads !== undefined && !(await rereads.add(position, chunk))) return undefined;
+    return current !== undefined && !this.#isSparse(current) ? { ...chunk, place: current } : chunk;
   }
 
   #mismatch(found: Found): void {

@@ -2,7 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Chunker, GEAR, findCut } from '../../dvm/chunker.ts';
-import type { Source } from '../../dvm/chunker.ts';
+import type { Piece, Source } from '../../dvm/chunker.ts';
+import type { ChunkContent } from '../../dvm/digest.ts';
 import { MAX_CHUNK, MEAN_CHUNK, MIN_CHUNK, ZERO_BLOCK } from '../../shared/limits.ts';
 
 const KiB = 1024;
@@ -44,15 +45,49 @@ function source(
 }
 
 function cutsOf(bytes: Buffer, from: Source = source(bytes), size = bytes.length): Cut[] {
-  const cuts: Cut[] = [];
-  let position = 0;
-  for (const piece of new Chunker().chunks(from, size)) {
-    position += piece.gap;
-    const hash = createHash('sha256').update(piece.bytes).digest('hex');
-    cuts.push({ position, length: piece.bytes.length, hash });
-    position += piece.bytes.length;
+  return placed(chunksOf(bytes, { from, size }).chunks);
+}
+
+/** The chunks as a reader takes them: each is looked at once the next one was cut. */
+function chunksOf(
+  bytes: Buffer,
+  { from = source(bytes), size = bytes.length, known = [] as readonly ChunkContent[] } = {},
+): {
+  readonly chunks: readonly ChunkContent[];
+  readonly guesses: number;
+  readonly refused: number;
+  readonly bytesRead: number;
+} {
+  const chunker = new Chunker();
+  const chunks: ChunkContent[] = [];
+  let guesses = 0;
+  let refused = 0;
+  let last: Piece | undefined;
+  const take = (piece: Piece): boolean => {
+    const hash = createHash('sha256').update(piece.bytes).digest();
+    if (!chunker.confirm(piece, hash)) {
+      refused += 1;
+      return false;
+    }
+    guesses += Number(piece.isGuess);
+    chunks.push({ gap: piece.gap, length: piece.bytes.length, hash });
+    return true;
+  };
+  for (const piece of chunker.chunks(from, size, known)) {
+    const next = piece.bytes.length > 0 ? piece : undefined;
+    last = last === undefined || take(last) ? next : undefined;
   }
-  return cuts;
+  if (last !== undefined) expect(take(last)).toBe(true);
+  return { chunks, guesses, refused, bytesRead: chunker.bytesRead };
+}
+
+function placed(chunks: readonly ChunkContent[]): Cut[] {
+  let end = 0;
+  return chunks.map(({ gap, length, hash }) => {
+    const position = end + gap;
+    end = position + length;
+    return { position, length, hash: Buffer.from(hash).toString('hex') };
+  });
 }
 
 /** The definition of section 9, word by word and slow. */
@@ -158,6 +193,123 @@ describe('format, section 9', () => {
   test('a run without any cut is cut at the maximum', () => {
     const bytes = Buffer.alloc(5 * MiB, 0x55);
     expect(cutsOf(bytes).map((cut) => cut.length)).toEqual([2 * MiB, 2 * MiB, 1 * MiB]);
+  });
+});
+
+describe('with chunks of an earlier state', () => {
+  /** A change of a file: bytes overwritten, zeroed, inserted or removed, or the end cut off or added to. */
+  const change = fc.record({
+    kind: fc.constantFrom('overwrite', 'zero', 'insert', 'remove', 'truncate', 'append'),
+    at: fc.nat({ max: 2 ** 31 }),
+    length: fc.oneof(fc.integer({ min: 1, max: 1000 }), fc.constantFrom(ZERO_BLOCK, 3 * ZERO_BLOCK, 1 * MiB)),
+    seed: fc.integer({ min: 1, max: 1000 }),
+  });
+
+  function changed(
+    bytes: Buffer,
+    { kind, at, length, seed }: { kind: string; at: number; length: number; seed: number },
+  ) {
+    const from = bytes.length === 0 ? 0 : at % bytes.length;
+    const [before, after] = [bytes.subarray(0, from), bytes.subarray(from)];
+    const [fresh, skipped] = [noise(length, seed), after.subarray(Math.min(length, after.length))];
+    if (kind === 'overwrite') return Buffer.concat([before, fresh, skipped]);
+    if (kind === 'zero') return Buffer.concat([before, Buffer.alloc(length), skipped]);
+    if (kind === 'insert') return Buffer.concat([before, fresh, after]);
+    if (kind === 'remove') return Buffer.concat([before, skipped]);
+    return kind === 'truncate' ? Buffer.from(before) : Buffer.concat([bytes, fresh]);
+  }
+
+  test('the chunks are those of the file alone, whatever changed', () => {
+    fc.assert(
+      fc.property(file, fc.array(change, { maxLength: 4 }), (bytes, changes) => {
+        const known = chunksOf(bytes).chunks;
+        const now = changes.reduce<Buffer>(changed, bytes);
+        const { chunks, bytesRead } = chunksOf(now, { known });
+        expect(placed(chunks)).toEqual(cutsOf(now));
+        expect(bytesRead).toBeLessThanOrEqual(now.length);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('they are, whatever is said to be known', () => {
+    const lie = fc.record({
+      gap: fc.constantFrom(0, 0, 0, ZERO_BLOCK, 1),
+      length: fc.oneof(
+        fc.integer({ min: 1, max: MAX_CHUNK + 1 }),
+        fc.constantFrom(MAX_CHUNK, MIN_CHUNK, 1 * MiB),
+      ),
+      hash: fc.constant(Buffer.alloc(32, 1)),
+    });
+    fc.assert(
+      fc.property(file, fc.array(lie, { maxLength: 12 }), (bytes, known) => {
+        expect(placed(chunksOf(bytes, { known }).chunks)).toEqual(cutsOf(bytes));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('what is as it was is not cut again, before and behind what was written', () => {
+    const bytes = Buffer.concat([noise(20 * MiB, 3), Buffer.alloc(5 * MiB, 0x55), noise(10 * MiB, 4)]);
+    const { chunks: known } = chunksOf(bytes);
+    expect(chunksOf(bytes, { known }).guesses).toBeGreaterThan(known.length - 5);
+    noise(1 * MiB, 9).copy(bytes, 12 * MiB);
+    const { chunks, guesses, bytesRead } = chunksOf(bytes, { known });
+    expect(placed(chunks)).toEqual(cutsOf(bytes));
+    expect(guesses).toBeGreaterThan(known.length - 12);
+    expect(bytesRead).toBe(bytes.length);
+  });
+
+  test('wherever the windows end, a chunk that was written to is read and cut anew', () => {
+    const bytes = noise(20 * MiB, 5);
+    const { chunks: known } = chunksOf(bytes);
+    const cuts = cutsOf(bytes);
+    for (let which = 0; which < known.length - 1; which++) {
+      const now = Buffer.from(bytes);
+      const at = cuts[which]!.position + MIN_CHUNK;
+      now[at] = now[at]! ^ 1;
+      const { chunks, refused, bytesRead } = chunksOf(now, { known });
+      expect(placed(chunks)).toEqual(cutsOf(now));
+      expect(refused).toBe(1);
+      expect(bytesRead).toBe(now.length);
+    }
+  });
+
+  test('what is all new is cut, and not guessed at again and again', () => {
+    const bytes = noise(32 * MiB, 6);
+    const { chunks: known } = chunksOf(bytes);
+    const cuts = cutsOf(bytes);
+    for (const { position } of cuts) bytes[position] = bytes[position]! ^ 1; // Where no cut depends on it.
+    const { chunks, guesses, refused } = chunksOf(bytes, { known });
+    expect(chunks.map(({ length }) => length)).toEqual(known.map(({ length }) => length));
+    expect(guesses).toBe(0);
+    expect(refused).toBeLessThanOrEqual(2);
+  });
+
+  const solid = noise(3 * ZERO_BLOCK, 1);
+  const hole = Buffer.alloc(ZERO_BLOCK);
+  const same = (byte: number) => Buffer.alloc(MAX_CHUNK, byte);
+  test.each([
+    ['that zeros ended, and data follows', [solid, hole, solid], [solid, solid, solid]],
+    ['that the end of the file ended, and data follows', [solid.subarray(5)], [solid.subarray(5), solid]],
+    ['behind a gap, written to', [hole, noise(4 * MiB, 2)], [hole, noise(4 * MiB, 3)]],
+    ['of the maximum, written to, and then nothing', [same(5), hole, solid], [same(6), hole]],
+    ['of the maximum, written to, at the end', [same(5), solid], [same(6)]],
+  ])('a chunk %s', (_, before, after) => {
+    const { chunks: known } = chunksOf(Buffer.concat(before));
+    const now = Buffer.concat(after);
+    expect(placed(chunksOf(now, { known }).chunks)).toEqual(reference(now));
+  });
+
+  test.each([MIN_CHUNK - 5, MAX_CHUNK + 5])('one of %i bytes was never cut so', (length) => {
+    const bytes = Buffer.concat([noise(2 * MiB, 1), Buffer.alloc(3 * MAX_CHUNK, 0x55)]);
+    const before = chunksOf(bytes).chunks.slice(0, 3);
+    const from = before.reduce((sum, chunk) => sum + chunk.length, 0);
+    const hash = createHash('sha256')
+      .update(bytes.subarray(from, from + length))
+      .digest();
+    const known = [...before, { gap: 0, length, hash }, { gap: 0, length, hash }];
+    expect(placed(chunksOf(bytes, { known }).chunks)).toEqual(cutsOf(bytes));
   });
 });
 
