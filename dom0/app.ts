@@ -37,9 +37,20 @@ export interface AppOptions {
   readonly secrets: () => Promise<readonly Secret[]>;
   /** What opens the repository if no person has to; default: the first of the secrets. */
   readonly opener?: (slots: readonly KeySlot[]) => Promise<Opener | undefined>;
+  /** Whether a person will be asked for one, and may take long; default: nobody is. */
+  readonly asks?: () => Promise<boolean>;
   readonly trust: Pick<Trust, 'acceptRoot' | 'expectRoot'>;
   /** Yes to every question whether to go on. */
   readonly yes?: boolean;
+}
+
+/** A call of one service in a disposable of its own. */
+export interface DisposableCall {
+  readonly call: ServiceCall;
+  /** Where the disposable has what was attached to it. */
+  readonly attached: Volume | undefined;
+  /** Removes the disposable. Idempotent. */
+  readonly end: () => Promise<void>;
 }
 
 export class App {
@@ -125,6 +136,11 @@ export class App {
   /** Fresh copies of all secrets that are presented; whoever takes them zeroes them. */
   secrets(): Promise<readonly Secret[]> {
     return this.#options.secrets();
+  }
+
+  /** Whether opening the repository waits for a person. */
+  async asks(): Promise<boolean> {
+    return (await this.#options.asks?.()) ?? false;
   }
 
   readonly #opener = async (slots: readonly KeySlot[]): Promise<Opener> =>
@@ -226,12 +242,31 @@ export class App {
     service: string,
     work: (call: ServiceCall, attached: Volume | undefined) => Promise<T>,
   ): Promise<T> {
-    const disposable = await this.startDisposable(vm, attachment);
+    return this.during(await this.callInDisposable(vm, attachment, service), work);
+  }
+
+  /** Runs `work` over a call, the disposable of which is gone afterwards, however it ended. */
+  async during<T>(
+    { call, attached, end }: DisposableCall,
+    work: (call: ServiceCall, attached: Volume | undefined) => Promise<T>,
+  ): Promise<T> {
     try {
-      return await work(await disposable.call(service), disposable.attached);
+      return await work(call, attached);
     } finally {
       this.output.endProgress();
+      await end();
+    }
+  }
+
+  /** One call of `service` in a disposable of its own, which lives until it is ended. */
+  async callInDisposable(vm: VmName, attachment: Attachment, service: string): Promise<DisposableCall> {
+    const disposable = await this.startDisposable(vm, attachment);
+    try {
+      const call = await disposable.call(service);
+      return { call, attached: disposable.attached, end: () => disposable.destroy() };
+    } catch (error) {
       await disposable.destroy();
+      throw error;
     }
   }
 
@@ -262,10 +297,9 @@ export class App {
     service: string,
     work: (call: ServiceCall, volume: Volume) => Promise<T>,
   ): Promise<T> {
-    return this.withDisposable(vm, attachment, service, (call, attached) => {
-      if (attached === undefined) throw new BackupError('internal', `nothing was attached for ${vm}`);
-      return work(call, attached);
-    });
+    return this.withDisposable(vm, attachment, service, (call, attached) =>
+      work(call, requireAttached(attached)),
+    );
   }
 
   /** Shows progress of `stage` of `title`, from now on. `expected`: see Job. */
@@ -344,6 +378,12 @@ export class App {
       }
     }
   }
+}
+
+/** Where a disposable has the volume that it was given. */
+export function requireAttached(attached: Volume | undefined): Volume {
+  if (attached === undefined) throw new BackupError('internal', 'a disposable was given no volume');
+  return attached;
 }
 
 /** Throws `usage` unless `condition`. */

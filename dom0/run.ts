@@ -13,7 +13,7 @@ import { STATUS } from './exit-status.ts';
 import type { Status } from './exit-status.ts';
 import { copySecret, passphraseOf } from './keys/secret.ts';
 import type { Secret } from './keys/secret.ts';
-import { unattendedOpener } from './keys/unattended.ts';
+import { opensUnattended, unattendedOpener } from './keys/unattended.ts';
 import { readSecrets } from './new-secret.ts';
 import { Output } from './output.ts';
 import { RunLog } from './state/run-log.ts';
@@ -123,15 +123,15 @@ export function configOptions(options: GlobalOptions): ConfigOptions {
 
 function createApp(options: GlobalOptions, output: Output, secret: Secret | undefined): App {
   const config = loadConfig(configOptions(options));
+  const isGiven = secret !== undefined || secretIsGiven(options);
   return new App({
     config,
     domains: openDomains(config, (text) => output.warn(text), secretFiles(options)),
     output,
     secrets: () => (secret === undefined ? secretsToOpen(options) : Promise.resolve([copySecret(secret)])),
     opener: (slots) =>
-      secret !== undefined || secretIsGiven(options)
-        ? Promise.resolve(undefined)
-        : unattendedOpener(config, slots, (text) => output.note(text)),
+      isGiven ? Promise.resolve(undefined) : unattendedOpener(config, slots, (text) => output.note(text)),
+    asks: async () => !isGiven && !(await opensUnattended(config)),
     trust: { acceptRoot: options.acceptRoot, expectRoot: options.expectRoot },
     yes: options.yes,
   });

@@ -3,7 +3,6 @@
 import { BackupError, isBackupError } from '../../shared/errors.ts';
 import { parseVmName } from '../../shared/ids.ts';
 import type { VmId } from '../../shared/ids.ts';
-import { scan } from '../../shared/protocol/disposable.ts';
 import { requireUsage } from '../app.ts';
 import type { App } from '../app.ts';
 import type { VolumePlan } from '../config.ts';
@@ -21,6 +20,7 @@ import type { SpotChecked } from '../repository/spot-check.ts';
 import type { Tally } from '../repository/tally.ts';
 import { VmWriter } from '../repository/vm-writer.ts';
 import type { Tone } from '../output.ts';
+import { FrozenVm } from '../session/frozen-vm.ts';
 import { recheckStart } from '../session/recheck-start.ts';
 import { ScanSession, UploadShare } from '../session/scan-session.ts';
 import type { Scanned } from '../session/scan-session.ts';
@@ -52,9 +52,17 @@ export interface BackupOptions {
 interface Run extends BackupOptions {
   readonly app: App;
   readonly repository: Repository;
+  /** The first VM: its volumes were frozen while the repository was opened. */
+  readonly ahead: Ahead | undefined;
   readonly share: UploadShare;
   /** Of the VMs that are done. */
   readonly outcomes: Outcome[];
+}
+
+/** A VM that is being frozen. */
+interface Ahead {
+  readonly vm: Vm;
+  readonly frozen: Promise<FrozenVm>;
 }
 
 /** Backs up each VM, some at a time; one that fails does not disturb the others. Throws the first failure at the end. */
@@ -66,10 +74,11 @@ export async function backup(app: App, names: readonly string[], options: Backup
   const vms = chooseVms(await app.domains.list(), names, all);
   if (vms.length === 0) app.warn('no VM is included in backups: nothing was backed up');
   app.defer(() => app.storage.abort());
+  const ahead = await freezeAhead(app, vms[0]);
   const repository = await app.open();
   const { jobs = app.config.jobs } = options;
   const share = new UploadShare(Math.min(jobs, vms.length));
-  const run: Run = { ...options, app, repository, share, outcomes: [] };
+  const run: Run = { ...options, app, repository, ahead, share, outcomes: [] };
   const failures: BackupError[] = [];
   const turns = new Semaphore(jobs);
   let done = 0;
@@ -96,6 +105,25 @@ export async function backup(app: App, names: readonly string[], options: Backup
     });
   }
 }
+
+/**
+ * Freezes `vm`, and starts what will read it, while the repository is opened: starting disposables takes longest of what comes
+ * before reading. Not where that waits for a person: what is backed up should not be as old as their answer.
+ */
+async function freezeAhead(app: App, vm: Vm | undefined): Promise<Ahead | undefined> {
+  if (vm === undefined || (await app.asks())) return undefined;
+  const frozen = freeze(app, vm);
+  frozen.catch(ignored);
+  app.defer(() => frozen.then((each) => each.release(), ignored));
+  return { vm, frozen };
+}
+
+async function freeze(app: App, vm: Vm): Promise<FrozenVm> {
+  return FrozenVm.freeze(app, vm, planOf(app, vm));
+}
+
+/** The backup of the VM tells of it. */
+const ignored = () => undefined;
 
 /** Backs up a VM; answers how that failed, which was told then. */
 async function attempt(run: Run, vm: Vm): Promise<BackupError | undefined> {
@@ -237,23 +265,22 @@ interface Taken {
 
 /** All volumes are frozen first, as close together as can be, then read one by one. */
 async function scanVm(run: Run, vm: Vm): Promise<Taken> {
-  const { app, repository } = run;
-  const plan = planOf(app, vm);
+  const { app, repository, ahead } = run;
   repository.store.storage.warmUpWriting(); // While the disposable starts, and reads.
-  const frozen: VolumeSnapshot[] = [];
+  const frozen = await (ahead?.vm === vm ? ahead.frozen : freeze(app, vm));
+  const { volumes } = frozen;
   try {
-    for (const { name, mode } of plan) frozen.push(await app.domains.snapshotVolume(vm.name, name, mode));
     const writer = await VmWriter.open(repository, await historyOf(repository, vm), {
       config: await app.domains.readConfig(vm.name),
-      takenAt: Math.min(...frozen.map(({ takenAt }) => takenAt)),
-      volumes: plan,
+      takenAt: Math.min(...volumes.map(({ takenAt }) => takenAt)),
+      volumes,
       marks: { requested: run.requested ?? false, tags: parseTags(run.tags ?? []) },
       anomalyLimit: app.config.backup(vm).anomalyLimit,
       now: Date.now,
     });
     const scan = async () => {
       const results: Scanned[] = [];
-      for (const volume of frozen) results.push(await readVolume(run, vm, writer, volume));
+      for (const volume of volumes) results.push(await readVolume(run, vm, writer, frozen, volume));
       const snapshot = await writer.commit();
       return { results, snapshot, anomaly: writer.anomaly };
     };
@@ -261,7 +288,7 @@ async function scanVm(run: Run, vm: Vm): Promise<Taken> {
     const stored = repository.store.tally(id);
     return { id, ...(await withSpotCheck(run, vm, writer, scan)), stored };
   } finally {
-    for (const volume of frozen) await volume.release();
+    await frozen.release();
   }
 }
 
@@ -296,7 +323,13 @@ async function withSpotCheck<T>(
 }
 
 /** Reads one volume, has it audited if that was asked for, and hands it to the writer. */
-async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSnapshot): Promise<Scanned> {
+async function readVolume(
+  run: Run,
+  vm: Vm,
+  writer: VmWriter,
+  frozen: FrozenVm,
+  snapshot: VolumeSnapshot,
+): Promise<Scanned> {
   const { app, repository, share, audit = false, reread = false } = run;
   const { name, mode, size, takenAt, capacity } = snapshot;
   const settings = app.config.backup(vm);
@@ -307,7 +340,7 @@ async function readVolume(run: Run, vm: Vm, writer: VmWriter, snapshot: VolumeSn
   const ending =
     writer.isAtLastVolume && !audit ? () => repository.store.storage.warmUpPublishing() : undefined;
   const scanVolume = (withBase: boolean) =>
-    app.withVolume(vm.name, { kind: 'snapshot', snapshot }, scan.service, (call, attached) => {
+    frozen.read(snapshot, (call, attached) => {
       const job = {
         attached,
         volume: { name, mode, size, takenAt },

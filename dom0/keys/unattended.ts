@@ -39,8 +39,8 @@ export async function unattendedOpener(
   slots: readonly KeySlot[],
   note: (text: string) => void,
 ): Promise<Opener | undefined> {
-  const credential = join(process.env['CREDENTIALS_DIRECTORY'] ?? '', CREDENTIAL);
-  if (process.env['CREDENTIALS_DIRECTORY'] !== undefined && existsSync(credential))
+  const credential = credentialFile();
+  if (credential !== undefined)
     return { ...readKeyFile(credential), source: `systemd's credential ${CREDENTIAL}` };
   const key = await new KernelKeyring(stateFolder).get();
   if (key !== undefined) {
@@ -58,12 +58,20 @@ export async function unattendedOpener(
 
 /** Whether there is something that opens it without a person; not whether it is right. */
 export async function opensUnattended({ stateFolder, unattended }: Unattended): Promise<boolean> {
+  if (credentialFile() !== undefined) return true;
   const { keyFile, passphraseCommand } = unattended;
   if (keyFile !== undefined) return existsSync(keyFile);
   if (passphraseCommand !== undefined) return true;
   const key = await new KernelKeyring(stateFolder).get();
   key?.bytes.fill(0);
   return key !== undefined;
+}
+
+/** The file that systemd gave this run, if it did. */
+function credentialFile(): string | undefined {
+  const folder = process.env['CREDENTIALS_DIRECTORY'];
+  const file = folder === undefined ? undefined : join(folder, CREDENTIAL);
+  return file !== undefined && existsSync(file) ? file : undefined;
 }
 
 async function printed(command: readonly [string, ...string[]]): Promise<Secret> {

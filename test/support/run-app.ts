@@ -21,6 +21,8 @@ export interface AppOptions {
   readonly sandbox: Sandbox;
   /** Makes the secrets that open it: of each a fresh copy. Default: the key file. */
   readonly present?: () => readonly Secret[];
+  /** See AppOptions.asks of App. */
+  readonly asks?: () => Promise<boolean>;
   /** What to use instead of the configuration. */
   readonly adjust?: (config: Config) => Config;
 }
@@ -30,13 +32,13 @@ export async function runApp(
   domains: Domains,
   { folder, keyFile }: Place,
   command: Command,
-  { sandbox, present = () => [readKeyFile(keyFile)], adjust = (config) => config }: AppOptions,
+  { sandbox, present = () => [readKeyFile(keyFile)], adjust = (config) => config, asks }: AppOptions,
 ): Promise<{ readonly app: App; readonly output: QuietOutput }> {
   const config = adjust(loadConfig({ file: undefined, localHome: folder, sandbox }));
   const output = new QuietOutput();
   const secrets = () => Promise.resolve(present());
   const trust = { acceptRoot: undefined, expectRoot: undefined };
-  const app = new App({ config, domains, output, secrets, trust });
+  const app = new App({ config, domains, output, secrets, trust, ...(asks === undefined ? {} : { asks }) });
   try {
     await command(app);
   } finally {
