@@ -74,7 +74,7 @@ async function* differences(
     base,
     blobs,
     volume: await entriesOf(after.volume, note, new Excludes(after.excludes, note)),
-    reader: new ContentReader(note, (position) => report.tick(position)),
+    reader: new ContentReader(note, (position) => report.tick(position), 'idle'),
     describer,
     leftOut,
     content: after.content,

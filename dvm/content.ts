@@ -53,6 +53,7 @@ const ATTEMPTS = 2;
 export class ContentReader {
   readonly #note: Noter;
   readonly #tick: Tick;
+  readonly #pool: 'idle' | 'busy';
   readonly #chunker = new Chunker();
   readonly #piece = Buffer.alloc(MAX_CHUNK);
   /** Memory of those chunks, in turn. */
@@ -60,9 +61,11 @@ export class ContentReader {
   #nextPiece = 0;
   #bytesRead = 0;
 
-  constructor(note: Noter, tick: Tick) {
+  /** `pool`: whether the thread pool has other work where what is read is new. Then it is hashed sooner than by a detour. */
+  constructor(note: Noter, tick: Tick, pool: 'idle' | 'busy') {
     this.#note = note;
     this.#tick = tick;
+    this.#pool = pool;
   }
 
   /** Bytes read from files so far. */
@@ -106,7 +109,7 @@ export class ContentReader {
     }
   }
 
-  /** A large chunk is hashed on the thread pool while the next one is read and cut. */
+  /** A chunk may be hashed on the thread pool, while the next one is read and cut. */
   async #readChunks<T>(
     file: OpenFile,
     size: number,
@@ -117,7 +120,7 @@ export class ContentReader {
     let position = 0;
     let last: Hashing | undefined;
     for (const piece of this.#chunker.chunks(file, size, known)) {
-      const next = piece.bytes.length > 0 ? { piece, hash: sha256Aside(piece.bytes) } : undefined;
+      const next = piece.bytes.length > 0 ? { piece, hash: this.#hash(piece) } : undefined;
       if (next !== undefined) position = piece.start + piece.bytes.length;
       const turn = this.#tick(position);
       if (turn !== undefined) await turn;
@@ -126,6 +129,10 @@ export class ContentReader {
     }
     if (last !== undefined) await this.#keepHashed(last, keep, chunks);
     return chunks;
+  }
+
+  #hash({ bytes, isGuess }: Piece): Uint8Array | Promise<Uint8Array> {
+    return isGuess || this.#pool === 'idle' ? sha256Aside(bytes) : sha256(bytes);
   }
 
   /** Adds what was hashed to `chunks`; answers false if it is no chunk. */

@@ -128,7 +128,7 @@ class Scan {
     });
     this.#files = new FileScanner({
       base,
-      reader: new ContentReader(note, tick),
+      reader: new ContentReader(note, tick, 'busy'),
       describer: this.#describer,
       packs: this.#output.packs,
       window: new RecheckWindow(base?.top.totalBytes ?? 0, job.recheckBytes, job.recheckFrom),

@@ -41,7 +41,7 @@ async function digestOf(job: Job, report: Report, note: Noter): Promise<ContentD
   const totals = totalsOf(job.volume);
   if (totals !== undefined) report.expect(totals);
   const describer = new Describer(note, mappedOwners(job.volume));
-  const reader = new ContentReader(note, (position) => report.tick(position));
+  const reader = new ContentReader(note, (position) => report.tick(position), 'idle');
   const digest = new DigestWriter();
   const excludes = job.excludes === null ? undefined : new Excludes(job.excludes, note);
   const { volume, deviceSize } = job;

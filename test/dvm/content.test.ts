@@ -33,6 +33,7 @@ async function rereadAll(bytes: Buffer, chunks: readonly ChunkContent[]): Promis
   const rereads = new ContentReader(
     () => undefined,
     () => undefined,
+    'idle',
   ).rereads(fileOf(bytes));
   let at = 0;
   for (const chunk of chunks) {

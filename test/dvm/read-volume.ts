@@ -17,7 +17,7 @@ const lines: string[] = [];
 const notes: unknown[] = [];
 const note: Noter = (code, where, detail) => notes.push({ code, path: where, detail });
 const describer = new Describer(note, mappedOwners(volume));
-const reader = new ContentReader(note, () => undefined);
+const reader = new ContentReader(note, () => undefined, 'idle');
 const digest = new DigestWriter();
 for (const found of await entriesOf(volume, note)) {
   if (found.type === TYPE.skipped) continue;

@@ -55,7 +55,7 @@ async function readAndLie(session: ServiceSession<typeof scan>, lie: Lie): Promi
   if (volume.kind === 'disk') throw new Error('only the local driver has a lying reader');
   const ignore = () => undefined;
   const describer = new Describer(ignore, mappedOwners(volume));
-  const reader = new ContentReader(ignore, () => undefined);
+  const reader = new ContentReader(ignore, () => undefined, 'idle');
   const output = new ScanOutput(session, { firstNumber: job.firstNumber, compress: true, base: undefined });
   const honest = new DigestWriter();
   for (const found of await entriesOf(volume, ignore)) {
