@@ -88,8 +88,10 @@ class ProcessTree {
   #note(pid: number, now: number): void {
     const status = read(`/proc/${pid}/status`);
     if (status === '') return;
-    const part = partOf(pid, this.#root);
     let seen = this.#seen.get(pid);
+    const line = read(`/proc/${pid}/cmdline`);
+    // One that has ended, and that its parent has not noticed yet, has none left.
+    const part = line === '' ? (seen?.part ?? COMMAND_PART) : partOf(pid, this.#root, line);
     // A process becomes another program, and then is of another part: the launcher of a sandbox, its service.
     if (seen?.part !== part) seen = { part, peak: 0, threads: new Map(), first: now, last: now };
     this.#seen.set(pid, seen);
@@ -118,12 +120,9 @@ class ProcessTree {
 }
 
 /** Launchers of a service name it as well; they are small, and are counted with it. */
-function partOf(pid: number, root: number): string {
+function partOf(pid: number, root: number, line: string): string {
   if (pid === root) return COMMAND_PART;
-  return (
-    /services\/((?:dvm|storagevm|vm)\/[^/\0]*)\.(?:ts|mjs)\0/.exec(read(`/proc/${pid}/cmdline`))?.[1] ??
-    COMMAND_PART
-  );
+  return /services\/((?:dvm|storagevm|vm)\/[^/\0]*)\.(?:ts|mjs)\0/.exec(line)?.[1] ?? COMMAND_PART;
 }
 
 function childrenByParent(): Map<number, number[]> {

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { changeBytes, changeFiles, largeFile } from '../../bench/compare/data-sets.ts';
 import { groundIn } from '../../bench/compare/ground.ts';
@@ -110,4 +110,19 @@ test('a command is measured with its children: processor time of each thread, an
   const part = parts.get(COMMAND_PART);
   expect(part?.peak).toBeGreaterThan(64);
   expect(Math.max(...(part?.threads.values() ?? []))).toBeGreaterThan(0.1);
+});
+
+test('what a service took stays its own when it has ended, though nobody has noticed', async () => {
+  const service = join(tempFolder(), 'services', 'dvm', 'qubes.Burn.mjs');
+  mkdirSync(dirname(service), { recursive: true });
+  writeFileSync(service, 'while (process.cpuUsage().user < 600e3);');
+  // What the shell becomes has a child that it knows nothing of, and goes on for a while after that has ended.
+  const wait = `
+    const hasEnded = () => require('node:fs').readFileSync('/proc/' + process.argv[1] + '/stat', 'latin1').includes(') Z ');
+    const timer = setInterval(() => hasEnded() && (clearInterval(timer), setTimeout(() => {}, 400)), 20);`;
+  const args = ['-c', '"$1" "$2" & exec "$1" -e "$3" "$!"', 'sh', process.execPath, service, wait];
+  const { parts } = await runMeasured('sh', args);
+  const took = (part: string) => [...(parts.get(part)?.threads.values() ?? [])].reduce((a, b) => a + b, 0);
+  expect(took('dvm/qubes.Burn')).toBeGreaterThan(0.4);
+  expect(took(COMMAND_PART)).toBeLessThan(0.4);
 });
