@@ -93,12 +93,15 @@ describe('what opens with nobody there', () => {
   it('is a credential of systemd before all else, if it has ours', async () => {
     const keyFile = newKeyFile('configured');
     vi.stubEnv('CREDENTIALS_DIRECTORY', folder);
+    const opens = () => opensUnattended({ stateFolder: folder, unattended: {} });
     expect(await open({ keyFile })).toMatchObject({ source: `the configured key file ${keyFile}` });
+    expect(await opens()).toBe(false);
     copyFileSync(newKeyFile('other'), join(folder, 'qubes-backup.key'));
     expect(await open({ keyFile })).toMatchObject({
       kind: 'keyFile',
       source: "systemd's credential qubes-backup.key",
     });
+    expect(await opens()).toBe(true);
   });
 
   it('is a key file before a program', async () => {
