@@ -55,8 +55,9 @@ export class ContentReader {
   readonly #tick: Tick;
   readonly #pool: 'idle' | 'busy';
   readonly #chunker = new Chunker();
+  /** Memory of a chunk that is read again to be stored anew. */
   readonly #piece = Buffer.alloc(MAX_CHUNK);
-  /** Memory of those chunks, in turn. */
+  /** Of those that are read again to be compared, in turn. */
   readonly #pieces = Array.from({ length: REREAD_AT_ONCE }, () => Buffer.alloc(MAX_CHUNK));
   #nextPiece = 0;
   #bytesRead = 0;
@@ -150,7 +151,7 @@ export class ContentReader {
     return { kind: 'vanished' };
   }
 
-  /** Opens a file for {@link reread}; undefined if that fails. */
+  /** Opens a file for {@link reread} and {@link rereads}; undefined if that fails. */
   reopen(found: Found): OpenFile | undefined {
     try {
       return found.access.open();

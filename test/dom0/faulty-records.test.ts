@@ -18,22 +18,12 @@ import { NumberSet } from '../../shared/numbers.ts';
 import { rejection } from '../support/failure.ts';
 import {
   Machine,
-  appendBlob,
+  backedUp,
   commitVolume,
   historyFor,
   storeFolder,
   writerFor,
 } from '../support/repository-bench.ts';
-
-/** A repository with a snapshot of one content blob and its tree. */
-async function backedUp() {
-  const machine = new Machine(storeFolder());
-  const repository = await machine.create();
-  const writer = await writerFor(repository);
-  const [content, top] = [await appendBlob(writer, 'content'), await appendBlob(writer, 'tree', 'tree')];
-  await commitVolume(writer, top, [content, top]);
-  return { repository, content, history: await historyFor(repository) };
-}
 
 /** Stores what `change` makes of the first leaf of the VM's table. */
 async function putLeaf(

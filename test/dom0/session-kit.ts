@@ -8,14 +8,7 @@ import type { Session } from '../../shared/wire/session.ts';
 import { rejection } from '../support/failure.ts';
 import { service } from '../attack/peer/storage-services.ts';
 import { callDisposableHere } from '../support/in-process-services.ts';
-import {
-  Machine,
-  appendBlob,
-  commitVolume,
-  historyFor,
-  storeFolder,
-  writerFor,
-} from '../support/repository-bench.ts';
+import { backedUp } from '../support/repository-bench.ts';
 
 /** A call of `protocol` whose service takes its job and then does as `play` says. */
 export function played<In extends FrameTable, Out extends FrameTable>(
@@ -31,12 +24,7 @@ export function played<In extends FrameTable, Out extends FrameTable>(
 
 /** Access to the two blobs of a snapshot: 0 is content, 1 the tree. */
 export async function accessOf(treesOnly = false) {
-  const machine = new Machine(storeFolder());
-  const repository = await machine.create();
-  const writer = await writerFor(repository);
-  const [content, tree] = [await appendBlob(writer, 'content'), await appendBlob(writer, 'tree', 'tree')];
-  await commitVolume(writer, tree, [content, tree]);
-  const history = await historyFor(repository);
+  const { repository, history } = await backedUp();
   const access: BlobAccess = {
     history,
     grant: { numbers: await history.newestLive(), treesOnly },

@@ -11,8 +11,15 @@ const KiB = 1024;
 
 /** An open file of these bytes. */
 function fileOf(bytes: Buffer): OpenFile {
-  const read = (target: Uint8Array, position: number) => bytes.copy(target, 0, position);
-  return { read } as unknown as OpenFile;
+  return {
+    read: (target, position) => bytes.copy(target, 0, position),
+    seekData: (position) => position,
+    stat: () => {
+      throw new Error('its metadata is nothing to whoever reads it again');
+    },
+    flags: () => 0,
+    close: () => undefined,
+  };
 }
 
 /** Chunks of these lengths, one after the other. */

@@ -169,3 +169,13 @@ export async function commitVolume(writer: VmWriter, top: number, live: Iterable
   await writer.finishVolume(volumeOf(top), NumberSet.of(live));
   return writer.commit();
 }
+
+/** A repository with a snapshot of two blobs: one of content, whose number it answers, and its tree. */
+export async function backedUp() {
+  const machine = new Machine(storeFolder());
+  const repository = await machine.create();
+  const writer = await writerFor(repository);
+  const [content, top] = [await appendBlob(writer, 'content'), await appendBlob(writer, 'tree', 'tree')];
+  await commitVolume(writer, top, [content, top]);
+  return { repository, content, history: await historyFor(repository) };
+}
