@@ -21,7 +21,7 @@ const SEGMENT_HEADER_SIZE = 9;
 const WINDOW_LOG = 23;
 /** Bytes of packs kept for chunks that are still to come. */
 const CACHE_BUDGET = 64 * 1024 * 1024;
-/** Segments decompressed ahead that nothing was read of yet: 8 MiB at most, and enough work for the thread pool. */
+/** Segments decompressed, and packs fetched, ahead of their use: enough work for the thread pool, and less than the budget of packs. */
 const AHEAD = 4;
 /** Bytes of room for what comes out of a segment, beyond its own: without, it takes another turn to see that no more comes. */
 const SPARE = 64;
@@ -158,7 +158,7 @@ export class PackReader {
   readonly #packs = new Map<number, Pack>();
   readonly #fetching = new Map<number, Promise<Pack>>();
   #announced: readonly Chunk[] = [];
-  /** Of each segment that was decompressed ahead, the announced chunk that is read first. */
+  /** Of each segment that was decompressed ahead, and each pack that was fetched ahead, the announced chunk that is read first. */
   readonly #ahead = new Set<Chunk>();
   #readOne: () => void = () => undefined;
 
@@ -199,12 +199,13 @@ export class PackReader {
     return coming === undefined ? this.#extract(pack, chunk) : coming.then(() => this.#extract(pack, chunk));
   }
 
-  /** Decompresses announced chunks, as far ahead as may be. */
+  /** Fetches and decompresses announced chunks, as far ahead as may be: what is fetched too early drives out what is still to be read. */
   async #prepare(announced: readonly Chunk[]): Promise<void> {
     for (const chunk of announced) {
-      const pack = this.#packs.get(chunk.place.blob) ?? (await this.#fetch(chunk));
+      const known = this.#packs.get(chunk.place.blob);
+      const pack = known ?? (await this.#fetch(chunk));
       if (this.#announced !== announced) return;
-      if (!pack.prepare(chunk.place.offset, chunk.length)) continue;
+      if (!pack.prepare(chunk.place.offset, chunk.length) && known !== undefined) continue;
       this.#ahead.add(chunk);
       while (this.#ahead.size >= AHEAD) await new Promise<void>((resolve) => (this.#readOne = resolve));
     }
@@ -232,17 +233,21 @@ export class PackReader {
     if (this.#ahead.delete(chunk)) this.#readOne(); // Not before: it may be prepared while it is waited for.
     this.#packs.delete(blob);
     this.#packs.set(blob, pack);
-    this.#evict();
+    this.#evict(blob);
     if (!equalBytes(hash('sha256', bytes, 'buffer'), chunk.hash))
       throw damagedPack('a chunk has another hash than the tree says');
     return bytes;
   }
 
-  #evict(): void {
+  /** Drops packs above the budget, but neither the one that is read nor one that was fetched ahead, and is older than what was read since. */
+  #evict(current: number): void {
     let weight = 0;
     for (const pack of this.#packs.values()) weight += pack.weight;
+    if (weight <= this.#budget) return;
+    const needed = new Set([...this.#ahead].map(({ place }) => place.blob)).add(current);
     for (const [number, pack] of this.#packs) {
-      if (weight <= this.#budget || this.#packs.size === 1) return;
+      if (weight <= this.#budget) return;
+      if (needed.has(number)) continue;
       this.#packs.delete(number);
       weight -= pack.weight;
     }

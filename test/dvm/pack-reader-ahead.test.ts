@@ -63,6 +63,23 @@ test('what was not announced is decompressed when it is read, and so is what is 
   expect(decompressedHere).toHaveBeenCalledTimes(2);
 });
 
+// The smaller budget is less than one pack: what is being read, and what comes next, is kept all the same.
+test.each([100, 6000])(
+  'packs without compression are fetched few ahead and once, with a budget of %i',
+  async (budget) => {
+    const packs = Array.from({ length: 20 }, () => store.pack(randomBytes(500), randomBytes(500)));
+    const reader = new PackReader(store, budget);
+    reader.prefetch(packs.flat());
+    for (let turn = 0; turn < 20; turn++) await nextTurn();
+    expect(store.got).toHaveLength(4);
+    for (const chunk of packs.flat()) {
+      await reader.read(chunk);
+      for (let turn = 0; turn < 20; turn++) await nextTurn();
+    }
+    expect(store.got).toEqual(packs.map((_, i) => i));
+  },
+);
+
 test('a new announcement takes the place of the last one', async () => {
   const [a, b] = [pack(8), pack(8)] as [Chunk[], Chunk[]];
   const reader = new PackReader(slow);
