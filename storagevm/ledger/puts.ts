@@ -138,13 +138,11 @@ export class PutReader {
     try {
       for (;;) {
         const at = this.#offsets.get(file) ?? 0;
-        const { bytesRead, buffer } = await handle.read(
-          Buffer.alloc(ROWS_AT_ONCE * ROW),
-          0,
-          ROWS_AT_ONCE * ROW,
-          at,
-        );
-        const rows = new PutRows(buffer.subarray(0, bytesRead));
+        const left = Math.max(0, (await handle.stat()).size - at);
+        // No more than there is: rows of hundreds of files may be held at once.
+        const bytes = Buffer.alloc(Math.min(left, ROWS_AT_ONCE * ROW));
+        const { bytesRead } = await handle.read(bytes, 0, bytes.length, at);
+        const rows = new PutRows(bytes.subarray(0, bytesRead));
         if (rows.count === 0) return; // At the end; what is less than a row, a crash cut short before it was acknowledged.
         yield rows;
         this.#offsets.set(file, at + rows.count * ROW);
