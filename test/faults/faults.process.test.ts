@@ -12,7 +12,7 @@ import { CONDITIONS } from './plan.ts';
 import type { Edit } from './plan.ts';
 
 /** Points that are tried. */
-const SAMPLE = 300;
+const SAMPLE = 150;
 
 /** Milliseconds: many times what an idle machine of two cores takes. */
 const TIMEOUT = 1_800_000;
