@@ -158,6 +158,8 @@ export class PackReader {
   readonly #packs = new Map<number, Pack>();
   readonly #fetching = new Map<number, Promise<Pack>>();
   #announced: readonly Chunk[] = [];
+  /** Those of them that were not read yet. */
+  #unread = new Set<Chunk>();
   /** Of each segment that was decompressed ahead, and each pack that was fetched ahead, the announced chunk that is read first. */
   readonly #ahead = new Set<Chunk>();
   #readOne: () => void = () => undefined;
@@ -173,6 +175,7 @@ export class PackReader {
    */
   prefetch(chunks: Iterable<Chunk>): void {
     this.#announced = [...chunks];
+    this.#unread = new Set(this.#announced);
     const numbers = new Set(this.#announced.map(({ place }) => place.blob));
     for (const number of numbers)
       if (this.#packs.has(number) || this.#fetching.has(number)) numbers.delete(number);
@@ -205,6 +208,7 @@ export class PackReader {
       const known = this.#packs.get(chunk.place.blob);
       const pack = known ?? (await this.#fetch(chunk));
       if (this.#announced !== announced) return;
+      if (!this.#unread.has(chunk)) continue; // Who waited for the same pack longer was first.
       if (!pack.prepare(chunk.place.offset, chunk.length) && known !== undefined) continue;
       this.#ahead.add(chunk);
       while (this.#ahead.size >= AHEAD) await new Promise<void>((resolve) => (this.#readOne = resolve));
@@ -230,6 +234,7 @@ export class PackReader {
   #extract(pack: Pack, chunk: Chunk): Uint8Array {
     const { blob, offset } = chunk.place;
     const bytes = pack.read(offset, chunk.length);
+    this.#unread.delete(chunk);
     if (this.#ahead.delete(chunk)) this.#readOne(); // Not before: it may be prepared while it is waited for.
     this.#packs.delete(blob);
     this.#packs.set(blob, pack);

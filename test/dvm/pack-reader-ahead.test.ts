@@ -80,6 +80,16 @@ test.each([100, 6000])(
   },
 );
 
+test('a chunk that was read while its pack was still coming counts as ahead no more', async () => {
+  const packs = Array.from({ length: 8 }, () => store.pack(randomBytes(500)));
+  const reader = new PackReader(slow);
+  const first = reader.read(packs[0]![0]!);
+  reader.prefetch(packs.flat());
+  await first;
+  for (let turn = 0; turn < 40; turn++) await nextTurn();
+  expect(store.got).toEqual([0, 1, 2, 3, 4]);
+});
+
 test('a new announcement takes the place of the last one', async () => {
   const [a, b] = [pack(8), pack(8)] as [Chunk[], Chunk[]];
   const reader = new PackReader(slow);
