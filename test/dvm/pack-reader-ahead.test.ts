@@ -115,3 +115,12 @@ test('what is wrong ahead is said by whoever reads it, and by nobody else', asyn
   await expect(read(away[0]!)).rejects.toThrow('no blob');
   await expect(read(away[0]!)).rejects.toThrow('no blob');
 });
+
+test('what was announced is fetched no more once something else is', async () => {
+  const [a, b] = [0, 1].map(() => Array.from({ length: 8 }, () => store.pack(randomBytes(500))).flat());
+  const reader = new PackReader(slow);
+  reader.prefetch(a!);
+  reader.prefetch(b!);
+  for (let turn = 0; turn < 40; turn++) await nextTurn();
+  expect(store.got).toEqual([0, 8, 9, 10, 11]); // The first was asked for by then.
+});

@@ -5,7 +5,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { concat, u32 } from '../../shared/bytes.ts';
 import { BackupError } from '../../shared/errors.ts';
 import type { Chunk } from '../../dvm/entry.ts';
-import { Pack, PackReader } from '../../dvm/pack-reader.ts';
+import { PackReader } from '../../dvm/pack-reader.ts';
+import { Pack } from '../../dvm/pack.ts';
 import { failure, rejection } from '../support/failure.ts';
 import { MemoryStore, rawPack, sha256 } from './tree-kit.ts';
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ChunkTable } from '../../dvm/chunk-table.ts';
-import { Pack } from '../../dvm/pack-reader.ts';
+import { Pack } from '../../dvm/pack.ts';
 import { PackWriter } from '../../dvm/pack-writer.ts';
 import { Segment, SegmentPlace } from '../../dvm/place.ts';
 import { MAX_PACK, MAX_SEGMENT, MAX_SEGMENTS } from '../../shared/limits.ts';

@@ -5,7 +5,7 @@
 
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { Pack } from '../../dvm/pack-reader.ts';
+import { Pack } from '../../dvm/pack.ts';
 import type { BlobSource } from '../../dvm/blobs.ts';
 import type { Entry } from '../../dvm/entry.ts';
 import { TreeWriter, decodeTop, encodeTop, readTree } from '../../dvm/tree.ts';

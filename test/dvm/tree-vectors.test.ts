@@ -7,7 +7,7 @@ import * as z from 'zod';
 import { byteString, hex } from '../../shared/bytes.ts';
 import { decodeRawLeaf } from '../../dvm/leaf-decoder.ts';
 import { LeafEncoder } from '../../dvm/leaf-encoder.ts';
-import { Pack } from '../../dvm/pack-reader.ts';
+import { Pack } from '../../dvm/pack.ts';
 import { unwrapTreeBlob } from '../../dvm/tree-blob.ts';
 import { encodeRawTop } from '../../dvm/tree-top.ts';
 import { decodeLeaf, decodeTop } from '../../dvm/tree.ts';

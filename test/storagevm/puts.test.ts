@@ -6,10 +6,9 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { objectIdFromBytes } from '../../shared/ids.ts';
 import { PutJournal, PutReader } from '../../storagevm/ledger/puts.ts';
+import { ROW } from '../../storagevm/ledger/put-rows.ts';
 import type { PutRows } from '../../storagevm/ledger/put-rows.ts';
 import { tempFolder } from '../support/temp.ts';
-
-const someId = () => objectIdFromBytes(randomBytes(32));
 
 /** A session of each count of rows, in `folder`; the names that they noted. */
 async function note(folder: string, counts: readonly number[]): Promise<string[]> {
@@ -17,7 +16,7 @@ async function note(folder: string, counts: readonly number[]): Promise<string[]
   for (const count of counts) {
     const journal = await PutJournal.create(folder, () => Promise.resolve(7));
     for (let row = 0; row < count; row++) {
-      const id = someId();
+      const id = objectIdFromBytes(randomBytes(32));
       await journal.add(id, 100 + row);
       ids.push(id);
     }
@@ -41,11 +40,11 @@ test('a reader goes on where it was, and leaves a row that was cut short until i
   expect(idsOf(await readAll(reader))).toEqual(first);
   expect(await readAll(reader)).toEqual([]);
   const [file = ''] = readdirSync(folder).sort();
-  const rows = Buffer.concat([0, 1].map((fill) => Buffer.concat([randomBytes(32), Buffer.alloc(8, fill)])));
-  const names = [0, 40].map((at) => objectIdFromBytes(rows.subarray(at, at + 32)));
-  appendFileSync(join(folder, file), rows.subarray(0, 79));
+  const rows = randomBytes(2 * ROW);
+  const names = [0, ROW].map((at) => objectIdFromBytes(rows.subarray(at, at + 32)));
+  appendFileSync(join(folder, file), rows.subarray(0, -1));
   expect(idsOf(await readAll(reader))).toEqual([names[0]]);
-  appendFileSync(join(folder, file), rows.subarray(79));
+  appendFileSync(join(folder, file), rows.subarray(-1));
   expect(idsOf(await readAll(new PutReader(folder, reader.offsets)))).toEqual([names[1]]);
 });
 

@@ -63,16 +63,19 @@ function mibOf(screen: string, vm: string): number {
   return Number(/([\d.]+) MiB of/.exec(lineOf(screen, vm))?.[1] ?? 0);
 }
 
+/** MiB of each VM that are stored when a checkpoint is due, and that a reader may hold of what its line counts (dvm/pack-writer.ts). */
+const [STORED, HELD] = [6, 26];
+
 /**
- * Starts a run and waits until a VM has a checkpoint that is being committed. One is due after a second, between two files: once 6 MiB
- * of both are stored, at 6 MiB a second, and a further file of one is read, that one's was sent; what it had sent ahead by then, 16 MiB,
- * takes longer. Of what its line counts, a reader may yet hold 26 MiB (dvm/pack-writer.ts).
+ * Starts a run and waits until a VM has a checkpoint that is being committed. One is due after a second, between two files: once so
+ * much of both is stored, at 6 MiB a second, and a further file of one is read, that one's was sent; what it had sent ahead by then, 16 MiB,
+ * takes longer.
  */
 async function startAndCommit(home: Home): Promise<TmuxTerminal> {
   const terminal = await start(home, 6 * 1024);
   const screen = await terminal.when(
-    (text) => VMS.every((vm) => mibOf(text, vm) >= 32),
-    '6 MiB of both VMs in the store',
+    (text) => VMS.every((vm) => mibOf(text, vm) >= STORED + HELD),
+    `${STORED} MiB of both VMs in the store`,
   );
   await terminal.when((text) => VMS.some((vm) => filesOf(text, vm) > filesOf(screen, vm)), 'a further file');
   return terminal;
