@@ -43,6 +43,8 @@ export interface Access {
 }
 
 export interface OpenFile extends Source {
+  /** Where the kernel reads it. */
+  readonly descriptor?: number;
   /** True if some bytes could not be read and were taken as zeros, which is noted by then. */
   readonly isLossy?: boolean;
   stat(): Stat;
@@ -135,18 +137,18 @@ export class MountedAccess implements Access {
 }
 
 class MountedFile implements OpenFile {
-  readonly #descriptor: number;
+  readonly descriptor: number;
   readonly #identify: Identify;
   readonly #holes: (position: number) => number | undefined;
 
   constructor(descriptor: number, identify: Identify) {
-    this.#descriptor = descriptor;
+    this.descriptor = descriptor;
     this.#identify = identify;
     this.#holes = holeFinder(descriptor);
   }
 
   read(target: Uint8Array, position: number): number {
-    return readSync(this.#descriptor, target, 0, target.length, position);
+    return readSync(this.descriptor, target, 0, target.length, position);
   }
 
   seekData(position: number): number | undefined {
@@ -154,15 +156,15 @@ class MountedFile implements OpenFile {
   }
 
   stat(): Stat {
-    return this.#identify(statDescriptor(this.#descriptor));
+    return this.#identify(statDescriptor(this.descriptor));
   }
 
   flags(): number {
-    return getFlags(this.#descriptor);
+    return getFlags(this.descriptor);
   }
 
   close(): void {
-    close(this.#descriptor);
+    close(this.descriptor);
   }
 }
 

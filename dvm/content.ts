@@ -77,11 +77,16 @@ export class ContentReader {
   /**
    * All chunks of a regular file, each as `keep` returned it; the bytes that `keep` gets are good until it settles. What
    * goes wrong with the file is noted; what `keep` throws passes through. `known`, chunks of an earlier state, makes it faster where
-   * they still are what the file consists of, and changes nothing of what comes of it.
+   * they still are what the file consists of, and changes nothing of what comes of it. A file that is `opened` already stays so.
    */
-  async read<T>(found: Found, keep: Keeper<T>, known: readonly ChunkContent[] = []): Promise<Content<T>> {
+  async read<T>(
+    found: Found,
+    keep: Keeper<T>,
+    known: readonly ChunkContent[] = [],
+    opened?: OpenFile,
+  ): Promise<Content<T>> {
     for (let attempt = 1; ; attempt++) {
-      const content = await this.#tryRead(found, keep, known);
+      const content = await this.#tryRead(found, keep, known, opened);
       if (content.kind !== 'read' || !content.changed) return content;
       if (attempt < ATTEMPTS) continue;
       this.#note('changed', found.path, 'it changed while it was read: what is stored may mix two states');
@@ -89,10 +94,15 @@ export class ContentReader {
     }
   }
 
-  async #tryRead<T>(found: Found, keep: Keeper<T>, known: readonly ChunkContent[]): Promise<Content<T>> {
-    let file: OpenFile | undefined;
+  async #tryRead<T>(
+    found: Found,
+    keep: Keeper<T>,
+    known: readonly ChunkContent[],
+    opened: OpenFile | undefined,
+  ): Promise<Content<T>> {
+    let file = opened;
     try {
-      file = found.access.open();
+      file ??= found.access.open();
       const stat = file.stat();
       if (stat.inode !== found.stat.inode || stat.mode >> 12 !== found.stat.mode >> 12)
         return this.#vanished(found);
@@ -106,7 +116,7 @@ export class ContentReader {
       this.#note('unreadable', found.path, messageOf(error));
       return { kind: 'unreadable' };
     } finally {
-      file?.close();
+      if (file !== opened) file?.close();
     }
   }
 

@@ -40,8 +40,9 @@ interface FileJob {
   /** Bytes of the file that were taken, and the end of what was written of them: zeros are left out. */
   position: number;
   written: number;
-  /** Chunks that are under way. */
+  /** Chunks that are under way, and the last of them. */
   writing: number;
+  lastWrite: Promise<void>;
   /** Refused by the system, and noted. */
   failed: boolean;
 }
@@ -76,6 +77,7 @@ export class ContentWriter {
       position: 0,
       written: 0,
       writing: 0,
+      lastWrite: Promise.resolve(),
       failed: false,
     };
     this.#jobs.push(this.#current);
@@ -146,11 +148,15 @@ export class ContentWriter {
     if (!written) job.failed = true;
   }
 
-  /** Begins to write a chunk once few enough are under way. Rejects if one of those failed for good. */
+  /**
+   * Hands a chunk on once few enough are under way. Those of one file are written one after the other: the kernel lets no two threads
+   * write a file, and the second would spin until the first is done. Rejects if one of those failed for good.
+   */
   async #handOn(job: FileJob, descriptor: number, bytes: Uint8Array, start: number): Promise<void> {
     while (this.#underWay.size >= MAX_UNDER_WAY) await Promise.race(this.#underWay);
     job.writing += 1;
-    const writing = this.#writeOnPool(job, descriptor, bytes, start);
+    const writing = job.lastWrite.then(() => this.#writeOnPool(job, descriptor, bytes, start));
+    job.lastWrite = writing;
     this.#underWay.add(writing);
     writing.then(
       () => this.#underWay.delete(writing),

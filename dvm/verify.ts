@@ -15,14 +15,13 @@ import { Describer } from './describe.ts';
 import { openDevice } from './device.ts';
 import { readingDisk } from './disk.ts';
 import { DigestWriter } from './digest.ts';
-import type { ChunkContent } from './digest.ts';
 import { TYPE } from './entry.ts';
-import type { Entry } from './entry.ts';
+import { EntryReader } from './entry-reader.ts';
 import { Excludes } from './excludes.ts';
 import { Report } from './restore-report.ts';
 import { runsOf } from './sparse.ts';
 import { entriesOf, mappedOwners, totalsOf } from './volume.ts';
-import type { Found, Noter } from './walk.ts';
+import type { Noter } from './walk.ts';
 
 type Session = ServiceSession<typeof verify>;
 type Job = Omit<ValueOf<typeof verify.toService.job>, 'volume'> & { readonly volume: MountedVolume };
@@ -43,15 +42,20 @@ async function digestOf(job: Job, report: Report, note: Noter): Promise<ContentD
   const describer = new Describer(note, mappedOwners(job.volume));
   const reader = new ContentReader(note, (position) => report.tick(position), 'idle');
   const digest = new DigestWriter();
+  const entries = new EntryReader(describer, reader, ({ entry, chunks }) => {
+    digest.add(entry, chunks);
+    report.count(entry);
+  });
   const excludes = job.excludes === null ? undefined : new Excludes(job.excludes, note);
   const { volume, deviceSize } = job;
-  for (const found of await entriesOf(volume, note, excludes, deviceSize ?? undefined)) {
-    await report.tick();
-    if (found.type === TYPE.skipped) continue;
-    const item = await readEntry(found, describer, reader);
-    if (item === undefined) continue;
-    digest.add(item.entry, item.chunks);
-    report.count(item.entry);
+  try {
+    for (const found of await entriesOf(volume, note, excludes, deviceSize ?? undefined)) {
+      await report.tick();
+      if (found.type !== TYPE.skipped) await entries.add(found);
+    }
+    await entries.finish();
+  } finally {
+    await entries.close();
   }
   if (volume.kind === 'blocks' && deviceSize !== null) await requireZeros(volume.path, deviceSize, report);
   describer.finish();
@@ -78,23 +82,4 @@ async function requireZeros(path: string, from: number, report: Report): Promise
   } finally {
     closeSync(descriptor);
   }
-}
-
-async function readEntry(
-  found: Found,
-  describer: Describer,
-  reader: ContentReader,
-): Promise<{ readonly entry: Entry; readonly chunks: readonly ChunkContent[] } | undefined> {
-  let described = found;
-  let chunks: readonly ChunkContent[] = [];
-  if (found.type === TYPE.file) {
-    const content = await reader.read(found, (chunk) => chunk);
-    if (content.kind === 'vanished') return undefined;
-    if (content.kind === 'read') {
-      described = { ...found, stat: content.stat, flags: content.flags };
-      chunks = content.chunks;
-    } else described = { ...found, unreadable: true };
-  }
-  const entry = describer.describe(described);
-  return entry && { entry, chunks };
 }

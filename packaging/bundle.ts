@@ -35,9 +35,11 @@ export function dom0Bundle(): Promise<Bundle> {
   return bundle({ entryPoints: { 'dom0/main': 'dom0/main.ts', ...entryPoints }, chunks: 'dom0' });
 }
 
-/** The services of a disposable. koffi finds its native library by where it lies itself. */
+/** The services of a disposable, and the second thread of one. koffi finds its native library by where it lies itself. */
 export function dvmBundle(): Promise<Bundle> {
-  return bundle({ ...services('dvm'), external: ['koffi'] });
+  const { entryPoints, chunks } = services('dvm');
+  const thread = { [`${chunks}/cutting-thread`]: 'dvm/cutting-thread.ts' };
+  return bundle({ entryPoints: { ...entryPoints, ...thread }, chunks, external: ['koffi'] });
 }
 
 /** The services of a storage VM, and its owner's command line. */

@@ -2,9 +2,9 @@
 
 import { MAX_TEXT } from './limits.ts';
 
-/** `1234567` as `1,234,567`. */
+/** `1234567` as `1,234,567`; of an integer. Not by Intl, which takes 30 ms at its first use: a tenth of a short command. */
 export function formatCount(count: number): string {
-  return count.toLocaleString('en-US');
+  return String(count).replace(/\B(?=(?:\d{3})+$)/g, ',');
 }
 
 /** Bytes in the unit a person reads: `0 B`, `12.3 KiB`, `4.00 GiB`. */

@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'smol-toml';
-import { JSON_SCHEMA, resolve } from '../../dom0/config/json-schema.ts';
+import { jsonSchema, resolve } from '../../dom0/config/json-schema.ts';
 import type { JsonSchema } from '../../dom0/config/json-schema.ts';
 import { wrapped } from './text.ts';
 
@@ -12,7 +12,7 @@ export const EXAMPLE_FILE = join(import.meta.dirname, '..', 'config.example.toml
 
 /** The schema as editors read it. */
 export function schemaText(): string {
-  return `${JSON.stringify(JSON_SCHEMA, undefined, 2)}\n`;
+  return `${JSON.stringify(jsonSchema(), undefined, 2)}\n`;
 }
 
 /** A setting, or a table of settings, and where it is. */
@@ -25,7 +25,7 @@ export interface Setting {
 }
 
 /** All settings. What a level of settings may have is told once, for `[backup]`. */
-export function settings(schema: JsonSchema = JSON_SCHEMA, path: readonly string[] = []): readonly Setting[] {
+export function settings(schema: JsonSchema = jsonSchema(), path: readonly string[] = []): readonly Setting[] {
   return Object.entries(schema.properties ?? {}).map(([key, value]) => {
     const own = resolve(value) ?? {};
     const isArray = own.items?.properties !== undefined;

@@ -4,7 +4,7 @@ import { defaultMode } from '../config.ts';
 import type { Configured } from '../config.ts';
 import { VOLUME_NAMES } from '../domains/domains.ts';
 import type { ConfigFile } from './file.ts';
-import { JSON_SCHEMA, resolve, schemaAt } from './json-schema.ts';
+import { jsonSchema, resolve, schemaAt } from './json-schema.ts';
 import type { JsonSchema } from './json-schema.ts';
 import { valueAt } from './lines.ts';
 import type { Path } from './lines.ts';
@@ -19,7 +19,7 @@ export interface EffectiveSetting {
 
 /** What the file sets, in the order of the schema; with `defaults`, also what it does not. */
 export function settingsOfFile(file: ConfigFile, defaults: boolean): EffectiveSetting[] {
-  return leaves(JSON_SCHEMA, [], file.raw).flatMap(({ path, schema }) => {
+  return leaves(jsonSchema(), [], file.raw).flatMap(({ path, schema }) => {
     const value = valueAt(file.raw, path);
     if (value !== undefined) return [setting(file, path, path, value)];
     return defaults && schema.default !== undefined ? [preset(path, schema)] : [];

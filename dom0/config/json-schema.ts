@@ -23,22 +23,28 @@ export interface JsonSchema {
   readonly items?: JsonSchema;
 }
 
-/** Of what a person writes, so without what defaults add. */
-export const JSON_SCHEMA = {
-  title: 'Configuration of qubes-backup',
-  ...z.toJSONSchema(schema, {
+let made: JsonSchema | undefined;
+
+/** Of what a person writes, so without what defaults add. Made when it is first asked for: most commands never ask. */
+export function jsonSchema(): JsonSchema {
+  return (made ??= makeJsonSchema());
+}
+
+function makeJsonSchema(): JsonSchema {
+  const generated = z.toJSONSchema(schema, {
     io: 'input',
     // zod leaves out examples of what it transforms, as they may be of either side; ours are what a person writes.
     override({ zodSchema, jsonSchema }) {
       const { examples } = z.globalRegistry.get(zodSchema) ?? {};
       if (Array.isArray(examples)) jsonSchema.examples = examples;
     },
-  }),
-} as JsonSchema;
+  });
+  return { title: 'Configuration of qubes-backup', ...generated } as JsonSchema;
+}
 
 /** What may be at `path`; undefined if nothing may. */
 export function schemaAt(path: Path): JsonSchema | undefined {
-  let found: JsonSchema | undefined = JSON_SCHEMA;
+  let found: JsonSchema | undefined = jsonSchema();
   for (const key of path) {
     if (found === undefined) return undefined;
     found = resolve(
@@ -54,7 +60,7 @@ export function schemaAt(path: Path): JsonSchema | undefined {
 export function resolve(schema: JsonSchema | undefined): JsonSchema | undefined {
   if (schema?.$ref === undefined) return schema;
   const { $ref, ...rest } = schema;
-  return { ...JSON_SCHEMA.$defs?.[$ref.replace('#/$defs/', '')], ...rest };
+  return { ...jsonSchema().$defs?.[$ref.replace('#/$defs/', '')], ...rest };
 }
 
 function ownOf({ properties = {} }: JsonSchema, key: PropertyKey): JsonSchema | undefined {

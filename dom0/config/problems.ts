@@ -2,7 +2,7 @@
 
 import type * as z from 'zod';
 import { nearest } from '../nearest.ts';
-import { JSON_SCHEMA, resolve, schemaAt } from './json-schema.ts';
+import { jsonSchema, resolve, schemaAt } from './json-schema.ts';
 import type { JsonSchema } from './json-schema.ts';
 import { valueAt } from './lines.ts';
 import type { Lines, Path } from './lines.ts';
@@ -47,7 +47,7 @@ function messageOf(issue: z.core.$ZodIssue, given: unknown): string {
 
 /** What an unknown key of the table at `path` may have meant: a key of another table, or one of this table by another name. */
 function meantKey(path: Path, key: string): string {
-  const tables = [...tablesWith(key, JSON_SCHEMA, [])];
+  const tables = [...tablesWith(key, jsonSchema(), [])];
   if (tables.includes('')) return '; it belongs before the first [table] of the file';
   if (tables.length > 0) return `; it belongs in ${tables.join(' or ')}`;
   return nearest(key, Object.keys(schemaAt(path)?.properties ?? {}));

@@ -39,7 +39,7 @@ export class ObjectStore {
   /** Of ciphertexts alone: what a store may still be sent must never become a plaintext. */
   readonly #sealedMemory = new PayloadMemory();
   /** Of plaintexts alone, of blobs that go to a disposable: one waits to be sent while the next is opened. */
-  readonly #openedMemory = new PayloadMemory(MAX_PADDED);
+  readonly #openedMemory = new PayloadMemory(2 * MAX_PADDED);
 
   constructor(storage: Stores, cache: ObjectCache) {
     this.storage = storage;

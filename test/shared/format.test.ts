@@ -18,7 +18,14 @@ describe('what people read', () => {
   });
 
   it('counts, times and tables', () => {
-    expect(formatCount(1_234_567)).toBe('1,234,567');
+    expect([0, 999, 1000, 12_345, 123_456, 1_234_567].map(formatCount)).toEqual([
+      '0',
+      '999',
+      '1,000',
+      '12,345',
+      '123,456',
+      '1,234,567',
+    ]);
     expect(formatTime(new Date(2026, 0, 2, 3, 4, 5).getTime())).toBe('2026-01-02 03:04:05');
     expect(
       formatTable(

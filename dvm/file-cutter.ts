@@ -1,0 +1,105 @@
+/**
+ * Files that a second thread reads, cuts and hashes, while the first one reads others: that takes most of the time of a reader that
+ * stores nothing, and this program's own code is no work for the thread pool.
+ */
+
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { BackupError, messageOf } from '../shared/errors.ts';
+import { MIN_CHUNK } from '../shared/limits.ts';
+import type { ChunkContent } from './digest.ts';
+import type { Stat } from './stat.ts';
+
+/** Bytes of the largest file that is handed over: of a larger one the progress is shown. */
+const LARGEST = 64 * 1024 * 1024;
+/** Files and bytes that may wait for the thread: it shall never wait itself, nor all the rest for it. */
+const MAX_FILES = 64;
+const MAX_BYTES = 128 * 1024 * 1024;
+/** Bytes of a SHA-256. */
+const HASH = 32;
+
+/** What the thread is sent. */
+export interface FileToCut {
+  /** Open for reading. */
+  readonly descriptor: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** The chunks of a file. */
+export interface CutFile {
+  /** Of each the gap before it, and its length. */
+  readonly bounds: readonly number[];
+  /** The SHA-256 of each, one after the other. */
+  readonly hashes: Uint8Array;
+}
+
+interface Waiting {
+  readonly size: number;
+  readonly resolve: (cut: readonly ChunkContent[] | undefined) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class FileCutter {
+  #worker: Worker | undefined;
+  readonly #waiting: Waiting[] = [];
+  #bytes = 0;
+  #failure: Error | undefined;
+
+  /** Whether a file is better cut there: it is worth the way, has no holes to be passed over, and the thread has time for it. */
+  takes({ size, blocks }: Pick<Stat, 'size' | 'blocks'>): boolean {
+    const isSuitable = size > MIN_CHUNK && size <= LARGEST && blocks * 512 >= size;
+    const hasTime = this.#waiting.length < MAX_FILES && this.#bytes + size <= MAX_BYTES;
+    return isSuitable && (hasTime || this.#waiting.length === 0);
+  }
+
+  /**
+   * The chunks of a file, which stays open until this settles; undefined if it cannot be read. Rejects with `internal` if the thread
+   * ended.
+   */
+  cut(file: FileToCut): Promise<readonly ChunkContent[] | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) {
+        reject(this.#failure);
+        return;
+      }
+      this.#bytes += file.size;
+      this.#waiting.push({ size: file.size, resolve, reject });
+      (this.#worker ??= this.#start()).postMessage(file);
+    });
+  }
+
+  /** Ends the thread. */
+  async close(): Promise<void> {
+    await this.#worker?.terminate();
+  }
+
+  #start(): Worker {
+    // Its streams would be tied to those of the process, which belong to the session.
+    const worker = new Worker(new URL(`./cutting-thread${extname(import.meta.url)}`, import.meta.url), {
+      stdout: true,
+      stderr: true,
+    });
+    worker.on('message', (cut: CutFile | undefined) => {
+      const first = this.#waiting.shift();
+      this.#bytes -= first?.size ?? 0;
+      first?.resolve(cut && chunksOf(cut));
+    });
+    worker.on('error', (error) => this.#fail(messageOf(error)));
+    worker.on('exit', () => this.#fail('it ended'));
+    return worker;
+  }
+
+  #fail(why: string): void {
+    this.#failure ??= new BackupError('internal', `the thread that reads files failed: ${why}`);
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
+  }
+}
+
+function chunksOf({ bounds, hashes }: CutFile): readonly ChunkContent[] {
+  return Array.from({ length: bounds.length / 2 }, (_, i) => ({
+    gap: bounds[2 * i] ?? 0,
+    length: bounds[2 * i + 1] ?? 0,
+    hash: hashes.subarray(i * HASH, (i + 1) * HASH),
+  }));
+}
