@@ -25,7 +25,10 @@ export interface Setting {
 }
 
 /** All settings. What a level of settings may have is told once, for `[backup]`. */
-export function settings(schema: JsonSchema = jsonSchema(), path: readonly string[] = []): readonly Setting[] {
+export function settings(
+  schema: JsonSchema = jsonSchema(),
+  path: readonly string[] = [],
+): readonly Setting[] {
   return Object.entries(schema.properties ?? {}).map(([key, value]) => {
     const own = resolve(value) ?? {};
     const isArray = own.items?.properties !== undefined;
