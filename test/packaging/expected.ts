@@ -29,6 +29,7 @@ const launchers = (part: keyof typeof SERVICES) =>
 /** What is in dom0 as in a disposable, which dom0 may give it. */
 const agent = [
   `${rw} ${CODE}/services/dvm/agent`,
+  `${rw} ${CODE}/services/dvm/cutting-thread.mjs`,
   `${rwx} ${CODE}/services/dvm/qubes.BackupAgent`,
   ...launchers('dvm').filter((line) => !line.startsWith('link ')),
   ...bundles('dvm'),
