@@ -181,11 +181,12 @@ export class ContentReader {
   rereads(file: OpenFile): Rereads {
     return new Rereads((position, chunk) => {
       const piece = this.#pieces[this.#nextPiece] as Buffer;
-      this.#nextPiece = (this.#nextPiece + 1) % REREAD_AT_ONCE;
       const bytes = this.#readInto(piece.subarray(0, chunk.length), file, position);
       if (bytes === undefined) return false;
       const hash = sha256Aside(bytes);
       if (!(hash instanceof Promise)) return equalBytes(hash, chunk.hash);
+      // Only what is still being hashed keeps its memory: of so many in turn, the next one's hash is settled.
+      this.#nextPiece = (this.#nextPiece + 1) % REREAD_AT_ONCE;
       return hash.then((settled) => equalBytes(settled, chunk.hash));
     });
   }
