@@ -43,7 +43,7 @@ export interface Access {
 }
 
 export interface OpenFile extends Source {
-  /** Where the kernel reads it. */
+  /** Its open descriptor, if it is the kernel that reads it. */
   readonly descriptor?: number;
   /** True if some bytes could not be read and were taken as zeros, which is noted by then. */
   readonly isLossy?: boolean;

@@ -38,6 +38,14 @@ export type Tick = (position: number) => Promise<void> | undefined;
 /** What becomes of a chunk; its bytes are good until that settles. */
 type Keeper<T> = (chunk: ChunkContent, bytes: Uint8Array) => T | Promise<T>;
 
+/** What there is of a file before it is read. */
+interface ReadStart {
+  /** Chunks of an earlier state: makes it faster where they still are what the file consists of, and changes nothing of what comes of it. */
+  readonly known?: readonly ChunkContent[] | undefined;
+  /** The open file, which stays open; also if it changes, it is not opened again. */
+  readonly opened?: OpenFile | undefined;
+}
+
 /** A piece that is being hashed. */
 interface Hashing {
   readonly piece: Piece;
@@ -76,17 +84,11 @@ export class ContentReader {
 
   /**
    * All chunks of a regular file, each as `keep` returned it; the bytes that `keep` gets are good until it settles. What
-   * goes wrong with the file is noted; what `keep` throws passes through. `known`, chunks of an earlier state, makes it faster where
-   * they still are what the file consists of, and changes nothing of what comes of it. A file that is `opened` already stays so.
+   * goes wrong with the file is noted; what `keep` throws passes through.
    */
-  async read<T>(
-    found: Found,
-    keep: Keeper<T>,
-    known: readonly ChunkContent[] = [],
-    opened?: OpenFile,
-  ): Promise<Content<T>> {
+  async read<T>(found: Found, keep: Keeper<T>, start: ReadStart = {}): Promise<Content<T>> {
     for (let attempt = 1; ; attempt++) {
-      const content = await this.#tryRead(found, keep, known, opened);
+      const content = await this.#tryRead(found, keep, start);
       if (content.kind !== 'read' || !content.changed) return content;
       if (attempt < ATTEMPTS) continue;
       this.#note('changed', found.path, 'it changed while it was read: what is stored may mix two states');
@@ -94,12 +96,7 @@ export class ContentReader {
     }
   }
 
-  async #tryRead<T>(
-    found: Found,
-    keep: Keeper<T>,
-    known: readonly ChunkContent[],
-    opened: OpenFile | undefined,
-  ): Promise<Content<T>> {
+  async #tryRead<T>(found: Found, keep: Keeper<T>, { known = [], opened }: ReadStart): Promise<Content<T>> {
     let file = opened;
     try {
       file ??= found.access.open();
@@ -161,7 +158,7 @@ export class ContentReader {
     return { kind: 'vanished' };
   }
 
-  /** Opens a file for {@link reread} and {@link rereads}; undefined if that fails. */
+  /** Opens a file to be read in another way than by {@link read}; undefined if that fails. */
   reopen(found: Found): OpenFile | undefined {
     try {
       return found.access.open();

@@ -79,30 +79,31 @@ export class EntryReader {
   /** Undefined if the file is to be read here. */
   #lend(found: Found): Lent | undefined {
     if (found.type !== TYPE.file || !this.#cutter.takes(found.stat)) return undefined;
-    let file: OpenFile | undefined;
-    try {
-      file = found.access.open();
-      const lent = this.#lendOpen(found, file);
-      if (lent !== undefined) file = undefined;
-      return lent;
-    } catch (error) {
-      if (isLibcError(error)) return undefined; // A full read follows, which names the reason.
-      throw error;
-    } finally {
-      file?.close();
-    }
-  }
-
-  #lendOpen(found: Found, file: OpenFile): Lent | undefined {
+    const file = this.#reader.reopen(found);
+    if (file === undefined) return undefined;
     const { descriptor } = file;
-    if (descriptor === undefined || !sameState(file.stat(), found.stat)) return undefined;
-    const entry = this.#describer.describe({ ...found, flags: file.flags() });
-    if (entry === undefined) return undefined;
+    const entry = descriptor === undefined ? undefined : this.#describeOpen(found, file);
+    if (descriptor === undefined || entry === undefined) {
+      file.close();
+      return undefined;
+    }
     const cutting = this.#cutter.cut({ descriptor, size: entry.size });
     const lent = { found, file, entry, cutting, isCut: false };
     const settle = () => (lent.isCut = true);
     cutting.then(settle, settle);
     return lent;
+  }
+
+  /** Undefined if it is not what was found, or does not tell. */
+  #describeOpen(found: Found, file: OpenFile): Entry | undefined {
+    try {
+      return sameState(file.stat(), found.stat)
+        ? this.#describer.describe({ ...found, flags: file.flags() })
+        : undefined;
+    } catch (error) {
+      if (isLibcError(error)) return undefined; // A full read follows, which names the reason.
+      throw error;
+    }
   }
 
   async #takeBack(lent: Lent): Promise<ReadEntry | undefined> {
@@ -116,7 +117,7 @@ export class EntryReader {
 
   /** What the other thread could not read, or what changed meanwhile. Its folder may be closed by now. */
   async #readAgain({ found, file, entry }: Lent): Promise<ReadEntry | undefined> {
-    const content = await this.#reader.read(found, (chunk) => chunk, [], file);
+    const content = await this.#reader.read(found, (chunk) => chunk, { opened: file });
     if (content.kind === 'vanished') return undefined;
     if (content.kind === 'unreadable') return { entry: { ...entry, unreadable: true }, chunks: [] };
     const { size, mtime, ctime } = content.stat;

@@ -15,10 +15,8 @@ const LARGEST = 64 * 1024 * 1024;
 /** Files and bytes that may wait for the thread: it shall never wait itself, nor all the rest for it. */
 const MAX_FILES = 64;
 const MAX_BYTES = 128 * 1024 * 1024;
-/** Bytes of a SHA-256. */
-const HASH = 32;
 
-/** What the thread is sent. */
+/** What the thread is sent. It answers, in the same order, with the chunks, or with undefined. */
 export interface FileToCut {
   /** Open for reading. */
   readonly descriptor: number;
@@ -26,17 +24,9 @@ export interface FileToCut {
   readonly size: number;
 }
 
-/** The chunks of a file. */
-export interface CutFile {
-  /** Of each the gap before it, and its length. */
-  readonly bounds: readonly number[];
-  /** The SHA-256 of each, one after the other. */
-  readonly hashes: Uint8Array;
-}
-
 interface Waiting {
   readonly size: number;
-  readonly resolve: (cut: readonly ChunkContent[] | undefined) => void;
+  readonly resolve: (chunks: readonly ChunkContent[] | undefined) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -80,10 +70,10 @@ export class FileCutter {
       stdout: true,
       stderr: true,
     });
-    worker.on('message', (cut: CutFile | undefined) => {
+    worker.on('message', (chunks: readonly ChunkContent[] | undefined) => {
       const first = this.#waiting.shift();
       this.#bytes -= first?.size ?? 0;
-      first?.resolve(cut && chunksOf(cut));
+      first?.resolve(chunks);
     });
     worker.on('error', (error) => this.#fail(messageOf(error)));
     worker.on('exit', () => this.#fail('it ended'));
@@ -94,12 +84,4 @@ export class FileCutter {
     this.#failure ??= new BackupError('internal', `the thread that reads files failed: ${why}`);
     for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
   }
-}
-
-function chunksOf({ bounds, hashes }: CutFile): readonly ChunkContent[] {
-  return Array.from({ length: bounds.length / 2 }, (_, i) => ({
-    gap: bounds[2 * i] ?? 0,
-    length: bounds[2 * i + 1] ?? 0,
-    hash: hashes.subarray(i * HASH, (i + 1) * HASH),
-  }));
 }

@@ -140,7 +140,8 @@ export class FileScanner {
     const isLinked = stat.links > 1;
     const seen = isLinked ? this.#linked.get(stat.inode) : undefined;
     if (seen !== undefined && sameState(seen.stat, stat)) return this.#described(found, seen.chunks);
-    const content = await this.#parts.reader.read(found, (chunk, bytes) => this.#keep(chunk, bytes), known);
+    const keep = (chunk: ChunkContent, bytes: Uint8Array) => this.#keep(chunk, bytes);
+    const content = await this.#parts.reader.read(found, keep, { known });
     if (content.kind === 'vanished') return undefined;
     if (content.kind === 'unreadable') return this.#described({ ...found, unreadable: true }, []);
     const { chunks, doubtful } = content;
