@@ -85,17 +85,24 @@ export class TreeWriter {
     }
   }
 
-  /** True if the next entry starts a leaf. */
+  /** True if the next record, an entry or one of its chunks, starts a leaf. */
   get isAtLeafStart(): boolean {
-    return this.#encoder.isEmpty && this.#chunksLeft === 0;
+    return this.#encoder.isEmpty;
   }
 
-  /** Adds a leaf that is stored already, where one starts: `entries` are all that it holds, whole, and it does not end the tree. */
-  addLeaf(leaf: Leaf, entries: readonly TreeEntry[]): void {
-    const last = entries.at(-1)?.entry.path;
-    if (!this.isAtLeafStart || last === undefined) throw misuse('a leaf does not start here');
-    this.#checkOrder(leaf.firstPath);
-    this.#path = last;
+  /**
+   * Adds a leaf that is stored already, where one starts, and that does not end the tree. `entries` are those that it holds, and
+   * `chunksLeft` how many chunks of the last one, or of the one before if there are none, are to follow.
+   */
+  addLeaf(leaf: Leaf, entries: readonly TreeEntry[], chunksLeft: number): void {
+    const records = this.#chunksLeft > 0 ? this.#records : 0;
+    if (!this.isAtLeafStart || leaf.skip !== records) throw misuse('a leaf does not start here');
+    if (leaf.skip === 0) this.#checkOrder(leaf.firstPath);
+    const last = entries.at(-1);
+    this.#records =
+      last === undefined ? records + this.#chunksLeft - chunksLeft : 1 + last.chunks.length - chunksLeft;
+    this.#chunksLeft = chunksLeft;
+    this.#path = last?.entry.path ?? this.#path;
     this.#leaves.push(leaf);
     this.#totalEntries += entries.length;
     for (const { entry } of entries) this.#totalBytes += entry.size;
