@@ -96,8 +96,10 @@ export class TreeWriter {
    */
   addLeaf(leaf: Leaf, entries: readonly TreeEntry[], chunksLeft: number): void {
     const records = this.#chunksLeft > 0 ? this.#records : 0;
-    if (!this.isAtLeafStart || leaf.skip !== records) throw misuse('a leaf does not start here');
+    if (!this.isAtLeafStart || leaf.skip !== records || leaf.entries !== entries.length)
+      throw misuse('a leaf does not start here, or has other entries');
     if (leaf.skip === 0) this.#checkOrder(leaf.firstPath);
+    else if (leaf.firstPath !== this.#path) throw misuse('a leaf goes on with another file');
     const last = entries.at(-1);
     this.#records =
       last === undefined ? records + this.#chunksLeft - chunksLeft : 1 + last.chunks.length - chunksLeft;

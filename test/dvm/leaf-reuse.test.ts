@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { TYPE } from '../../dvm/entry.ts';
 import { LeafReuse } from '../../dvm/leaf-reuse.ts';
 import { TreeWriter, comparePaths, decodeTop, readEntries } from '../../dvm/tree.ts';
-import type { StoredEntry, Top, TreeEntry } from '../../dvm/tree.ts';
+import type { Leaf, StoredEntry, Top, TreeEntry } from '../../dvm/tree.ts';
+import type { ByteString } from '../../shared/bytes.ts';
 import { MemoryStore, directory, entryOf } from './tree-kit.ts';
 
 const CHUNK = { gap: 0, length: 1, place: { blob: 3, offset: 0, packSize: 10_000 } };
@@ -130,8 +131,28 @@ test('a leaf is only added where one starts, and in its place', async () => {
   const [first, second] = base.leaves;
   const entries = await storedEntries();
   const split = base.leaves.find(({ skip }) => skip > 0);
-  expect(() => tree.addLeaf({ ...second!, skip: 0 }, entries.slice(0, 1), 0)).toThrow('not in path order');
-  expect(() => tree.addLeaf(split!, entries.slice(0, 1), 0)).toThrow('does not start here');
+  const of = (leaf: Leaf) => entries.slice(0, leaf.entries);
+  expect(() => tree.addLeaf({ ...second!, skip: 0 }, of(second!), 0)).toThrow('not in path order');
+  expect(() => tree.addLeaf(split!, of(split!), 0)).toThrow('does not start here');
+  expect(() => tree.addLeaf(first!, [], 0)).toThrow('does not start here');
   await tree.add(entries[0]!.entry, []);
-  expect(() => tree.addLeaf(first!, entries.slice(0, 1), 0)).toThrow('does not start here');
+  expect(() => tree.addLeaf(first!, of(first!), 0)).toThrow('does not start here');
+});
+
+test('a leaf that goes on with a file is added after the start of that one alone', async () => {
+  const entries = await storedEntries();
+  const index = base.leaves.findIndex(({ skip }) => skip > 0);
+  const [first, second] = base.leaves.slice(index - 1);
+  const { firstPath, skip } = second!;
+  const at = base.leaves.slice(0, index).reduce((sum, leaf) => sum + leaf.entries, 0);
+  const within = entries.slice(at, at + second!.entries);
+  const after = (path: string) => {
+    const tree = new TreeWriter(() => Promise.resolve(0));
+    const started = { ...first!, firstPath: '' as ByteString, entries: 1, skip: 0 };
+    const { chunks } = entries[at - 1]!;
+    tree.addLeaf(started, [{ entry: entryOf(path, TYPE.file), chunks }], 1 + chunks.length - skip);
+    return () => tree.addLeaf(second!, within, 0);
+  };
+  expect(after(`${firstPath}x`)).toThrow('another file');
+  expect(after(firstPath)).not.toThrow();
 });
