@@ -42,6 +42,12 @@ describe('the log of runs', () => {
     expect(statSync(fileIn(state)).size).toBeLessThanOrEqual(MAX_RUN_LOG);
   });
 
+  it('hides no mistake of the program', () => {
+    const log = new RunLog(tempFolder(), 'backup');
+    expect(() => log.add('note', undefined as never)).toThrow(TypeError);
+    log.close();
+  });
+
   it('is set aside when it has grown, and goes on', () => {
     const state = tempFolder();
     const log = new RunLog(state, 'first');

@@ -111,6 +111,7 @@ describe('a storage VM that cannot be called', () => {
     expect(await codeOf(storage.setRoot(new TestRepository().root(), NO_ROOT))).toBe('policy-denied');
     expect(await codeOf(storage.get(object().id))).toBe('policy-denied');
     expect(await codeOf(storage.put(object()))).toBe('policy-denied');
+    storage.warmUpPublishing();
     await storage.abort();
     await storage.close();
   });
@@ -163,6 +164,51 @@ describe('services that are started ahead', () => {
     storage.warmUpPublishing();
     await storage[end]();
     expect(events).toEqual([`call ${setRoot.service}`, `kill ${setRoot.service}`]);
+  });
+});
+
+describe('after a failure', () => {
+  /** Storage whose calls are counted by service; the first `failures` calls of each end at once, others answer that there is no root. */
+  function counted(failures: number) {
+    const calls: string[] = [];
+    const [, serve] = service(get, async (session) => {
+      while ((await session.receive()) !== undefined) await session.send('noRoot', {});
+    });
+    const callStorage = (_vm: string, called: string) => {
+      calls.push(called);
+      const fails = calls.filter((each) => each === called).length <= failures;
+      return Promise.resolve(callDisposableHere(called, fails ? () => Promise.resolve(false) : serve));
+    };
+    return { storage: new Storage({ callStorage }, 'vault'), calls };
+  }
+
+  it('what failed is called anew', async () => {
+    const { storage, calls } = counted(1);
+    expect(await codeOf(storage.root())).toBe('service-died');
+    expect(await codeOf(storage.put(object()))).toBe('service-died');
+    expect([await codeOf(storage.root()), calls.length]).toEqual(['service-died', 2]);
+    await storage.forgetFailed();
+    expect(await storage.root()).toBeUndefined();
+    storage.warmUpWriting();
+    expect(calls).toEqual([get.service, put.service, get.service, put.service]);
+    await storage.abort();
+  });
+
+  it('what works goes on, and what was called anew meanwhile is not forgotten', async () => {
+    const { storage, calls } = counted(0);
+    expect(await storage.root()).toBeUndefined();
+    await storage.forgetFailed();
+    expect(await storage.root()).toBeUndefined();
+    expect(calls).toEqual([get.service]);
+    await storage.abort();
+
+    const again = counted(1);
+    expect(await codeOf(again.storage.root())).toBe('service-died');
+    expect(await codeOf(again.storage.put(object()))).toBe('service-died');
+    await Promise.all([again.storage.forgetFailed(), again.storage.abort(), again.storage.forgetFailed()]);
+    expect(await again.storage.root()).toBeUndefined();
+    expect(again.calls).toEqual([get.service, put.service, get.service]);
+    await again.storage.abort();
   });
 });
 
