@@ -16,6 +16,9 @@ const LARGEST = 64 * 1024 * 1024;
 const MAX_FILES = 64;
 const MAX_BYTES = 128 * 1024 * 1024;
 
+/** Times that the thread is started, until it runs. */
+const STARTS = 3;
+
 /** What the thread is sent. It answers, in the same order, with the chunks, or with undefined. */
 export interface FileToCut {
   /** Open for reading. */
@@ -25,7 +28,7 @@ export interface FileToCut {
 }
 
 interface Waiting {
-  readonly size: number;
+  readonly file: FileToCut;
   readonly resolve: (chunks: readonly ChunkContent[] | undefined) => void;
   readonly reject: (error: Error) => void;
 }
@@ -34,6 +37,7 @@ export class FileCutter {
   #worker: Worker | undefined;
   readonly #waiting: Waiting[] = [];
   #bytes = 0;
+  #starts = 0;
   #failure: Error | undefined;
 
   /** Whether a file is better cut there: it is worth the way, has no holes to be passed over, and the thread has time for it. */
@@ -54,29 +58,47 @@ export class FileCutter {
         return;
       }
       this.#bytes += file.size;
-      this.#waiting.push({ size: file.size, resolve, reject });
+      this.#waiting.push({ file, resolve, reject });
       (this.#worker ??= this.#start()).postMessage(file);
     });
   }
 
   /** Ends the thread. */
   async close(): Promise<void> {
+    this.#starts = STARTS;
     await this.#worker?.terminate();
   }
 
+  /**
+   * Node.js asks for the working directory while a thread starts. Reading attributes changes it (libc.ts), and whichever it is by then
+   * may be gone from a live volume: then the thread is started again.
+   */
   #start(): Worker {
+    process.chdir('/');
+    this.#starts += 1;
     // Its streams would be tied to those of the process, which belong to the session.
     const worker = new Worker(new URL(`./cutting-thread${extname(import.meta.url)}`, import.meta.url), {
       stdout: true,
       stderr: true,
     });
+    let runs = false;
+    const ended = (why: string) => {
+      if (this.#worker !== worker) return; // It was replaced when it failed, of which its end is told as well.
+      if (runs || this.#starts >= STARTS) {
+        this.#fail(why);
+        return;
+      }
+      this.#worker = this.#start();
+      for (const { file } of this.#waiting) this.#worker.postMessage(file);
+    };
+    worker.once('online', () => (runs = true));
     worker.on('message', (chunks: readonly ChunkContent[] | undefined) => {
       const first = this.#waiting.shift();
-      this.#bytes -= first?.size ?? 0;
+      this.#bytes -= first?.file.size ?? 0;
       first?.resolve(chunks);
     });
-    worker.on('error', (error) => this.#fail(messageOf(error)));
-    worker.on('exit', () => this.#fail('it ended'));
+    worker.on('error', (error) => ended(messageOf(error)));
+    worker.on('exit', () => ended('it ended'));
     return worker;
   }
 
